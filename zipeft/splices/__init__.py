@@ -1,0 +1,105 @@
+"""Joining prompts to the attention layers of a model, and taking them off again.
+
+prompts = attach(model, length=10, layers=4)
+...
+detach(model)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from zipeft.errors import UserError
+from zipeft.prompt import ZeroGatedPrompt
+from zipeft.splices.base import PROMPT_NAME, Splice
+from zipeft.splices.multihead_attention import MultiheadSplice
+from zipeft.splices.timm_attention import TimmSplice
+from zipeft.splices.transformers_attention import TransformersSplice
+
+__all__ = ["Splice", "attach", "conditioned", "detach", "prompts", "register"]
+
+_splices: list[type[Splice]] = [TransformersSplice, TimmSplice, MultiheadSplice]
+
+
+def register(splice: type[Splice]) -> type[Splice]:
+    """Make a splice for another class of attention known; usable as a decorator. The newest is asked first."""
+    _splices.insert(0, splice)
+    return splice
+
+
+def attach(
+    model: nn.Module, *, layers: int | None = None, blocks: Sequence[nn.Module] | None = None, **settings: Any
+) -> list[ZeroGatedPrompt]:
+    """Join a ``ZeroGatedPrompt`` to attention layers of a model, in place.
+
+    Args:
+        model: the model, or a part of one (a tower of CLIP, say).
+        layers: how many of the topmost layers; None for all.
+        blocks: the transformer blocks in order, each with one attention layer; None takes every attention layer that a
+            splice knows, in the order of the model's modules.
+        settings: of ``ZeroGatedPrompt`` (length, gate, squash, gate_init, prompt_std).
+
+    Returns: the prompts, lowest layer first. They are submodules of their attention layers.
+
+    Raises: ``UserError`` if there is no attention layer that a splice knows, fewer than ``layers``, or prompts already.
+    """
+    if prompts(model):
+        raise UserError("this model has gated prompts already; detach them first")
+    parts = [model] if blocks is None else blocks
+    found = [_attentions(part) for part in parts]
+    if blocks is not None and any(len(inside) != 1 for inside in found):
+        raise UserError(f"each block of {type(model).__name__} must hold one attention layer that a splice knows")
+    attentions = [attention for inside in found for attention in inside]
+    if not attentions:
+        raise UserError(f"{type(model).__name__} has no attention layer that a splice knows; register one for it")
+    if layers is not None and not 0 < layers <= len(attentions):
+        raise UserError(f"layers is {layers}; this model has 1 to {len(attentions)} to join")
+    return [_join(*attention, settings) for attention in attentions[-(layers or len(attentions)) :]]
+
+
+def detach(model: nn.Module) -> None:
+    """Take every prompt off a model; it is then what it was before ``attach``."""
+    for module in list(model.modules()):
+        splice = module.__dict__.pop("zipeft_splice", None)
+        if splice is not None:
+            splice.remove()
+            delattr(module, PROMPT_NAME)
+
+
+def prompts(model: nn.Module) -> list[ZeroGatedPrompt]:
+    """Return the prompts of a model, lowest layer first."""
+    return [module for module in model.modules() if isinstance(module, ZeroGatedPrompt)]
+
+
+@contextmanager
+def conditioned(model: nn.Module, features: Tensor) -> Iterator[None]:
+    """Add features (batch, width), one vector an example, to all of a model's prompts while the context lasts."""
+    joined = prompts(model)
+    for prompt in joined:
+        prompt.condition = features
+    try:
+        yield
+    finally:
+        for prompt in joined:
+            prompt.condition = None
+
+
+def _attentions(part: nn.Module) -> list[tuple[nn.Module, type[Splice]]]:
+    known = ((module, next((s for s in _splices if s.matches(module)), None)) for module in part.modules())
+    return [(module, splice) for module, splice in known if splice is not None]
+
+
+def _join(attention: nn.Module, splice: type[Splice], settings: dict[str, Any]) -> ZeroGatedPrompt:
+    width, heads = splice.width_and_heads(attention)
+    device = next(attention.parameters()).device
+    prompt = ZeroGatedPrompt(width, heads, device=device, **settings)
+    prompt.train(attention.training)
+    joined = splice(attention, prompt)
+    joined.install()
+    attention.add_module(PROMPT_NAME, prompt)
+    attention.zipeft_splice = joined
+    return prompt
