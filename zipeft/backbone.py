@@ -45,9 +45,6 @@ class Backbone(abc.ABC):
     lora_targets: ClassVar[tuple[str, ...]]
     """Names (or suffixes of names) of the linear layers that LoRA adapts by default, as ``peft`` takes them."""
 
-    prefix_tokens: ClassVar[int] = 1
-    """How many tokens (class token and the like) stay ahead of prompt tokens that join the sequence."""
-
     @abc.abstractmethod
     def build(self) -> nn.Module:
         """Return the model in float32 and evaluation mode. Raises ``UserError`` for an unknown checkpoint."""
@@ -62,6 +59,10 @@ class Backbone(abc.ABC):
 
         Each block takes the hidden states (batch, tokens, width) as its first argument and returns them.
         """
+
+    def prefix_tokens(self, model: nn.Module) -> int:
+        """Return how many tokens (class token and the like) stay ahead of prompts that join the sequence."""
+        return 1
 
     @abc.abstractmethod
     def width(self, model: nn.Module) -> int:

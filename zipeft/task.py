@@ -87,6 +87,8 @@ class Task(abc.ABC):
     metric: ClassVar[str] = "accuracy"
     presets: ClassVar[Mapping[str, Preset]]
     published: ClassVar[Sequence[PublishedTable]] = ()
+    unrecorded: ClassVar[tuple[str, ...]] = ("data_dir",)
+    """Settings that do not decide a result: where the data lies (their checksum is on record), which sets are run."""
 
     @abc.abstractmethod
     def datasets(self) -> Sequence[str]:
@@ -101,7 +103,7 @@ class Task(abc.ABC):
         """Return the function from one raw example to what the backbone takes (without the batch dimension)."""
 
     @abc.abstractmethod
-    def head(self, data: Data, width: int) -> nn.Module:
+    def head(self, classes: Sequence[str], width: int) -> nn.Module:
         """Return a fresh head on features of ``width``. It always trains."""
 
     @abc.abstractmethod
@@ -121,10 +123,10 @@ class Task(abc.ABC):
 class Classification(Task):
     """A task with one label an example: linear head, cross-entropy, accuracy."""
 
-    def head(self, data: Data, width: int) -> nn.Module:
+    def head(self, classes: Sequence[str], width: int) -> nn.Module:
         from torch import nn
 
-        return nn.Linear(width, len(data.classes))
+        return nn.Linear(width, len(classes))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         from torch.nn import functional

@@ -1,0 +1,44 @@
+"""Any labelled folder of images as a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from zipeft.errors import UserError
+from zipeft.image_data import image_data
+from zipeft.image_files import read_class_folders, require_folder
+from zipeft.images import ImageTask
+from zipeft.task import Data, Preset
+
+
+@dataclass(frozen=True)
+class Folder(ImageTask):
+    """Any labelled folder of images: <class>/*.jpg, or train, val and test of such (needs --data-dir)
+
+    A folder without splits is split 60/20/20 by class, seeded; without ``val``, 10% of ``train`` is its place. The
+    data set's name is the folder's.
+    """
+
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "quick": Preset(
+            task={"image_size": 112},
+            protocol={"epochs": 5, "batch_size": 32},
+            methods=("linear", "full", "lora", "prompt", "zero_gated", "zero_gated_random"),
+        ),
+        "standard": Preset(task={"image_size": 224}, protocol={"epochs": 20, "batch_size": 64}),
+        "paper": Preset(
+            task={"image_size": 224, "resize": "crop"}, protocol={"epochs": 100, "batch_size": 64}, seeds=5
+        ),
+    }
+
+    def datasets(self) -> Sequence[str]:
+        return (require_folder(self.data_dir, "folder").name,)
+
+    def load(self, dataset: str) -> Data:
+        (name,) = self.datasets()
+        if dataset != name:
+            raise UserError(f"the data folder is {name!r}, not {dataset!r}: check --data-dir")
+        listing = read_class_folders(require_folder(self.data_dir, "folder"))
+        return image_data(name, listing, split_seed=self.split_seed, skip_broken=self.skip_broken)

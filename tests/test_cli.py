@@ -1,0 +1,158 @@
+"""The console script: what it lists, how it ends, and that it stays light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+
+import pytest
+
+import zipeft
+from zipeft import registry
+from zipeft.cli import ArgumentParser, exit_status, main
+from zipeft.errors import UserError
+from zipeft.method import Method
+
+
+class Shout(Method):
+    """Shouts at the backbone."""
+
+    loud: bool = True
+
+    def apply(self, backbone, model): ...
+
+
+@pytest.fixture
+def shout():
+    registry.methods.register("shout", Shout)
+    yield
+    registry.methods.unregister("shout")
+
+
+def test_ls_shows_every_plugin_with_its_description(capsys, shout):
+    assert main(["ls"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for plugins in (registry.backbones, registry.tasks, registry.methods):
+        for row in plugins.listing():
+            assert any(line.startswith(row.name) and row.summary in line and row.origin in line for line in lines)
+    assert any("Shouts at the backbone." in line and "this process" in line for line in lines)
+
+
+def test_ls_of_one_kind(capsys):
+    assert main(["ls", "methods"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("methods ")
+    assert "backbones" not in out
+
+
+def test_ls_verbose_shows_settings(capsys, shout):
+    assert main(["ls", "methods", "--verbose"]) == 0
+    assert "learning_rate: float = 0.001" in capsys.readouterr().out
+
+
+def test_ls_flags_a_broken_plugin(capsys, monkeypatch):
+    broken = registry.Listing("bad", "", "acme 1.0", "acme:Bad", "ImportError: no acme")
+    monkeypatch.setattr(registry.Registry, "listing", lambda self: [broken])
+    for arguments in (["ls", "methods"], ["ls", "methods", "-v"]):
+        assert main(arguments) == 0
+        assert "BROKEN: ImportError: no acme" in capsys.readouterr().out
+
+
+def test_version_and_bare_help(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"zipeft {zipeft.__version__}\n"
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in ("ls", "run", "leaderboard"))
+
+
+@pytest.mark.parametrize("arguments", [["sl"], ["ls", "colours"], ["ls", "--no-such"], ["--no-such"]])
+def test_bad_arguments_are_one_line_and_status_2(capsys, arguments):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("zipeft: error: ")
+    assert captured.err.count("\n") == 1
+    assert "--help)" in captured.err
+
+
+@pytest.mark.parametrize("command", ["run", "leaderboard"])
+def test_delegates_get_their_arguments_untouched(monkeypatch, command):
+    seen = []
+    module = types.ModuleType(f"zipeft.{command}")
+    module.main = lambda argv: seen.append(argv) or 7
+    monkeypatch.setitem(sys.modules, f"zipeft.{command}", module)
+    assert main([command, "--help", "--", "-x", "ls"]) == 7
+    assert seen == [["--help", "--", "-x", "ls"]]
+
+
+def raiser(error):
+    @exit_status
+    def command(argv=None):
+        raise error
+
+    return command
+
+
+def test_user_error_is_one_line_and_status_2(capsys):
+    assert raiser(UserError("no folder 'x';\nmake one"))() == 2
+    assert capsys.readouterr().err == "zipeft: error: no folder 'x'; make one\n"
+
+
+def test_interrupt_is_one_line_and_status_130(capsys):
+    assert raiser(KeyboardInterrupt())() == 130
+    assert capsys.readouterr().err == "zipeft: interrupted\n"
+
+
+def test_defects_propagate():
+    with pytest.raises(ZeroDivisionError):
+        raiser(ZeroDivisionError())()
+
+
+def test_status_and_arguments_pass_through():
+    assert exit_status(lambda argv: len(argv))(["a", "b", "c"]) == 3
+
+
+def test_parser_of_the_package_complains_in_one_line():
+    parser = ArgumentParser(prog="zipeft run")
+    parser.add_argument("--seeds", type=int)
+    with pytest.raises(UserError, match=r"argument --seeds: invalid int value: 'x' \(see zipeft run --help\)"):
+        parser.parse_args(["--seeds", "x"])
+
+
+def test_reader_that_goes_away_is_silent(tmp_path):
+    program = "import sys; from zipeft.cli import main; sys.exit(main(['ls']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["ls"], ["ls", "--verbose"], ["run", "--help"], ["leaderboard", "-h"]]
+)
+def test_no_torch_is_imported_to_look_around(tmp_path, arguments):
+    program = f"""
+import sys
+from zipeft.cli import main
+try:
+    status = main({arguments!r})
+except SystemExit as stopped:
+    status = stopped.code
+assert status == 0, status
+heavy = [name for name in ("torch", "timm", "transformers", "torchvision", "sklearn") if name in sys.modules]
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_module_is_the_console_script(tmp_path):
+    command = [sys.executable, "-m", "zipeft", "--version"]
+    out = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert out == f"zipeft {zipeft.__version__}\n"

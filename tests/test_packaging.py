@@ -1,0 +1,83 @@
+"""What is written in two places agrees: lower bounds of dependencies, and the README's commands with those that run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import readme_commands
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+
+README = """\
+# A project
+
+<!-- tests -->
+```sh
+echo "python is $(python -c 'import sys; print(sys.executable)')" > out
+```
+
+<!-- a remark -->
+text
+
+<!-- main job -->
+
+```
+exit 3
+echo too late > out
+```
+"""
+
+
+def test_lowest_constraints_are_the_lower_bounds():
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bounds = [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["test"]]
+    lines = (ROOT / "tests/constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
+    pins = {pin.name: pin for pin in (Requirement(line) for line in lines if line and not line.startswith("#"))}
+    assert pins.keys() == {bound.name for bound in bounds}
+    for bound in bounds:
+        ((operator, lowest),) = [(part.operator, part.version) for part in bound.specifier]
+        assert operator == ">="
+        assert pins[bound.name].specifier.contains(lowest), f"{pins[bound.name]} is not the lower bound of {bound}"
+
+
+def test_readme_commands_are_found_by_name():
+    found = readme_commands.commands(README)
+    assert list(found) == ["tests", "main job"]
+    assert found["tests"].startswith("echo")
+    assert found["main job"] == "exit 3\necho too late > out"
+
+
+def test_readme_command_runs_with_this_python_and_gives_its_status(tmp_path):
+    found = readme_commands.commands(README)
+    assert readme_commands.run(found["tests"], tmp_path) == 0
+    assert (tmp_path / "out").read_text() == f"python is {sys.executable}\n"
+    (tmp_path / "out").unlink()
+    assert readme_commands.run(found["main job"], tmp_path) == 3
+    assert not (tmp_path / "out").exists()
+
+
+def test_ci_runs_the_readme_command(tmp_path):
+    for name in (".ci/run", "tests/readme_commands.py"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "README.md").write_text(README.replace("echo ", "false && echo "))
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    run = ["bash", ".ci/run"]
+    assert subprocess.run(run, cwd=tmp_path, capture_output=True).returncode == 1
+    (tmp_path / "README.md").write_text(README)
+    assert subprocess.run(run, cwd=tmp_path, capture_output=True).returncode == 0
+    assert (tmp_path / "out").exists()
+    (tmp_path / "README.md").write_text("# Nothing")
+    assert b"README.md has no command named tests" in subprocess.run(run, cwd=tmp_path, capture_output=True).stderr
+
+
+def test_readme_has_the_commands_that_tox_and_ci_run():
+    found = readme_commands.commands((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert {"main job", "tests"} <= set(found)
+    assert "pytest" in found["tests"]

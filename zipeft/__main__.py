@@ -1,0 +1,8 @@
+"""``python -m zipeft`` is the console script ``zipeft``."""
+
+import sys
+
+from zipeft.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

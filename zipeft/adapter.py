@@ -1,0 +1,125 @@
+"""Saved adapters: what a run learnt, as a safetensors file, and beside it a JSON that says what it belongs to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from zipeft import registry
+from zipeft.backbone import Backbone
+from zipeft.errors import UserError
+from zipeft.files import write_atomically
+from zipeft.learner import Learner
+from zipeft.settings import as_json
+
+FORMAT = 1
+TENSORS, RECORD = "adapter.safetensors", "adapter.json"
+
+
+def adapter_bytes(learner: Learner) -> int:
+    """Return the size of the file of tensors that ``save_adapter`` would write."""
+    return len(_tensors(learner))
+
+
+def save_adapter(folder: Path, learner: Learner, record: Mapping[str, Any]) -> Path:
+    """Write what trains in a learner, head included, into a folder, and return the folder.
+
+    ``record`` names what it belongs to: backbone (name, settings, checkpoint, checksum), method (name, settings), task
+    (name, data set, settings) and the classes, as ``adapter_record`` gives it.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / TENSORS, _tensors(learner))
+    write_atomically(folder / RECORD, (json.dumps({"format": FORMAT, **record}, indent=2) + "\n").encode())
+    return folder
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a saved adapter. Raises ``UserError`` if the folder holds none."""
+    path = Path(folder) / RECORD
+    try:
+        record = json.loads(path.read_bytes())
+        missing = [key for key in ("backbone", "method", "task", "classes") if key not in record]
+    except OSError as error:
+        raise UserError(f"{folder} holds no adapter: {path.name} cannot be read ({error.strerror})") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is not the record of an adapter ({error})") from error
+    if record.get("format") != FORMAT or missing:
+        raise UserError(f"{path} is not the record of an adapter that this version of zipeft reads (format {FORMAT})")
+    return record
+
+
+def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learner, dict[str, Any]]:
+    """Return the learner that an adapter was saved from, in evaluation mode, and the adapter's record.
+
+    ``backbone`` None builds the one that the record names; another one must be the same in name and weights.
+
+    Raises: ``UserError`` if the adapter was made for another backbone, or its files are damaged.
+    """
+    record = read_record(folder)
+    try:
+        backbone = backbone or _plugin(registry.backbones, record["backbone"])
+        method = _plugin(registry.methods, record["method"])
+        task = _plugin(registry.tasks, record["task"])
+        _check_backbone(folder, record["backbone"], backbone)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{Path(folder) / RECORD} is damaged: {error}") from error
+    model = backbone.build().requires_grad_(False)
+    method.apply(backbone, model)
+    learner = Learner(backbone, model, task.head(record["classes"], backbone.width(model)))
+    _fill(learner, Path(folder) / TENSORS)
+    return learner.eval(), record
+
+
+def _tensors(learner: Learner) -> bytes:
+    tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in learner.trainable().items()}
+    return save(tensors, metadata={"format": "pt"})
+
+
+def _plugin(kind: registry.Registry, record: Mapping[str, Any]) -> Any:
+    cls = kind.get(record["name"])
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in record["settings"].items()}
+    return cls(**settings)
+
+
+def _check_backbone(folder: Path, made_for: Mapping[str, Any], backbone: Backbone) -> None:
+    weights = backbone.weights()
+    theirs, ours = (made_for["checkpoint"], made_for["checksum"]), (weights.checkpoint, weights.checksum)
+    if theirs != ours:
+        names = [f"{checkpoint} ({checksum[:8] or 'no checksum'})" for checkpoint, checksum in (theirs, ours)]
+        raise UserError(f"the adapter {folder} was made for the backbone {names[0]}, not for {names[1]}")
+
+
+def _fill(learner: Learner, path: Path) -> None:
+    """Copy a file's tensors into what trains in a learner, each into its own and none left over."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read ({error}); save the adapter again") from error
+    parameters = learner.trainable()
+    for name in sorted({*tensors, *parameters}):
+        if name not in tensors or name not in parameters or tensors[name].shape != parameters[name].shape:
+            raise UserError(f"{path} does not fit the backbone and the method of its record: {name} differs")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+def adapter_record(
+    name: str, backbone: Backbone, method: tuple[str, Any], task: tuple[str, Any], dataset: str, classes: list[str]
+) -> dict[str, Any]:
+    """Return what ``save_adapter`` writes down: ``method`` and ``task`` are names and instances."""
+    weights = backbone.weights()
+    identity = {"checkpoint": weights.checkpoint, "checksum": weights.checksum}
+    return {
+        "backbone": {"name": name, **identity, "settings": as_json(backbone)},
+        "method": {"name": method[0], "settings": as_json(method[1])},
+        "task": {"name": task[0], "dataset": dataset, "settings": as_json(task[1])},
+        "classes": list(classes),
+    }

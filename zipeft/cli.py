@@ -1,0 +1,104 @@
+"""The console script ``zipeft``, and what all of zipeft's commands share. This module imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import zipeft
+from zipeft import registry
+from zipeft.errors import UserError
+from zipeft.settings import describe
+
+USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two are what a shell reports of SIGINT and SIGPIPE
+
+DELEGATES = {
+    "run": "fine-tune a backbone on a task with some or all methods",
+    "leaderboard": "turn result files into leaderboard pages",
+}
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """A parser whose complaint is a ``UserError``: one line, without the usage that buries it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def exit_status(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
+    """Give a command's ``main(argv)`` its exit status and its last words; to be used as a decorator.
+
+    ``UserError`` becomes one line on stderr and status 2, Ctrl-C one line and 130. A reader that has gone away, as in
+    ``zipeft ls | head``, ends it silently. Any other exception is a defect and keeps its traceback.
+    """
+
+    @functools.wraps(main)
+    def guarded(argv: Sequence[str] | None = None) -> int:
+        try:
+            status = main(argv)
+            sys.stdout.flush()  # here rather than at exit, where a broken pipe can no longer be caught
+            return status
+        except UserError as error:
+            print("zipeft: error:", " ".join(str(error).splitlines()), file=sys.stderr)
+            return USER_ERROR
+        except KeyboardInterrupt:
+            print("zipeft: interrupted", file=sys.stderr)
+            return INTERRUPTED
+        except BrokenPipeError:
+            # What is still buffered would raise again when the interpreter closes stdout.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return BROKEN_PIPE
+
+    return guarded
+
+
+@exit_status
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``zipeft`` with these arguments, by default those of the process, and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in DELEGATES:  # before argparse, which would take --help and other options itself
+        return importlib.import_module(f"zipeft.{arguments[0]}").main(arguments[1:])
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+    else:
+        print(_listing(options.kind, options.verbose))
+    return 0
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="zipeft", description=zipeft.__doc__, epilog="zipeft COMMAND --help says more.")
+    parser.add_argument("--version", action="version", version=f"zipeft {zipeft.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    ls = commands.add_parser("ls", help="list the backbones, tasks and methods that are installed")
+    ls.add_argument("kind", nargs="?", choices=("backbones", "tasks", "methods"), help="list these alone")
+    ls.add_argument("-v", "--verbose", action="store_true", help="show each one's settings and their defaults")
+    for name, summary in DELEGATES.items():
+        commands.add_parser(name, help=summary, add_help=False)
+    return parser
+
+
+def _listing(kind: str | None, verbose: bool) -> str:
+    """Return the tables of ``zipeft ls``, for one kind of plug-in or for all."""
+    from tabulate import tabulate
+
+    tables = []
+    for title in [kind] if kind else ["backbones", "tasks", "methods"]:
+        plugins = getattr(registry, title)
+        rows = [_row(plugins, row, verbose) for row in plugins.listing()]
+        headers = [title, "description", "origin", *(["settings"] if verbose else [])]
+        tables.append(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
+    return "\n\n".join(tables)
+
+
+def _row(plugins: registry.Registry[Any], row: registry.Listing, verbose: bool) -> list[str]:
+    cells = [row.name, f"BROKEN: {row.error}" if row.error else row.summary, row.origin]
+    if verbose:
+        cells.append("" if row.error else "\n".join(describe(plugins.get(row.name))))
+    return cells

@@ -1,0 +1,205 @@
+"""Finding labelled image files on disk: in class folders, or through JSON split files.
+
+Names that start with a dot and ``__MACOSX`` folders are passed over, links to folders are followed, and all orders are
+those of Unicode code points, whatever the locale.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from zipeft.errors import UserError
+
+SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+SPLIT_FOLDERS = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+
+
+class LabelledFile(NamedTuple):
+    path: Path
+    label: str
+
+
+@dataclass
+class Listing:
+    """The image files of a data set by split ("train", "validation", "test", or "all" where the data have no splits),
+    and in ``notes`` what the user should know of how they were read."""
+
+    root: Path
+    splits: dict[str, list[LabelledFile]]
+    notes: list[str] = field(default_factory=list)
+
+
+def require_folder(path: Path | None, task: str) -> Path:
+    """Return the folder of the user's data. Raises ``UserError`` if none is named or it is not a folder."""
+    if path is None:
+        raise UserError(f"task {task} has no data of its own: name a folder of images with --data-dir")
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        raise UserError(
+            f"data folder {path} {'is not a folder' if path.exists() else 'does not exist'}: check --data-dir"
+        )
+    return Path(os.path.abspath(path))  # a name even for "."; links keep the name that the user gave them
+
+
+# --- class folders ----------------------------------------------------------------------------------------------------
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the visible folders in ``folder``, sorted by name. Raises ``UserError`` if it cannot be read."""
+    try:
+        entries = [entry for entry in folder.iterdir() if _visible(entry.name) and entry.is_dir()]
+    except OSError as error:
+        raise _unreadable(error) from None
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def image_files(folder: Path, recursive: bool = True) -> list[Path]:
+    """Return the image files in ``folder``, by default at any depth, sorted by relative path.
+
+    Links to folders are followed, except back to a folder that is already being read or that holds it.
+    """
+
+    def stop(error: OSError) -> None:
+        raise _unreadable(error)
+
+    found, seen, top = [], set(), folder.resolve()
+    for place, folders, files in os.walk(folder, onerror=stop, followlinks=True):
+        real = Path(place).resolve()
+        if real in seen or (real != top and real in top.parents):
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if recursive and _visible(name))
+        found += [Path(place, name) for name in files if _visible(name) and name.lower().endswith(SUFFIXES)]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
+def read_class_folders(root: Path) -> Listing:
+    """Read ``train/<class>/*``, ``val/<class>/*`` and ``test/<class>/*``, or ``<class>/*`` as the one split "all".
+
+    ``val`` may be missing. Raises ``UserError`` if ``train`` or ``test`` is, or if there are no class folders.
+    """
+    listing, folders = Listing(root, {}), _split_folders(root)
+    if not folders:
+        listing.splits["all"] = _read_classes(root, listing.notes)
+        if {"train", "test"} <= {file.label.lower() for file in listing.splits["all"]}:
+            raise UserError(
+                f"{root} has train and test without class folders: put images into train/<class>/, test/<class>/"
+            )
+        return listing
+    present = " and ".join(folder.name for folder in folders.values())
+    if "train" not in folders:
+        raise UserError(f"{root} has {present} but no images in train/<class>/: add training images")
+    if "test" not in folders:
+        raise UserError(
+            f"{root} has {present} but no images in test/<class>/: add test images, "
+            f"or name {folders['train']} as the data folder, which is then split"
+        )
+    for split, folder in folders.items():
+        listing.splits[split] = _read_classes(folder, listing.notes)
+    return listing
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Return the split folders of ``root``, by split. A folder "train" without folders of images is itself a class."""
+    found: dict[str, Path] = {}
+    for split, names in SPLIT_FOLDERS.items():
+        for folder in subfolders(root):
+            if folder.name.lower() in names and any(image_files(entry) for entry in subfolders(folder)):
+                if split in found:
+                    raise UserError(f"{root} has both {found[split].name} and {folder.name}: keep one {split} folder")
+                found[split] = folder
+    return found
+
+
+def _read_classes(folder: Path, notes: list[str]) -> list[LabelledFile]:
+    classes = {entry.name: image_files(entry) for entry in subfolders(folder)}
+    loose, empty = len(image_files(folder, recursive=False)), [name for name, files in classes.items() if not files]
+    if loose and len(empty) == len(classes):
+        raise UserError(f"{folder} holds images but no class folders: put each class into a folder of its own")
+    if loose:
+        notes.append(f"{counted(loose, 'image')} outside the class folders of {folder.name} left out")
+    if empty and len(empty) < len(classes):
+        notes.append(
+            f"{counted(len(empty), 'folder')} without images in {folder.name} left out ({', '.join(empty[:3])})"
+        )
+    files = [LabelledFile(path, name) for name, paths in classes.items() for path in paths]
+    if not files:
+        raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): expected <class>/*.jpg in it")
+    return files
+
+
+# --- JSON split files -------------------------------------------------------------------------------------------------
+
+
+def read_split_files(root: Path, bases: Sequence[str]) -> Listing:
+    """Read ``train.json``, ``val.json`` (may be missing) and ``test.json``, each {image path: class id}.
+
+    A path is relative to the first of the folders ``bases`` (relative to ``root``) that has the file. A class id is a
+    whole number or a string. Raises ``UserError`` that names the file for anything else.
+    """
+    listing = Listing(root, {})
+    for split, name in (("train", "train.json"), ("validation", "val.json"), ("test", "test.json")):
+        if split == "validation" and not (root / name).exists():
+            continue
+        entries = _read_json(root / name)
+        listing.splits[split] = [
+            LabelledFile(_locate(root, name, path, bases), _class_id(root / name, path, label))
+            for path, label in sorted(entries.items())
+        ]
+    return listing
+
+
+def _read_json(path: Path) -> Mapping[str, object]:
+    try:
+        content = json.loads(path.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: put {path.name} beside the other split files") from None
+    except OSError as error:
+        raise _unreadable(error) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}): repair it") from None
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path} is not a JSON object of image paths and class ids, or is empty: repair it")
+    return content
+
+
+def _locate(root: Path, split_file: str, path: str, bases: Sequence[str]) -> Path:
+    for base in bases:
+        if os.path.isfile(root / base / path):
+            return root / base / path
+    raise UserError(
+        f"{root / split_file} names {path}, which is not in {root} nor in its folders {', '.join(bases)}: add it"
+    )
+
+
+def _class_id(split_file: Path, path: str, label: object) -> str:
+    if isinstance(label, bool) or not isinstance(label, int | str) or label == "":
+        raise UserError(f"{split_file} gives {path} the class {label!r}: give a whole number or a name")
+    return str(label)
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: "1 class", "1,000 classes"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _unreadable(error: OSError) -> UserError:
+    return UserError(f"{error.filename} cannot be read ({error.strerror}): check its permissions")

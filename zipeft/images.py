@@ -1,0 +1,137 @@
+"""What image tasks share: their settings, how a file becomes pixels, and pixels become what a backbone takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, overload
+
+from zipeft.errors import UserError
+from zipeft.task import Classification
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from zipeft.backbone import ImageBackbone
+
+RESIZES = ("squash", "crop")
+
+CROP = 224 / 256
+"""The part of the shorter side that "crop" keeps: resizing to 256 and cropping 224, at any size."""
+
+
+@dataclass(frozen=True)
+class ImageTask(Classification):
+    """Classification of images: settings that every image task has."""
+
+    image_size: int = 224
+    """Side, in pixels, of the square that the backbone sees."""
+
+    resize: Literal["squash", "crop"] = "squash"
+    """How an image becomes that square: "squash" ignores its shape; "crop" keeps it and takes the centre, as resizing
+    the shorter side to 256 and cropping 224 does."""
+
+    skip_broken: bool = False
+    """Decode every file when the data are loaded and leave out those that fail; else the first of them ends the run."""
+
+    split_seed: int = 0
+    """Seed of the splits (and of the choice of classes) where the data bring none of their own."""
+
+    modality: ClassVar[str] = "image"
+
+    def __post_init__(self) -> None:
+        if self.image_size < 1:
+            raise UserError(f"image_size is {self.image_size}: give a number of pixels, 1 or more")
+        if self.resize not in RESIZES:
+            raise UserError(f"resize is {self.resize!r}: give one of {' or '.join(RESIZES)}")
+        if not 0 <= self.split_seed < 2**32:
+            raise UserError(f"split_seed is {self.split_seed}: give a number from 0 to {2**32 - 1}")
+
+    def encoder(self, backbone: ImageBackbone) -> Callable[[Image], Tensor]:
+        """Return the function from one PIL image to the backbone's tensor (3, image_size, image_size)."""
+        transform = backbone.image_transform(self.image_size)
+        return partial(_encode, size=self.image_size, resize=self.resize, transform=transform)
+
+
+def _encode(image: Image, size: int, resize: str, transform: Callable[[Image], Tensor]) -> Tensor:
+    return transform(fit(to_rgb(image), size, resize))
+
+
+def fit(image: Image, size: int, resize: str) -> Image:
+    """Return the image as ``size`` x ``size`` pixels, antialiased (bicubic); ``resize`` is as in ``ImageTask``."""
+    from PIL.Image import Resampling
+
+    box = None
+    if resize == "crop":  # one step for resize and crop: no huge image in between, however long and thin this one is
+        side = min(image.size) * CROP
+        left, top = ((length - side) / 2 for length in image.size)
+        box = (left, top, left + side, top + side)
+    return image.resize((size, size), Resampling.BICUBIC, box=box)
+
+
+def to_rgb(image: Image) -> Image:
+    """Return the image in RGB: transparency on white, 16-bit values by their upper byte."""
+    import PIL.Image
+
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    if image.mode.startswith("I"):  # Pillow's own conversion clips 16-bit values at 255, which leaves white
+        import numpy as np
+
+        return PIL.Image.fromarray((np.asarray(image).clip(0, 0xFFFF) >> 8).astype("uint8")).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return PIL.Image.alpha_composite(PIL.Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+class BrokenImage(UserError):
+    """An image file that does not decode."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} does not decode ({self.reason}): repair or remove it, "
+            "or set skip_broken=true to leave such images out"
+        )
+
+
+def read_image(path: Path) -> Image:
+    """Return an image file in RGB, turned as its EXIF orientation says; of an animation, the first frame.
+
+    Raises ``BrokenImage``, also for an image so large that Pillow takes it for a decompression bomb.
+    """
+    import PIL.Image
+    from PIL import ImageOps
+
+    try:
+        with PIL.Image.open(path) as image:
+            return to_rgb(ImageOps.exif_transpose(image))
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise many kinds: OSError, SyntaxError, struct.error, IndexError, ...
+        reason = getattr(error, "strerror", None) or str(error).replace(f" {str(path)!r}", "") or repr(error)
+        raise BrokenImage(path, " ".join(reason.split())) from error
+
+
+@dataclass(frozen=True)
+class ImageFiles(Sequence):
+    """Image files as a sequence of RGB images, each decoded when it is asked for. See ``read_image`` for its errors."""
+
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageFiles: ...
+    def __getitem__(self, index):
+        return ImageFiles(self.paths[index]) if isinstance(index, slice) else read_image(self.paths[index])

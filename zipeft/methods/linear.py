@@ -1,0 +1,21 @@
+"""The linear probe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zipeft.method import Method
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zipeft.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Linear(Method):
+    """Linear probe: only the head trains, on the frozen backbone's features."""
+
+    def apply(self, backbone: Backbone, model: nn.Module) -> None:
+        """Leave the model as it is, frozen."""

@@ -1,0 +1,45 @@
+"""LoRA (arXiv 2106.09685), by the peft library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zipeft.method import Method
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zipeft.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class LoRA(Method):
+    """LoRA by the peft library: low-rank updates of attention projections (arXiv 2106.09685)."""
+
+    learning_rate: float = 2e-3
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ()
+    """Names of the linear layers to adapt; empty takes those that the backbone names."""
+
+    def apply(self, backbone: Backbone, model: nn.Module) -> None:
+        """Raises ``UserError`` if no layer of the model has a target's name."""
+        from peft import LoraConfig, inject_adapter_in_model
+
+        from zipeft.errors import UserError
+
+        config = LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=list(self.targets or backbone.lora_targets),
+        )
+        try:
+            inject_adapter_in_model(config, model)
+        except ValueError as error:
+            raise UserError(f"lora: {str(error).splitlines()[0]}") from error
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()

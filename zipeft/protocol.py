@@ -1,0 +1,30 @@
+"""How every method of a comparison is trained. Torch-free, so that the command line can read it cheaply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The training protocol, the same for every method of a comparison; only learning rates are a method's own."""
+
+    preset: str = "quick"
+    epochs: int = 10
+    batch_size: int = 32
+    max_steps: int = 0
+    """Stop after so many optimiser steps; 0 for no limit."""
+    warmup: float = 0.1
+    """The part of all steps in which the learning rate rises from zero; then it falls along a cosine."""
+    clip: float = 1.0
+    """Gradients are clipped to this norm."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+    optimizer: ClassVar[str] = "AdamW"
+    selection: ClassVar[str] = "best epoch on validation, the later of ties"
+
+    def as_record(self) -> dict[str, object]:
+        """Return what goes into the record of a run and into its identity."""
+        settings = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**settings, "optimizer": self.optimizer, "schedule": "cosine", "selection": self.selection}

@@ -1,0 +1,185 @@
+"""Plug-ins by name: backbones, tasks and methods that any installed distribution offers through entry points.
+
+The built-in plug-ins are found as a third party's are. A plug-in is imported when it is asked for and not
+before, and one that cannot be used is named and stops nothing else. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from threading import Lock
+from typing import Generic, TypeVar
+
+from zipeft.backbone import Backbone
+from zipeft.errors import UserError
+from zipeft.method import Method
+from zipeft.task import Task
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What ``zipeft ls`` shows of one plug-in. ``error`` says why it cannot be used, or is "" where it can."""
+
+    name: str
+    summary: str
+    origin: str
+    value: str
+    error: str = ""
+
+
+class Unusable(Exception):
+    """Why a plug-in cannot be used, in one line."""
+
+
+class Registry(Generic[T]):
+    """The plug-ins of one kind: those of an entry-point group, and those registered in this process."""
+
+    def __init__(self, kind: str, base: type[T]) -> None:
+        self.kind = kind
+        self.group = f"zipeft.{kind}s"
+        self.base = base
+        self._registered: dict[str, type[T]] = {}
+        self._lock = Lock()
+
+    @cached_property
+    def _installed(self) -> dict[str, list[EntryPoint]]:
+        """The distinct entry points of every name. More than one is a conflict."""
+        found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
+        for entry in entry_points(group=self.group):
+            # A distribution that is on sys.path twice is one.
+            found.setdefault(entry.name, {}).setdefault((entry.value, _distribution(entry)), entry)
+        return {name: list(distinct.values()) for name, distinct in found.items()}
+
+    def names(self) -> list[str]:
+        """Return all names, sorted, without importing any plug-in."""
+        return sorted({*self._installed, *self._registered})
+
+    def get(self, name: str) -> type[T]:
+        """Return the class of a name, importing that plug-in alone.
+
+        Raises ``UserError`` for an unknown name, a name that several distributions give, and a plug-in that
+        fails to import or is not a concrete subclass of ``base``.
+        """
+        if name not in self._registered and name not in self._installed:
+            raise UserError(self._unknown(name))
+        try:
+            return self._load(name)
+        except Unusable as reason:
+            origin, value = self._where(name)
+            message = f"{self.kind} {name!r} of {origin} ({value}) cannot be used: {reason}"
+            raise UserError(message) from reason.__cause__
+
+    def register(self, name: str, cls: type[T]) -> None:
+        """Add a class for this process alone, as a notebook or a test does. Raises ``UserError`` for a name that
+        is taken and for a class that is not a concrete subclass of ``base``."""
+        try:
+            _check(cls, self.base)
+        except Unusable as reason:
+            raise UserError(f"{self.kind} {name!r} cannot be registered: {reason}") from None
+        with self._lock:
+            if name in self._installed or name in self._registered:
+                raise UserError(f"{self.kind} {name!r} exists already, from {self._where(name)[0]}; take another name")
+            self._registered[name] = cls
+
+    def unregister(self, name: str) -> None:
+        """Take back ``register``. Raises ``UserError`` for a name that was not registered in this process."""
+        if self._registered.pop(name, None) is None:
+            raise UserError(f"{self.kind} {name!r} was not registered in this process")
+
+    def listing(self) -> list[Listing]:
+        """Return one row a name, sorted. Imports every plug-in; one that cannot be used is a row with an error."""
+        return [self._list(name) for name in self.names()]
+
+    def _list(self, name: str) -> Listing:
+        origin, value = self._where(name)
+        try:
+            return Listing(name, _summary(self._load(name)), origin, value)
+        except Unusable as reason:
+            return Listing(name, "", origin, value, str(reason))
+
+    def _load(self, name: str) -> type[T]:
+        if name in self._registered:
+            return self._registered[name]
+        entries = self._installed[name]
+        if len(entries) > 1:
+            raise Unusable("the name is given more than once; uninstall all but one of these distributions")
+        return _check(_import(entries[0]), self.base)
+
+    def _where(self, name: str) -> tuple[str, str]:
+        """Return where a name comes from and what it stands for; several of each where they conflict."""
+        if name in self._registered:
+            cls = self._registered[name]
+            return "this process", f"{cls.__module__}:{cls.__qualname__}"
+        entries = self._installed[name]
+        return " and ".join(map(_distribution, entries)), " and ".join(entry.value for entry in entries)
+
+    def _unknown(self, name: str) -> str:
+        names = self.names()
+        if not names:
+            return f"no {self.kind}s are installed; in a checkout, run `pip install -e .`"
+        return f"unknown {self.kind} {name!r}{did_you_mean(name, names)} (zipeft ls lists all)"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'vit'?" for a word that is close to a known one, else ""."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _distribution(entry: EntryPoint) -> str:
+    """Return "name version". Metadata of a damaged installation may lack either."""
+    if entry.dist is None:
+        return "an unknown distribution"
+    metadata = entry.dist.metadata
+    return f"{metadata['Name'] or 'an unknown distribution'} {metadata['Version'] or ''}".rstrip()
+
+
+def _summary(cls: type) -> str:
+    """Return the first line of a class's docstring; the signature that ``dataclass`` writes where there is none is
+    not a description."""
+    doc = inspect.cleandoc(cls.__doc__ or "")
+    return "" if doc.startswith(f"{cls.__name__}(") else doc.partition("\n")[0]
+
+
+def _import(entry: EntryPoint) -> object:
+    """Load an entry point. Raises ``Unusable`` whatever the import raises.
+
+    Not only ``Exception``: a module may call ``sys.exit``, and an extension written in Rust panics with an
+    exception of its own that derives from ``BaseException``. Ctrl-C alone stays what it is.
+    """
+    if not EntryPoint.pattern.fullmatch(entry.value):
+        raise Unusable(f"{entry.value!r} is not of the form module:Class")
+    try:
+        return entry.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise Unusable(f"{type(error).__name__}: {first_line}".rstrip(": ")) from error
+
+
+def _check(plugin: object, base: type[T]) -> type[T]:
+    """Return ``plugin``. Raises ``Unusable`` unless it is a subclass of ``base`` that leaves nothing undefined."""
+    expected = f"{base.__module__}.{base.__qualname__}"
+    if not isinstance(plugin, type):
+        raise Unusable(f"it is a {type(plugin).__name__}, not a subclass of {expected}")
+    if not issubclass(plugin, base):
+        raise Unusable(f"{plugin.__qualname__} is not a subclass of {expected}")
+    # Class variables that the base declares and leaves to its subclasses are as needed as its abstract methods.
+    declared = inspect.get_annotations(base).keys() - {field.name for field in fields(base)}  # type: ignore[arg-type]
+    undefined = {*getattr(plugin, "__abstractmethods__", ()), *(name for name in declared if not hasattr(plugin, name))}
+    if undefined:
+        raise Unusable(f"{plugin.__qualname__} does not define {', '.join(sorted(undefined))}")
+    return plugin
+
+
+backbones: Registry[Backbone] = Registry("backbone", Backbone)  # type: ignore[type-abstract]
+tasks: Registry[Task] = Registry("task", Task)  # type: ignore[type-abstract]
+methods: Registry[Method] = Registry("method", Method)  # type: ignore[type-abstract]

@@ -1,0 +1,75 @@
+"""Strict decoding of JSON into frozen dataclasses, after their type hints."""
+
+from __future__ import annotations
+
+import dataclasses
+import reprlib
+import sys
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from zipeft.errors import UserError
+
+
+def decode(kind: Any, value: Any, where: str = "") -> Any:
+    """Return ``value`` as ``kind``: a dataclass, dict[str, X], tuple[X, ...], str, bool, int (not negative), float or
+    Any (JSON). Raises ``UserError`` that names the field: missing, unknown, of another type, or not finite."""
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, value, where)
+    if kind is Any:
+        return _decode_any(value, where)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is dict:
+        _require(isinstance(value, Mapping) and all(isinstance(key, str) for key in value), where, "an object", value)
+        return {key: decode(arguments[1], item, _join(where, key)) for key, item in value.items()}
+    if origin is tuple:
+        _require(isinstance(value, list | tuple), where, "a list", value)
+        return tuple(decode(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    return _decode_scalar(kind, value, where)
+
+
+def _decode_dataclass(kind: type, value: Any, where: str) -> Any:
+    _require(isinstance(value, Mapping), where, "an object", value)
+    hints = typing.get_type_hints(kind)
+    for name in value:
+        if name not in hints:
+            raise UserError(f"{_join(where, name)} is not a field of this schema")
+    for name in hints:
+        if name not in value:
+            raise UserError(f"{_join(where, name)} is missing")
+    return kind(**{name: decode(hint, value[name], _join(where, name)) for name, hint in hints.items()})
+
+
+def _decode_scalar(kind: type, value: Any, where: str) -> Any:
+    if kind is float:
+        _require(isinstance(value, int | float) and not isinstance(value, bool), where, "a number", value)
+        _require(abs(value) <= sys.float_info.max, where, "finite", value)
+        return float(value)
+    if kind is int:
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        _require(whole, where, "a whole number, not negative", value)
+    else:
+        names = {str: "a string", bool: "true or false"}
+        _require(isinstance(value, kind), where, names[kind], value)
+    return value
+
+
+def _decode_any(value: Any, where: str) -> Any:
+    if isinstance(value, Mapping):
+        return decode(dict[str, Any], value, where)
+    if isinstance(value, list | tuple):
+        return [_decode_any(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, float):
+        return decode(float, value, where)
+    _require(value is None or isinstance(value, str | bool | int), where, "a JSON value", value)
+    return value
+
+
+def _require(condition: bool, where: str, what: str, value: Any) -> None:
+    if not condition:
+        raise UserError(f"{where or 'the content'} must be {what}, not {reprlib.repr(value)}")
+
+
+def _join(where: str, name: Any) -> str:
+    return f"{where}.{name}" if where else str(name)

@@ -1,0 +1,176 @@
+"""Settings of plug-ins: dataclass fields that the command line sets as text and a run records as JSON."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+from zipeft.errors import UserError
+from zipeft.registry import did_you_mean
+
+T = TypeVar("T")
+
+BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Parse ``["zero_gated.length=50", ...]`` to ``{"zero_gated": {"length": "50"}, ...}``.
+
+    Raises ``UserError`` for text of another form and for a setting that is given twice.
+    """
+    settings: dict[str, dict[str, str]] = {}
+    for assignment in assignments:
+        target, equals, value = assignment.partition("=")
+        name, _, field = target.strip().rpartition(".")
+        if not (name and field and equals):
+            raise UserError(f"{assignment!r} is not of the form NAME.SETTING=VALUE, such as zero_gated.length=50")
+        if field in settings.setdefault(name, {}):
+            raise UserError(f"{name}.{field} is set twice; keep one")
+        settings[name][field] = value.strip()
+    return settings
+
+
+def override(target: T | type[T], values: Mapping[str, str], name: str = "") -> T:
+    """Return an instance of a dataclass with some fields set from text.
+
+    ``target`` is an instance, whose other fields are kept, or a class, whose other fields have their defaults.
+    ``name`` stands for it in messages. Raises ``UserError`` for an unknown field and for a value that is not of
+    the field's type or that the class itself refuses.
+    """
+    cls = target if isinstance(target, type) else type(target)
+    name = name or cls.__name__
+    known = [field.name for field in _settable(cls)]
+    for field in values:
+        if field not in known:
+            has = f"its settings are {', '.join(known)}" if known else "it has none"
+            raise UserError(f"{name} has no setting {field!r}{did_you_mean(field, known)} ({has})")
+    hints = _types(cls, name) if values else {}
+    parsed = {field: _parse_setting(f"{name}.{field}", hints[field], text) for field, text in values.items()}
+    try:
+        return cls(**parsed) if isinstance(target, type) else replace(target, **parsed)  # type: ignore[type-var]
+    except ValueError as error:  # from the plug-in's own __post_init__
+        raise UserError(f"{name}: {error}") from error
+
+
+def as_json(instance: object) -> dict[str, Any]:
+    """Return the fields of a dataclass instance as what ``json`` can write. Paths become text, tuples lists.
+
+    Raises ``TypeError`` for a field of a type that JSON has no form for.
+    """
+    return {field.name: _jsonable(getattr(instance, field.name)) for field in fields(instance)}  # type: ignore[arg-type]
+
+
+def describe(cls: type) -> list[str]:
+    """Return "length: int = 10" for every setting of a dataclass."""
+    return [f"{field.name}: {_annotation(field.type)}{_default(field)}" for field in _settable(cls)]
+
+
+def _settable(cls: type) -> list[Field[Any]]:
+    return [field for field in fields(cls) if field.init]
+
+
+def _types(cls: type, name: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls)
+    except NameError as error:
+        raise UserError(f"{name}: a setting's type is unknown ({error}); import it outside TYPE_CHECKING") from error
+
+
+def _annotation(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+
+
+def _default(field: Field[Any]) -> str:
+    if field.default is not MISSING:
+        value = field.default
+    elif field.default_factory is not MISSING:
+        value = field.default_factory()
+    else:
+        return ""
+    return f" = {value}" if isinstance(value, Path) else f" = {value!r}"
+
+
+def _parse_setting(label: str, annotation: Any, text: str) -> Any:
+    try:
+        return _parse(annotation, text)
+    except ValueError as error:
+        raise UserError(f"{label}: {text!r} is not {error}") from None
+
+
+def _parse(annotation: Any, text: str) -> Any:
+    """Parse text to an annotated type. Raises ``ValueError`` with what was expected."""
+    if annotation in PARSERS:
+        expected, parse = PARSERS[annotation]
+        try:
+            return parse(text)
+        except (ValueError, KeyError):
+            raise ValueError(expected) from None
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return _parse_literal(arguments, text)
+    if origin in (Union, types.UnionType):
+        return _parse_union(arguments, text)
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        return tuple(_parse(arguments[0], part.strip()) for part in text.split(",")) if text else ()
+    raise ValueError(f"settable as text: its type is {_annotation(annotation)}")
+
+
+def _parse_literal(choices: tuple[Any, ...], text: str) -> Any:
+    by_text = {str(choice): choice for choice in choices}
+    if text not in by_text:
+        raise ValueError(f"one of {', '.join(by_text)}{did_you_mean(text, by_text)}")
+    return by_text[text]
+
+
+def _parse_union(choices: tuple[Any, ...], text: str) -> Any:
+    if types.NoneType in choices and text.lower() in ("none", ""):
+        return None
+    expected = []
+    for choice in choices:
+        if choice is not types.NoneType:
+            try:
+                return _parse(choice, text)
+            except ValueError as error:
+                expected.append(str(error))
+    raise ValueError(" or ".join([*expected, *(["none"] if types.NoneType in choices else [])]))
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise ValueError
+    return Path(text).expanduser()
+
+
+PARSERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
+    int: ("an integer", int),
+    float: ("a finite number", _finite),
+    bool: ("true or false", lambda text: BOOLEANS[text.lower()]),
+    str: ("text", str),
+    Path: ("a path", _path),
+}
+
+
+def _jsonable(value: Any) -> Any:
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (tuple, list)):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return as_json(value)
+    raise TypeError(f"{value!r} has no form in JSON")

@@ -1,0 +1,42 @@
+"""Seeded choices among labelled examples: a stratified cut, and a part of the classes.
+
+NumPy keeps the stream of ``RandomState`` fixed for good, so the same seed gives the same choice on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+
+def cut(labels: Sequence[Hashable], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Split the indices of ``labels`` by class; return those that stay and those that are taken, both rising.
+
+    Of a class of n examples ``fraction * n`` are taken, rounded, but at least one and never all: a class of one stays
+    whole, a class of two is split one to one. (scikit-learn's own stratification refuses a class of one and takes none
+    of a small one, so it is asked to cut class by class.)
+    """
+    import numpy as np
+    from sklearn.model_selection import train_test_split
+
+    members: dict[Hashable, list[int]] = {}
+    for index, label in enumerate(labels):
+        members.setdefault(label, []).append(index)
+    stream, taken = np.random.RandomState(seed), set()
+    for indices in members.values():
+        if len(indices) > 1:
+            count = min(max(round(fraction * len(indices)), 1), len(indices) - 1)
+            taken.update(train_test_split(indices, test_size=count, random_state=stream)[1])
+    return [index for index in range(len(labels)) if index not in taken], sorted(taken)
+
+
+def choose_classes(classes: Sequence[str], count: int, seed: int) -> list[str]:
+    """Return the first ``count`` of a seeded shuffle of the sorted ``classes``, sorted again; 0 stands for all.
+
+    With the same seed, fewer classes are a part of more.
+    """
+    import numpy as np
+
+    ordered = sorted(classes)
+    if not 0 < count < len(ordered):
+        return ordered
+    return sorted(ordered[index] for index in np.random.RandomState(seed).permutation(len(ordered))[:count])
