@@ -144,17 +144,19 @@ def _check_name(name: str) -> None:
     architecture, _, tag = name.partition(".")
     known = timm.list_models()
     if architecture not in known:
-        raise UserError(f"unknown model {architecture!r} of timm{_suggestion(architecture, known)}")
+        hint = _suggestion(architecture, known) or ": timm.list_models('vit_*') lists what it has"
+        raise UserError(f"unknown model {architecture!r} of timm{hint}")
     tags = [full.partition(".")[2] for full in timm.list_models(f"{architecture}.*", include_tags=True)]
     if tag and tag not in tags:
-        raise UserError(f"unknown tag {tag!r} of timm's {architecture}{_suggestion(tag, tags)}")
-    if not timm.is_model_in_modules(architecture, MODULES):
+        hint = _suggestion(tag, tags) or f": it has {', '.join(tags) or 'none'}"
+        raise UserError(f"unknown tag {tag!r} of timm's {architecture}{hint}")
+    if not timm.models.is_model_in_modules(architecture, MODULES):
         raise UserError(_not_a_vit(architecture))
 
 
 def _suggestion(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
-    return f": did you mean {close[0]!r}?" if close else ": timm.list_models('vit_*') lists them"
+    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def _not_a_vit(name: str) -> str:
@@ -245,12 +247,7 @@ def _hub_file(name: str, download: bool) -> Path | None:
 def _load(model: nn.Module, name: str, file: Path) -> None:
     """Load a file of weights, of which every parameter of the model must come, and nothing else but a classifier."""
     try:
-        if file.suffix == ".npz":
-            model.load_pretrained(str(file))
-            left = [key for key, value in model.state_dict().items() if value.isnan().any()]
-            problem = f"it lacks {left[0]!r}" if left else ""
-        else:
-            problem = _load_state(model, name, _read(file))
+        problem = _load_npz(model, file) if file.suffix == ".npz" else _load_state(model, name, _read(file))
     except UserError:
         raise
     except Exception as error:  # whatever a damaged or foreign file makes timm's converters raise
@@ -280,9 +277,29 @@ def _read(file: Path) -> dict[str, Tensor]:
         ) from error
     for key in ("state_dict", "model"):
         state = state.get(key, state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    tensors = isinstance(state, Mapping) and all(isinstance(value, torch.Tensor) for value in state.values())
+    if not tensors or not all(isinstance(key, str) for key in state):
         raise UserError(f"{str(file)!r} holds no state dict: save the model's state_dict() alone")
     return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _load_npz(model: nn.Module, file: Path) -> str:
+    """Load one of Google's original files; return what does not match, "" if all does."""
+    import numpy as np
+
+    with np.load(file, allow_pickle=False) as arrays:
+        kernels = [arrays[key] for key in arrays.files if key.endswith("embedding/kernel")]
+    if kernels and (problem := _patch_problem(model, kernels[0].shape[:2])):
+        return problem
+    model.load_pretrained(str(file))
+    left = [key for key, value in model.state_dict().items() if value.isnan().any()]
+    return f"it lacks {left[0]!r}" if left else ""
+
+
+def _patch_problem(model: nn.Module, size: tuple[int, ...]) -> str:
+    """Say whether patches are of another size than the model's: timm would resample them silently."""
+    own = tuple(model.patch_embed.proj.weight.shape[-2:])
+    return "" if tuple(size) == own else f"its patches are of {tuple(size)} pixels, not {own}"
 
 
 def _load_state(model: nn.Module, name: str, state: Mapping[str, Tensor]) -> str:
@@ -292,9 +309,8 @@ def _load_state(model: nn.Module, name: str, state: Mapping[str, Tensor]) -> str
     import timm
 
     patches = state.get("patch_embed.proj.weight")
-    size = model.patch_embed.proj.weight.shape[-2:]
-    if patches is not None and patches.ndim == 4 and patches.shape[-2:] != size:  # timm would resample them silently
-        return f"its patches are of {tuple(patches.shape[-2:])} pixels, not {tuple(size)}"
+    if patches is not None and patches.ndim == 4 and (problem := _patch_problem(model, patches.shape[-2:])):
+        return problem
     module = sys.modules[timm.model_entrypoint(name.partition(".")[0]).__module__]
     state = module.checkpoint_filter_fn(dict(state), model)
     own = model.state_dict()

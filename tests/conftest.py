@@ -11,7 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long one example may take says more about what else the machine does than about the code.
+hypothesis.settings.register_profile("zipeft", deadline=None)
+hypothesis.settings.load_profile("zipeft")
 
 ROOT = Path(__file__).parents[1]
 LOOPBACK = ("127.0.0.1", "::1", "localhost", None)

@@ -45,7 +45,9 @@ class Layer:
     rope_theta: float | None = None
     before_output: Callable[[Tensor, Tensor], Tensor] = identity
 
-    def __call__(self, hidden: Tensor, prompt: nn.Module, mask: Tensor | None = None, **inputs: Tensor | None) -> Tensor:
+    def __call__(
+        self, hidden: Tensor, prompt: nn.Module, mask: Tensor | None = None, **inputs: Tensor | None
+    ) -> Tensor:
         """Return the layer's result (batch, queries, width) for its input (batch, queries, width).
 
         Args:

@@ -125,9 +125,7 @@ def test_multihead_attention(batch_first, kind, mask, wanted):
     for gradients in (True, False):
         with torch.set_grad_enabled(gradients):
             result, weights = call(attention, tensors, **given)
-        expected = of_multihead(attention)(
-            tensors[0], prompts[0], expected_mask, keys=tensors[1], values=tensors[2]
-        )
+        expected = of_multihead(attention)(tensors[0], prompts[0], expected_mask, keys=tensors[1], values=tensors[2])
         assert (result - expected).abs().max() <= TOLERANCE
         assert (weights is None) == (own_weights is None)
         assert weights is None or torch.equal(weights, own_weights)

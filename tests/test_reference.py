@@ -53,7 +53,11 @@ def rms_norms(attention, epsilon=1e-6, **settings):
 def encoder(layers):
     """BERT's and RoBERTa's self-attention ends before the output projection, which is in another module."""
     for block in layers:
-        yield block.attention.self, of_transformers(block.attention.self, None, 8), padding_mask(text()["attention_mask"])
+        yield (
+            block.attention.self,
+            of_transformers(block.attention.self, None, 8),
+            padding_mask(text()["attention_mask"]),
+        )
 
 
 def clip(model):
@@ -85,7 +89,8 @@ LAYERS = {
     "roberta": lambda model: encoder(model.roberta.encoder.layer),
     "bert": lambda model: encoder(model.bert.encoder.layer),
     "hf_vit": lambda model: (
-        (block.attention, of_transformers(block.attention, block.attention.o_proj, 8), None) for block in model.vit.layers
+        (block.attention, of_transformers(block.attention, block.attention.o_proj, 8), None)
+        for block in model.vit.layers
     ),
     "hf_clip": clip,
     "timm_vit": lambda model: ((block.attn, of_timm(block.attn), None) for block in model.blocks),
@@ -217,7 +222,10 @@ def test_timm_attention(setting, fused, masked):
     allowed = torch.rand(2, 1, 6, 6) < 0.6
     allowed |= torch.eye(6, dtype=torch.bool)
     additive = torch.randn(2, 1, 6, 6)
-    masks = {"float": (additive, additive), "bool": (allowed, torch.zeros(2, 1, 6, 6).masked_fill(~allowed, -torch.inf))}
+    masks = {
+        "float": (additive, additive),
+        "bool": (allowed, torch.zeros(2, 1, 6, 6).masked_fill(~allowed, -torch.inf)),
+    }
     given, mask = masks.get(masked, (None, causal_mask(6) if masked == "causal" else None))
     (prompt,) = randomise_prompts(attach(attention, length=5))
     result = attention(x, attn_mask=given, is_causal=True) if masked == "causal" else attention(x, attn_mask=given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import math
 import os
@@ -296,6 +297,25 @@ def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*; choose a folder that can be written"):
         save_result(tmp_path / "file", make_result())
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_empty(tmp_path, monkeypatch):
+    folder = save_result(tmp_path, make_result()).parent
+
+    def scandir(path, scan=os.scandir):
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UserError, match=r"cannot read .*icons: Permission denied"):
+        load_results(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "gone.json").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"cannot read .*gone\.json: No such file"):
+        load_results(tmp_path)
 
 
 def test_files_have_the_usual_permissions(tmp_path):

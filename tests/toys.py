@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from zipeft import registry
 from zipeft.backbone import ImageBackbone, Weights
 from zipeft.task import Classification, Data, Preset, Split
 
@@ -80,3 +82,15 @@ class ToyTask(Classification):
         for image, target in zip(images, targets, strict=True):
             image[target] += 0.5
         return Split(list(images), targets, [f"{seed}/{index}" for index in range(self.examples)])
+
+
+@contextmanager
+def registered() -> Iterator[None]:
+    """Make the toys known as "toy" in this process."""
+    registry.backbones.register("toy", ToyViT)
+    registry.tasks.register("toy", ToyTask)
+    try:
+        yield
+    finally:
+        registry.backbones.unregister("toy")
+        registry.tasks.unregister("toy")

@@ -17,6 +17,7 @@ from zipeft.errors import UserError
 from zipeft.files import write_atomically
 from zipeft.learner import Learner
 from zipeft.settings import as_json
+from zipeft.task import Task
 
 FORMAT = 1
 TENSORS, RECORD = "adapter.safetensors", "adapter.json"
@@ -45,12 +46,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = Path(folder) / RECORD
     try:
         record = json.loads(path.read_bytes())
-        missing = [key for key in ("backbone", "method", "task", "classes") if key not in record]
+        readable = record["format"] == FORMAT and {"backbone", "method", "task", "classes"} <= record.keys()
     except OSError as error:
         raise UserError(f"{folder} holds no adapter: {path.name} cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is not the record of an adapter ({error})") from error
-    if record.get("format") != FORMAT or missing:
+    if not readable:
         raise UserError(f"{path} is not the record of an adapter that this version of zipeft reads (format {FORMAT})")
     return record
 
@@ -65,8 +66,7 @@ def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learne
     record = read_record(folder)
     try:
         backbone = backbone or _plugin(registry.backbones, record["backbone"])
-        method = _plugin(registry.methods, record["method"])
-        task = _plugin(registry.tasks, record["task"])
+        method, task = _plugin(registry.methods, record["method"]), task_of(record)
         _check_backbone(folder, record["backbone"], backbone)
     except (KeyError, TypeError) as error:
         raise UserError(f"{Path(folder) / RECORD} is damaged: {error}") from error
@@ -75,6 +75,11 @@ def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learne
     learner = Learner(backbone, model, task.head(record["classes"], backbone.width(model)))
     _fill(learner, Path(folder) / TENSORS)
     return learner.eval(), record
+
+
+def task_of(record: Mapping[str, Any]) -> Task:
+    """Return the task, with its settings, that an adapter's record names."""
+    return _plugin(registry.tasks, record["task"])
 
 
 def _tensors(learner: Learner) -> bytes:

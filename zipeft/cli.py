@@ -19,6 +19,7 @@ USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two are what a sh
 
 DELEGATES = {
     "run": "fine-tune a backbone on a task with some or all methods",
+    "evaluate": "score a saved adapter on its task's test data",
     "leaderboard": "turn result files into leaderboard pages",
 }
 

@@ -6,3 +6,10 @@ class UserError(Exception):
 
     The command line prints it on stderr without a traceback and exits with status 2.
     """
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ``ValueError`` with a message unless the condition holds; for the settings of plug-ins, in
+    ``__post_init__``, whose ``ValueError`` the command line shows as a ``UserError``."""
+    if not condition:
+        raise ValueError(message)

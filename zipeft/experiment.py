@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from zipeft import adapter
 from zipeft.backbone import Backbone
 from zipeft.costs import PeakMemory
-from zipeft.environment import environment
+from zipeft.environment import Environment, environment
 from zipeft.examples import Encoded, fits
 from zipeft.learner import Learner
 from zipeft.method import Method
@@ -156,6 +156,10 @@ class Experiment:
         return torch.cat(parts)
 
     @cached_property
+    def _environment(self) -> Environment:
+        return environment(self.command, str(self.accelerator.device))
+
+    @cached_property
     def _backbone_record(self) -> BackboneRecord:
         weights = self.backbone.weights()
         settings = as_json(self.backbone)
@@ -197,7 +201,7 @@ class Experiment:
             predictions=tuple(predictions),
             targets=tuple(targets),
             cost=cost,
-            environment=environment(self.command, str(self.accelerator.device)),
+            environment=self._environment,
             created=now(),
         )
 

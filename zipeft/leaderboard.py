@@ -63,7 +63,7 @@ def write_pages(roots: Iterable[Path], out: Path) -> list[Path]:
     """
     roots = list(roots)
     for root in roots:
-        if not root.exists():
+        if not os.path.exists(root):  # Path.exists may raise
             raise UserError(f"no such file or folder: {root}; make results with `python -m zipeft.run`")
     results = read_results(roots)
     if not results:

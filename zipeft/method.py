@@ -10,6 +10,8 @@ import abc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zipeft.errors import require
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -30,6 +32,11 @@ class Method(abc.ABC):
     """Peak learning rate of the head."""
 
     weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        require(self.learning_rate > 0, "learning_rate must be above 0")
+        require(self.head_learning_rate > 0, "head_learning_rate must be above 0")
+        require(self.weight_decay >= 0, "weight_decay must be 0 or more")
 
     @abc.abstractmethod
     def apply(self, backbone: Backbone, model: nn.Module) -> None:

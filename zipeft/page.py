@@ -131,7 +131,7 @@ def _published(task: str) -> list[str]:
     parts = [PUBLISHED] if tables else []
     for published in tables:
         rows = [[escape(cell) for cell in (method, *values)] for method, values in published.rows.items()]
-        parts += [f"**{escape(published.title)}**. Source: {escape(published.source)}."]
+        parts += [f"**{escape(published.title)}**. Source: {escape(published.source.rstrip('.'))}."]
         parts += [markdown_table(rows, ["method", *map(escape, published.columns)])]
     return parts
 

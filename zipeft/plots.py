@@ -75,11 +75,12 @@ def figure(panels: Sequence[Panel]) -> Figure:
     """Return the panels as a matplotlib figure, laid out for 72 dots an inch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with _style():
-        fig = Figure(figsize=(9, 5.4 * len(panels)), dpi=72, layout="constrained")
+        layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15, hspace=0.08)
+        fig = Figure(figsize=(9, 5.4 * len(panels)), dpi=72, layout=layout)
         FigureCanvasAgg(fig)
-        fig.get_layout_engine().set(w_pad=0.15, h_pad=0.15, hspace=0.08)
         axes = fig.subplots(len(panels), squeeze=False)[:, 0]
         points = [_draw(ax, panel) for ax, panel in zip(axes, panels, strict=True)]
         fig.draw_without_rendering()
@@ -101,14 +102,15 @@ class Point:
 
 
 def _points(rows: Sequence[Row]) -> list[Point]:
-    ranked = [(row, fmean(row.costs("trainable_parameters"))) for row in rows if row.mean]
+    ranked = [(row.label, fmean(row.costs("trainable_parameters")), row.mean) for row in rows if row.mean]
     points = []
-    for row, x in ranked:
+    for label, x, mean in ranked:
+        # The same mean at the same number beats nothing: both points are on the frontier.
         beaten = any(
-            other.mean.mean >= row.mean.mean and cost <= x and (other.mean.mean, -cost) != (row.mean.mean, -x)
-            for other, cost in ranked
+            other.mean >= mean.mean and other_x <= x and (other.mean, other_x) != (mean.mean, x)
+            for _, other_x, other in ranked
         )
-        points.append(Point(row.label, x, 100 * row.mean.mean, 100 * (row.mean.half_width or 0), not beaten))
+        points.append(Point(label, x, 100 * mean.mean, 100 * (mean.half_width or 0), not beaten))
     return _side_by_side(sorted(points, key=lambda point: (point.x, point.y, point.label)))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from zipeft.errors import require
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -23,6 +25,13 @@ class Protocol:
 
     optimizer: ClassVar[str] = "AdamW"
     selection: ClassVar[str] = "best epoch on validation, the later of ties"
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, "epochs must be 1 or more")
+        require(self.batch_size >= 1, "batch_size must be 1 or more")
+        require(self.max_steps >= 0, "max_steps must be 0 (no limit) or more")
+        require(0 <= self.warmup < 1, "warmup must be at least 0 and below 1")
+        require(self.clip > 0, "clip must be above 0")
 
     def as_record(self) -> dict[str, object]:
         """Return what goes into the record of a run and into its identity."""

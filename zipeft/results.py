@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from zipeft.environment import Environment
 from zipeft.environment import environment as environment
@@ -273,7 +274,7 @@ def differences(a: Result, b: Result) -> list[str]:
     """Return what makes two results incomparable, method and seed apart, as "image_size 56 / 112"."""
     names = [result.task.dataset for result in (a, b)]
     if names[0] == names[1]:
-        data = [{f"dataset {names[0]}": _data(result)} for result in (a, b)]
+        data: list[dict[str, Any]] = [{f"dataset {names[0]}": _data(result)} for result in (a, b)]
     else:  # then their content differs as a matter of course
         data = [{"dataset": name} for name in names]
     sides = [flatten({**_conditions(result), **side}) for result, side in zip((a, b), data, strict=True)]
@@ -334,7 +335,7 @@ def load_result(path: Path) -> Result:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        _cannot_read(error)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a JSON file ({' '.join(str(error).split())}); delete it and run again") from error
 
@@ -346,7 +347,15 @@ def read_results(roots: Iterable[Path]) -> dict[Path, Result]:
 
 
 def _json_files(root: Path) -> list[Path]:
-    return [root] if root.is_file() else [path for path in root.rglob("*.json") if path.is_file()]
+    if not root.is_dir():
+        return [root] if root.exists() else []
+    # Not Path.rglob, which passes over a folder that cannot be read as if it were empty.
+    walk = os.walk(root, onerror=_cannot_read)
+    return [Path(folder, name) for folder, _, names in walk for name in names if name.endswith(".json")]
+
+
+def _cannot_read(error: OSError) -> NoReturn:
+    raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def load_results(root: Path) -> list[Result]:

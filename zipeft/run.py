@@ -124,15 +124,16 @@ def make_plan(options: argparse.Namespace) -> Plan:
     preset = _preset(task_class, options.preset)
     names = _method_names(options.method, preset)
     assigned = parse_assignments(options.set)
-    _check_targets(assigned, ["protocol", options.backbone, options.task, *names])
-    backbone = _with(backbone_class, options.backbone, {"checkpoint": options.checkpoint}, assigned)
+    parts = ["backbone", "task", "protocol", options.backbone, options.task, *names]
+    _check_parts(assigned, parts)
+    backbone = _with(backbone_class, ("backbone", options.backbone), {"checkpoint": options.checkpoint}, assigned)
     if options.no_pretrained:
         backbone = replace(backbone, pretrained=False)
-    task = _with(task_class(**preset.task), options.task, {"data_dir": options.data_dir}, assigned)
+    task = _with(task_class(**preset.task), ("task", options.task), {"data_dir": options.data_dir}, assigned)
     flags = {"epochs": options.epochs, "batch_size": options.batch_size, "max_steps": options.steps}
     protocol = Protocol(preset=options.preset, **preset.protocol)
-    protocol = _with(protocol, "protocol", {**flags, "precision": options.precision}, assigned)
-    methods = tuple((name, _with(registry.methods.get(name), name, {}, assigned)) for name in names)
+    protocol = _with(protocol, ("protocol",), {**flags, "precision": options.precision}, assigned)
+    methods = tuple((name, _with(registry.methods.get(name), (name,), {}, assigned)) for name in names)
     seeds = _seeds(options.seeds) if options.seeds else tuple(range(preset.seeds))
     return Plan((options.backbone, backbone), (options.task, task), methods, protocol, seeds)
 
@@ -152,18 +153,23 @@ def _method_names(asked: Sequence[str] | None, preset: Preset) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _check_targets(assigned: Iterable[str], known: Sequence[str]) -> None:
+def _check_parts(assigned: Iterable[str], parts: Sequence[str]) -> None:
     for name in assigned:
-        if name not in known:
-            raise UserError(f"--set {name}...: this comparison has no {name!r}{did_you_mean(name, known)}")
+        if name not in parts:
+            raise UserError(f"--set {name}...: this comparison has no {name!r}{did_you_mean(name, parts)}")
+        if parts.count(name) > 1:
+            raise UserError(f"--set {name}...: more than one part is called {name!r}; write backbone. or task.")
 
 
-def _with(target: Any, name: str, flags: dict[str, str | None], assigned: dict[str, dict[str, str]]) -> Any:
-    """Set fields from flags and from --set, which may not both name the same one."""
-    given = {field: value for field, value in flags.items() if value is not None}
-    for field in given.keys() & assigned.get(name, {}).keys():
-        raise UserError(f"{name}.{field} is set twice; keep one")
-    return override(target, {**given, **assigned.get(name, {})}, name)
+def _with(target: Any, names: Sequence[str], flags: dict[str, str | None], assigned: dict[str, dict[str, str]]) -> Any:
+    """Set fields of a part, by whichever of its names, from flags and from --set; each field at most once."""
+    values = {field: value for field, value in flags.items() if value is not None}
+    for name in names:
+        for field, value in assigned.get(name, {}).items():
+            if field in values:
+                raise UserError(f"{name}.{field} is set twice; keep one")
+            values[field] = value
+    return override(target, values, names[-1])
 
 
 def _seeds(text: str) -> tuple[int, ...]:

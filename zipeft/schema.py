@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import reprlib
 import sys
 import typing
@@ -15,7 +16,7 @@ from zipeft.errors import UserError
 def decode(kind: Any, value: Any, where: str = "") -> Any:
     """Return ``value`` as ``kind``: a dataclass, dict[str, X], tuple[X, ...], str, bool, int (not negative), float or
     Any (JSON). Raises ``UserError`` that names the field: missing, unknown, of another type, or not finite."""
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _decode_dataclass(kind, value, where)
     if kind is Any:
         return _decode_any(value, where)
@@ -31,7 +32,7 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
 
 def _decode_dataclass(kind: type, value: Any, where: str) -> Any:
     _require(isinstance(value, Mapping), where, "an object", value)
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     for name in value:
         if name not in hints:
             raise UserError(f"{_join(where, name)} is not a field of this schema")
@@ -39,6 +40,11 @@ def _decode_dataclass(kind: type, value: Any, where: str) -> Any:
         if name not in value:
             raise UserError(f"{_join(where, name)} is missing")
     return kind(**{name: decode(hint, value[name], _join(where, name)) for name, hint in hints.items()})
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _decode_scalar(kind: type, value: Any, where: str) -> Any:

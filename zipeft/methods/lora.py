@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zipeft.errors import require
 from zipeft.method import Method
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ class LoRA(Method):
     dropout: float = 0.0
     targets: tuple[str, ...] = ()
     """Names of the linear layers to adapt; empty takes those that the backbone names."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.rank >= 1, "rank must be 1 or more")
+        require(0 <= self.dropout < 1, "dropout must be at least 0 and below 1")
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         """Raises ``UserError`` if no layer of the model has a target's name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zipeft.errors import require
 from zipeft.method import Method
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ class Prompt(Method):
 
     learning_rate: float = 2e-2
     length: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.length >= 1, "length must be 1 or more")
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         from zipeft.token_prompt import insert

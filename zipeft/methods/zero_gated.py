@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from zipeft.errors import require
 from zipeft.method import Method
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ class ZeroGated(Method):
     squash: Literal["tanh", "none"] = "tanh"
     gate_init: Literal["zero", "random"] = "zero"
     prompt_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.length >= 1, "length must be 1 or more")
+        require(self.layers is None or self.layers >= 1, "layers must be 1 or more, or none for all")
+        require(self.prompt_std > 0, "prompt_std must be above 0")
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         from zipeft.splices import attach

@@ -1,0 +1,90 @@
+"""Saved adapters: they come back as they were, and only on what they were made for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from toys import ToyTask, ToyViT, registered
+
+from zipeft import registry
+from zipeft.adapter import RECORD, TENSORS, adapter_bytes, load_adapter, read_record, save_adapter
+from zipeft.errors import UserError
+from zipeft.examples import Encoded
+from zipeft.experiment import Experiment, Run
+from zipeft.protocol import Protocol
+
+
+@pytest.fixture(autouse=True)
+def toys():
+    with registered():
+        yield
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    return Experiment(
+        ("toy", ToyViT()), ("toy", ToyTask()), Protocol(epochs=2, batch_size=8), Accelerator(cpu=True), "pytest"
+    )
+
+
+def saved(experiment, folder, name="zero_gated"):
+    run = Run("colours", name, registry.methods.get(name)(), 0)
+    result, learner = experiment.measure(run)
+    return save_adapter(folder, learner, experiment.adapter_record(run)), result, learner
+
+
+@pytest.mark.parametrize("name", registry.methods.names())
+def test_an_adapter_comes_back_with_the_same_predictions(name, experiment, tmp_path):
+    folder, result, learner = saved(experiment, tmp_path, name)
+    loaded, record = load_adapter(folder)
+    _, predictions, _ = experiment.trainer.evaluate(loaded, Encoded(ToyTask().load("colours").test, lambda x: x))
+    assert tuple(predictions) == result.predictions
+    assert record["classes"] == ["red", "green", "blue"]
+    assert (folder / TENSORS).stat().st_size == adapter_bytes(learner) == result.cost.adapter_bytes
+    assert load_file(folder / TENSORS).keys() == learner.trainable().keys()
+
+
+def test_an_adapter_of_another_backbone_is_refused(experiment, tmp_path):
+    folder, _, _ = saved(experiment, tmp_path)
+    with pytest.raises(UserError, match=r"was made for the backbone toy .* not for other"):
+        load_adapter(folder, ToyViT(checkpoint="other"))
+
+
+def edited(folder, **changes):
+    record = json.loads((folder / RECORD).read_text())
+    (folder / RECORD).write_text(json.dumps({**record, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / RECORD).unlink(), "holds no adapter"),
+        (lambda folder: (folder / RECORD).write_text("{"), "is not the record of an adapter"),
+        (lambda folder: (folder / RECORD).write_text("[]"), "is not the record of an adapter"),
+        (lambda folder: edited(folder, format=99), "reads \\(format 1\\)"),
+        (lambda folder: edited(folder, method={"name": "zero_gated"}), "is damaged"),
+        (lambda folder: edited(folder, method={"name": "zero_gated", "settings": {"lenth": 1}}), "is damaged"),
+        (lambda folder: edited(folder, method={"name": "no_such", "settings": {}}), "unknown method 'no_such'"),
+        (lambda folder: edited(folder, classes=["one", "two"]), "head.* differs"),
+        (lambda folder: (folder / TENSORS).unlink(), "cannot be read"),
+        (lambda folder: (folder / TENSORS).write_bytes(b"\0" * 100), "cannot be read"),
+        (lambda folder: save_file({"x": torch.zeros(1)}, folder / TENSORS), "does not fit"),
+    ],
+)
+def test_a_damaged_adapter_is_refused_in_one_line(damage, message, experiment, tmp_path):
+    folder, _, _ = saved(experiment, tmp_path)
+    damage(folder)
+    with pytest.raises(UserError, match=message) as error:
+        load_adapter(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_the_record_says_what_the_adapter_belongs_to(experiment, tmp_path):
+    record = read_record(saved(experiment, tmp_path)[0])
+    assert record["backbone"]["checkpoint"] == "toy"
+    assert record["method"]["settings"]["length"] == 10
+    assert record["task"]["dataset"] == "colours"

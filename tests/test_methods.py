@@ -1,0 +1,170 @@
+"""Every registered method, on a small backbone: what it changes, what it trains, that it learns, that it repeats."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from accelerate import Accelerator
+from toys import SIZE, ToyTask, ToyViT
+
+from zipeft import registry
+from zipeft.experiment import Experiment, Run
+from zipeft.learner import Learner
+from zipeft.protocol import Protocol
+
+METHODS = registry.methods.names()
+START_AT_THE_FROZEN_MODEL = {"linear", "full", "bitfit", "lora", "zero_gated"}
+BACKBONE = ToyViT()
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    return Experiment(
+        ("toy", BACKBONE), ("toy", ToyTask()), Protocol(epochs=4, batch_size=8), Accelerator(cpu=True), "pytest"
+    )
+
+
+def applied(name, dtype=torch.float32):
+    torch.manual_seed(0)
+    model = BACKBONE.build().requires_grad_(False).to(dtype)
+    registry.methods.get(name)().apply(BACKBONE, model)
+    return model
+
+
+def images(count=4, dtype=torch.float32):
+    return torch.randn(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_trainable_parameter_gets_a_gradient_and_no_other_one_changes(name):
+    model = applied(name)
+    learner = Learner(BACKBONE, model, torch.nn.Linear(BACKBONE.width(model), 3))
+    before = {key: value.clone() for key, value in learner.state_dict().items()}
+    optimizer = torch.optim.SGD(learner.trainable().values(), lr=0.1)
+    moved = set()
+    for _ in range(3):  # a zero gate, and LoRA's zero matrix, hold back the gradient of what they multiply at first
+        loss = torch.nn.functional.cross_entropy(learner(images()), torch.tensor([0, 1, 2, 0]))
+        optimizer.zero_grad()
+        loss.backward()
+        moved |= {key for key, p in learner.trainable().items() if p.grad is not None and p.grad.abs().max() > 0}
+        optimizer.step()
+    assert moved == set(learner.trainable())
+    changed = {key for key, value in learner.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == set(learner.trainable())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_trainable_parameters_are_float32_on_a_bfloat16_model(name):
+    model = applied(name, torch.bfloat16)
+    assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
+    if name in {"full", "bitfit"}:
+        return  # these train parameters of the model itself, which then runs under autocast
+    assert BACKBONE.features(model, images(dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_start_is_the_frozen_model_where_the_method_says_so(name):
+    frozen, start = (BACKBONE.features(model, images()) for model in (BACKBONE.build(), applied(name)))
+    assert torch.equal(frozen, start) == (name in START_AT_THE_FROZEN_MODEL)
+    assert frozen.shape == start.shape
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_learns_repeats_with_its_seed_and_counts_what_it_trains(name, experiment):
+    run = Run("colours", name, registry.methods.get(name)(), seed=0)
+    result, learner = experiment.measure(run)
+    assert result.history[-1].train_loss < result.history[0].train_loss
+    assert result.score > 0.5  # a third by chance
+    again, _ = experiment.measure(run)
+    assert (again.scores, again.history, again.predictions) == (result.scores, result.history, result.predictions)
+    assert again.id == result.id == experiment.run_id(run)
+    other, _ = experiment.measure(Run("colours", name, registry.methods.get(name)(), seed=1))
+    assert other.history != result.history
+    assert other.id != result.id
+    assert result.cost.trainable_parameters == sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
+    assert result.cost.head_parameters == 3 * 32 + 3
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_computing_the_frozen_prefix_once_changes_no_result(name, experiment, monkeypatch):
+    run = Run("colours", name, registry.methods.get(name)(), seed=0)
+    kept, _ = experiment.measure(run)
+    monkeypatch.setattr("zipeft.experiment.fits", lambda size: False)
+    experiment._prefixes.clear()
+    anew, _ = experiment.measure(run)
+    assert [e.train_loss for e in anew.history] == pytest.approx([e.train_loss for e in kept.history], abs=1e-5)
+    assert anew.predictions == kept.predictions
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "frozen_blocks", "only_head"),
+    [
+        ("linear", {}, 4, True),
+        ("full", {}, 0, False),
+        ("bitfit", {}, 0, False),
+        ("prompt", {}, 0, False),
+        ("lora", {}, 0, False),
+        ("zero_gated", {}, 0, False),
+        ("zero_gated", {"layers": 1}, 3, False),
+        ("zero_gated", {"layers": 3}, 1, False),
+    ],
+)
+def test_the_prefix_ends_below_the_first_block_that_trains(name, settings, frozen_blocks, only_head):
+    model = BACKBONE.build().requires_grad_(False)
+    registry.methods.get(name)(**settings).apply(BACKBONE, model)
+    learner = Learner(BACKBONE, model, torch.nn.Identity()).eval()
+    learner.find_prefix(images())
+    assert (learner.frozen_blocks, learner.only_head_trains) == (frozen_blocks, only_head)
+    if learner.has_prefix:
+        outputs = learner(images(), learner.prefix(images()))
+        assert torch.equal(outputs, learner(images()))
+        untouched = copy.deepcopy(learner)
+        assert torch.equal(untouched(images()), learner(images()))
+        assert not any("forward" in vars(block) for block in BACKBONE.blocks(learner.model))
+
+
+def test_frozen_blocks_stay_without_dropout_while_the_blocks_above_train():
+    model = BACKBONE.build().requires_grad_(False)
+    registry.methods.get("zero_gated")(layers=2).apply(BACKBONE, model)
+    learner = Learner(BACKBONE, model, torch.nn.Identity())
+    learner.find_prefix(images())
+    learner.train()
+    assert [block.training for block in BACKBONE.blocks(model)] == [False, False, True, True]
+    learner.eval()
+    assert not any(module.training for module in learner.modules())
+
+
+def test_a_prefix_of_a_layer_that_a_method_changed_is_not_taken_from_another_run(experiment):
+    """Runs share prefixes; one whose frozen layers differ after all must not get another's."""
+    linear = registry.methods.get("linear")()
+
+    class Shifted(type(linear)):
+        def apply(self, backbone, model):
+            with torch.no_grad():
+                model.pos_embed += 1.0
+
+    plain, _ = experiment.measure(Run("colours", "linear", linear, 0))
+    shifted, _ = experiment.measure(Run("colours", "shifted", Shifted(), 0))
+    assert shifted.history != plain.history
+    experiment._prefixes.clear()
+    assert experiment.measure(Run("colours", "shifted", Shifted(), 0))[0].history == shifted.history
+
+
+def test_deep_prompts_replace_each_other_and_leave_the_sequence_as_long_as_it_was():
+    model = applied("deep_prompt")
+    seen = []
+    for block in model.blocks:
+        block.attn.register_forward_pre_hook(lambda _module, args: seen.append(args[0].shape[1]))
+    tokens = model.forward_features(images())
+    plain = BACKBONE.build().forward_features(images())
+    assert tokens.shape == plain.shape
+    assert seen == [plain.shape[1] + 10] * 4
+
+
+def test_lora_names_the_target_that_the_backbone_lacks():
+    from zipeft.errors import UserError
+
+    with pytest.raises(UserError, match=r"lora: .*no_such_layer"):
+        registry.methods.get("lora")(targets=("no_such_layer",)).apply(BACKBONE, BACKBONE.build())

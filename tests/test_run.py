@@ -1,0 +1,188 @@
+"""The command ``python -m zipeft.run``: its plan, its table, its results, and every way to get it wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from toys import ToyTask, registered
+
+from zipeft import registry
+from zipeft.errors import UserError
+from zipeft.method import Method
+from zipeft.run import _parser, _seeds, main, make_plan
+from zipeft.task import Classification
+
+TOY = ["--backbone", "toy", "--task", "toy", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with registered():
+        yield
+
+
+def plan(*arguments):
+    return make_plan(_parser().parse_args([*TOY, *arguments]))
+
+
+def run(capsys, *arguments):
+    status = main([*TOY, "--epochs", "1", *arguments])
+    return status, *capsys.readouterr()
+
+
+def files(folder="results"):
+    from pathlib import Path
+
+    return {path.name: json.loads(path.read_text()) for path in Path(folder).rglob("*.json")}
+
+
+def test_a_run_ends_in_a_table_and_a_result_file_a_run(capsys):
+    status, out, err = run(capsys)
+    assert status == 0
+    assert re.search(r"zero_gated +│ +\d+\.\d ± ", out)
+    assert "results are in results/" in out
+    assert "100%" in err
+    assert {(r["method"]["name"], r["seed"]) for r in files().values()} == {
+        (name, seed) for name in ("linear", "zero_gated") for seed in (0, 1)
+    }
+
+
+def test_a_second_run_measures_nothing_again_and_redo_does(capsys):
+    run(capsys, "--method", "linear")
+    before = files()
+    _, first, _ = run(capsys, "--method", "linear")
+    assert files() == before
+    run(capsys, "--method", "linear", "--redo")
+    after = files()
+    assert after.keys() == before.keys()
+    assert [r["scores"] for r in after.values()] == [r["scores"] for r in before.values()]
+    assert [r["cost"] for r in after.values()] != [r["cost"] for r in before.values()]
+    assert "linear" in first
+
+
+def test_a_comparison_that_was_cut_off_goes_on_where_it_stopped(capsys):
+    run(capsys, "--method", "linear", "--seeds", "1")
+    before = files()
+    run(capsys, "--method", "linear", "--seeds", "2")
+    after = files()
+    assert len(after) == 2
+    assert before.items() <= after.items()
+
+
+def test_another_setting_is_another_result(capsys):
+    run(capsys, "--method", "linear", "--seeds", "1")
+    run(capsys, "--method", "linear", "--seeds", "1", "--set", "linear.weight_decay=0.5")
+    assert len(files()) == 2
+
+
+def test_a_method_that_fails_is_named_and_the_others_go_on(capsys):
+    class Failing(Method):
+        """Fails."""
+
+        def apply(self, backbone, model):
+            raise UserError("this one never works")
+
+    registry.methods.register("failing", Failing)
+    try:
+        status, out, err = run(capsys, "--method", "linear,failing", "--seeds", "1")
+    finally:
+        registry.methods.unregister("failing")
+    assert status == 1
+    assert "zipeft: failed: colours, failing, seed 0: this one never works" in err
+    assert "linear" in out
+    assert len(files()) == 1
+
+
+def test_adapters_are_saved_where_they_are_asked_for(capsys, tmp_path):
+    from zipeft.evaluate import main as evaluate
+
+    _, _, _ = run(capsys, "--method", "zero_gated", "--seeds", "1", "--save-adapters", "kept")
+    (result,) = files().values()
+    assert evaluate(["kept/colours/zero_gated-seed0"]) == 0
+    score = 100 * result["scores"]["test"]["accuracy"]
+    assert f"48 test examples: accuracy {score:.1f}" in capsys.readouterr().out
+    assert evaluate(["kept/colours/zero_gated-seed0", "--backbone", "toy", "--checkpoint", "other"]) == 2
+    assert "was made for the backbone toy" in capsys.readouterr().err
+
+
+def test_settings_reach_the_part_they_name():
+    made = plan("--set", "zero_gated.length=3", "--set", "task.examples=12", "--set", "protocol.warmup=0.5")
+    assert dict(made.methods)["zero_gated"].length == 3
+    assert made.task[1].examples == 12
+    assert made.protocol.warmup == 0.5
+    assert made.protocol.epochs == 3
+    assert made.seeds == (0, 1)
+    assert [name for name, _ in plan("--method", "all").methods] == registry.methods.names()
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("3", (0, 1, 2)), ("0,4,4", (0, 4)), ("7,", (7,))])
+def test_seeds_are_a_number_or_a_list(text, seeds):
+    assert _seeds(text) == seeds
+
+
+class TextTask(ToyTask):
+    """A task on text."""
+
+    modality = "text"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--backbone", "vti", "--task", "toy"], "unknown backbone 'vti'; did you mean 'vit'?"),
+        (["--backbone", "toy", "--task", "fgcv"], "unknown task 'fgcv'; did you mean 'fgvc'?"),
+        ([*TOY, "--method", "zero_gatd"], "unknown method 'zero_gatd'; did you mean 'zero_gated'?"),
+        ([*TOY, "--preset", "fast"], "unknown preset 'fast' (quick)"),
+        ([*TOY, "--seeds", "0"], "--seeds 0: give a number of seeds"),
+        ([*TOY, "--seeds", "a,b"], "--seeds a,b: give a number of seeds"),
+        ([*TOY, "--epochs", "many"], "protocol.epochs: 'many' is not an integer"),
+        ([*TOY, "--epochs", "0"], "protocol: epochs must be 1 or more"),
+        ([*TOY, "--batch-size", "-1"], "protocol: batch_size must be 1 or more"),
+        ([*TOY, "--set", "zero_gated.lenth=5"], "has no setting 'lenth'; did you mean 'length'?"),
+        ([*TOY, "--set", "zerogated.length=5"], "this comparison has no 'zerogated'; did you mean 'zero_gated'?"),
+        ([*TOY, "--set", "toy.examples=5"], "more than one part is called 'toy'; write backbone. or task."),
+        ([*TOY, "--set", "length"], "is not of the form NAME.SETTING=VALUE"),
+        ([*TOY, "--epochs", "1", "--set", "protocol.epochs=2"], "protocol.epochs is set twice"),
+        ([*TOY, "--method", "zero_gated", "--set", "zero_gated.layers=99"], "layers is 99; this model has 1 to 4"),
+        ([*TOY, "--method", "zero_gated", "--set", "zero_gated.length=0"], "zero_gated: length must be 1 or more"),
+        (["--backbone", "toy", "--task", "text"], "is a task on texts; the backbone toy takes images"),
+        (["--backbone", "toy"], "required: --task"),
+        ([*TOY, "--device", "cuda"], "--device cuda: this machine has none"),
+        (["--backbone", "vit", "--checkpoint", "vit_bse_patch16_224", "--task", "fgvc"], "did you mean 'vit_base"),
+        (["--backbone", "vit", "--task", "folder", "--data-dir", "nowhere"], "nowhere"),
+        (["--backbone", "vit", "--task", "folder"], "data"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_status_2(arguments, message, capsys):
+    if "text" in arguments:
+        registry.tasks.register("text", TextTask)
+    if "--device" in arguments and "cuda" in arguments and pytest.importorskip("torch").cuda.is_available():
+        arguments = [*TOY, "--device", "mps"]
+        message = "--device mps: this machine has none"
+    try:
+        assert main(arguments) == 2
+    finally:
+        if "text" in arguments:
+            registry.tasks.unregister("text")
+    err = capsys.readouterr().err
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("zipeft: error: ")
+    assert message in last
+    assert "Traceback" not in err
+    assert not files()
+
+
+def test_every_task_has_presets_that_its_own_settings_and_the_methods_allow():
+    for name in registry.tasks.names():
+        task = registry.tasks.get(name)
+        for preset in task.presets:
+            made = make_plan(_parser().parse_args(["--backbone", _backbone(task), "--task", name, "--preset", preset]))
+            assert made.methods
+            assert made.protocol.preset == preset
+
+
+def _backbone(task: type[Classification]) -> str:
+    return next(name for name in registry.backbones.names() if registry.backbones.get(name).modality == task.modality)

@@ -1,0 +1,140 @@
+"""The training loop: what it selects, what it refuses, and that it sees no test data."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from accelerate import Accelerator
+from toys import ToyTask, ToyViT
+
+from zipeft import registry
+from zipeft.errors import UserError
+from zipeft.examples import Encoded
+from zipeft.experiment import Experiment, Run
+from zipeft.learner import Learner
+from zipeft.protocol import Protocol
+from zipeft.training import Best, Trainer, _optimizer, _warm_cosine, total_steps
+
+LINEAR = registry.methods.get("linear")()
+
+
+def learner():
+    torch.manual_seed(0)
+    backbone = ToyViT()
+    model = backbone.build().requires_grad_(False)
+    return Learner(backbone, model, torch.nn.Linear(32, 3))
+
+
+def encoded(name="train", task=None):
+    data = (task or ToyTask()).load("colours")
+    return Encoded(getattr(data, name), lambda image: image)
+
+
+def trainer(task=None, **protocol):
+    return Trainer(task or ToyTask(), Protocol(**{"epochs": 3, "batch_size": 8, **protocol}), Accelerator(cpu=True))
+
+
+def test_the_learner_is_left_as_it_was_after_the_best_epoch():
+    training, trained = trainer(epochs=6), learner()
+    outcome = training.fit(trained, LINEAR, encoded(), encoded("validation"), seed=0)
+    scores = [epoch["validation"]["accuracy"] for epoch in outcome.history]
+    last_best = max(index for index, score in enumerate(scores, 1) if score == max(scores))
+    assert outcome.selected_epoch == last_best
+    assert training.evaluate(trained, encoded("validation"))[0]["accuracy"] == max(scores)
+
+
+def test_best_keeps_the_later_of_ties_and_restores_what_was_then():
+    best, trained = Best("accuracy"), learner()
+    for epoch, score in enumerate([0.1, 0.5, 0.5, 0.4], 1):
+        with torch.no_grad():
+            trained.head.bias.fill_(epoch)
+        best.keep(epoch, {"accuracy": score}, trained)
+    best.restore(trained)
+    assert best.epoch == 3
+    assert trained.head.bias.tolist() == [3, 3, 3]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_advice():
+    class Diverging(ToyTask):
+        def loss(self, outputs, targets):
+            return super().loss(outputs, targets) * math.nan
+
+    with pytest.raises(UserError, match="training loss is nan in epoch 1; lower the learning rate"):
+        trainer(Diverging()).fit(learner(), LINEAR, encoded(), encoded("validation"), seed=0)
+
+
+@pytest.mark.parametrize(("max_steps", "expected"), [(0, 18), (2, 2), (100, 18)])
+def test_steps_are_epochs_times_batches_unless_limited(max_steps, expected):
+    steps = []
+    outcome = trainer(max_steps=max_steps).fit(
+        learner(), LINEAR, encoded(), encoded("validation"), seed=0, on_step=steps.append
+    )
+    assert outcome.steps == len(steps) == expected == total_steps(6, Protocol(epochs=3, max_steps=max_steps))
+    assert set(steps) == {expected}
+    assert outcome.examples == 8 * expected
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_falls_along_a_cosine():
+    factor = _warm_cosine(100, 0.1)
+    rates = [factor(step) for step in range(101)]
+    assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0)
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+
+
+def test_matrices_decay_and_vectors_do_not_and_the_head_has_its_own_rate():
+    trained = learner()
+    registry.methods.get("zero_gated")().apply(trained.backbone, trained.model)
+    method = registry.methods.get("zero_gated")(learning_rate=0.5, head_learning_rate=0.25, weight_decay=0.125)
+    groups = {id(p): group for group in _optimizer(trained, method).param_groups for p in group["params"]}
+    for name, parameter in trained.trainable().items():
+        group = groups[id(parameter)]
+        assert group["lr"] == (0.25 if name.startswith("head.") else 0.5)
+        assert group["weight_decay"] == (0.125 if parameter.dim() > 1 else 0.0)
+
+
+class Watched(list):
+    """Labels that say when somebody reads them."""
+
+    reads = 0
+
+    def __getitem__(self, index):
+        type(self).reads += 1
+        return super().__getitem__(index)
+
+
+def test_test_labels_are_read_once_each_and_only_after_training(monkeypatch):
+    class Task(ToyTask):
+        def load(self, dataset):
+            data = super().load(dataset)
+            return dataclasses.replace(data, test=dataclasses.replace(data.test, targets=Watched(data.test.targets)))
+
+    reads_at_step = []
+    experiment = Experiment(
+        ("toy", ToyViT()), ("toy", Task()), Protocol(epochs=2, batch_size=8), Accelerator(cpu=True), "pytest"
+    )
+    experiment.measure(Run("colours", "linear", LINEAR, 0), lambda steps: reads_at_step.append(Watched.reads))
+    assert set(reads_at_step) == {0}
+    assert Watched.reads == 48
+
+
+def test_examples_that_do_not_fit_in_memory_are_encoded_when_they_are_needed(monkeypatch):
+    calls = []
+
+    def encode(image):
+        calls.append(1)
+        return image
+
+    split = ToyTask().load("colours").train
+    kept = Encoded(split, encode)
+    assert len(calls) == 48 + 1
+    monkeypatch.setattr("zipeft.examples.fits", lambda size: False)
+    calls.clear()
+    lazy = Encoded(split, encode)
+    batches = [list(data.loader(8, seed=3)) for data in (kept, lazy)]
+    assert all(torch.equal(a["inputs"], b["inputs"]) for a, b in zip(*batches, strict=True))
+    assert len(calls) == 48 + 1

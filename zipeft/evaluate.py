@@ -1,0 +1,73 @@
+"""``zipeft evaluate``: score a saved adapter on the test data of the task it was made for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from zipeft import registry
+from zipeft.cli import ArgumentParser, exit_status
+from zipeft.errors import UserError
+from zipeft.protocol import Protocol
+from zipeft.settings import override
+
+EXAMPLES = """\
+examples:
+  python -m zipeft.run --backbone vit --task fgvc --method zero_gated --save-adapters adapters
+  zipeft evaluate adapters/icons/zero_gated-seed0
+  zipeft evaluate adapters/icons/zero_gated-seed0 --backbone vit --checkpoint vit_base_patch16_224
+      refused, with the reason: the adapter was made for other weights
+"""
+
+
+@exit_status
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate one adapter, print its scores and return the exit status."""
+    options = _parser().parse_args(argv)
+    from accelerate import Accelerator
+
+    from zipeft.adapter import load_adapter, read_record, task_of
+    from zipeft.examples import Encoded
+    from zipeft.training import Trainer
+
+    record = read_record(options.adapter)
+    backbone = None
+    if options.backbone:
+        checkpoint = {"checkpoint": options.checkpoint} if options.checkpoint else {}
+        backbone = override(registry.backbones.get(options.backbone), checkpoint, options.backbone)
+    elif options.checkpoint:
+        raise UserError("--checkpoint needs --backbone beside it")
+    learner, _ = load_adapter(options.adapter, backbone)
+    task = task_of(record)
+    if options.data_dir:
+        task = replace(task, data_dir=options.data_dir)
+    data = task.load(record["task"]["dataset"])
+    if list(data.classes) != record["classes"]:
+        raise UserError(f"{data.source} has other classes than the data that {options.adapter} was trained on")
+    trainer = Trainer(task, Protocol(), Accelerator())
+    learner.to(trainer.accelerator.device)
+    scores, _, targets = trainer.evaluate(learner, Encoded(data.test, task.encoder(learner.backbone)))
+    for name, score in scores.items():
+        print(f"{data.name} ({data.source}), {len(targets)} test examples: {name} {100 * score:.1f}")
+    return 0
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="zipeft evaluate",
+        description="Score a saved adapter on the test data of the task it was made for.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder that --save-adapters wrote")
+    parser.add_argument("--backbone", metavar="NAME", help="(default: the one it was made for)")
+    parser.add_argument("--checkpoint", metavar="NAME", help="which model of the backbone's family")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the task's data lies now")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
