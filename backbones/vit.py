@@ -111,7 +111,7 @@ class ViT(ImageBackbone):
 
         name, _ = self._parsed()
         mean, std = _mean_and_std(name)
-        to_tensor = [v2.RGB(), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+        to_tensor = [v2.Lambda(_to_rgb), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
         return v2.Compose([*to_tensor, v2.Normalize(mean, std)])
 
     @property
@@ -183,6 +183,10 @@ def _create(name: str, random: bool) -> nn.Module:
     return model
 
 
+def _to_rgb(image: Image) -> Image:
+    return image.convert("RGB")
+
+
 def _mean_and_std(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     import timm
 
@@ -238,7 +242,7 @@ def _hub_file(name: str, download: bool) -> Path | None:
     try:
         # Asked first, because this question is not repeated for half a minute when there is no network.
         info = huggingface_hub.HfApi().model_info(repository, revision=revision or None, timeout=15)
-        filename = safe if safe in {file.rfilename for file in info.siblings} else published
+        filename = safe if safe in {file.rfilename for file in info.siblings or ()} else published
         return Path(huggingface_hub.hf_hub_download(repository, filename, revision=revision or None))
     except Exception as error:  # the hub's client changed its HTTP library twice: its errors have no common base
         raise UserError(f"the hub did not give the weights of {name} ({_line(error)}): {instead}") from error

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -386,6 +387,28 @@ def test_weights_of_the_hub(state: dict[str, torch.Tensor], tmp_path: Path, monk
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name, revision: cache.get((repo, name)))
     assert_loaded(backbone.build(), state)
     assert backbone.weights().checksum == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("published", [["model.safetensors", "pytorch_model.bin"], ["pytorch_model.bin"]])
+def test_download_from_the_hub(state: dict[str, torch.Tensor], tmp_path: Path, monkeypatch, published) -> None:
+    import huggingface_hub
+
+    save_file(state, tmp_path / "model.safetensors")
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    asked = []
+
+    def model_info(self, repository: str, **_):
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in ["README.md", *published]])
+
+    def download(repository: str, filename: str, revision: str | None) -> str:
+        asked.append((repository, filename))
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *names, **options: None)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert_loaded(ViT("test_vit").build(), state)
+    assert asked == [("timm/test_vit.r160_in1k", published[0])]
 
 
 def test_model_without_published_weights() -> None:

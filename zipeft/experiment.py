@@ -161,10 +161,10 @@ class Experiment:
 
     @cached_property
     def _backbone_record(self) -> BackboneRecord:
-        weights = self.backbone.weights()
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        weights = self.backbone.weights()  # after the model: the checksum of downloaded weights is known then
         settings = as_json(self.backbone)
         del settings["checkpoint"]  # it may be a path; the record has its name and its checksum
-        parameters = sum(parameter.numel() for parameter in self.model.parameters())
         return BackboneRecord(self.backbone_name, **asdict(weights), parameters=parameters, settings=settings)
 
     def _task_record(self, dataset: str) -> TaskRecord:
