@@ -1,14 +1,13 @@
-"""Drawing text from font files in black on white, and making a data set of the drawings."""
+"""What the embedded sets share: fonts, drawings, and a data set of drawings."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zipeft.splits import cut
 from zipeft.task import Data, Split
 
 if TYPE_CHECKING:
@@ -31,56 +30,27 @@ def load_font(path: Path, size: int) -> FreeTypeFont:
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
-def ink(font: FreeTypeFont, text: str) -> Image | None:
-    """Return ``text`` in white on black ("L"), cropped to its ink; None if there is none."""
-    import PIL.Image
-    from PIL import ImageDraw
-
-    left, top, right, bottom = font.getbbox(text)
-    image = PIL.Image.new("L", (max(int(right - left), 1), max(int(bottom - top), 1)))
-    ImageDraw.Draw(image).text((-left, -top), text, fill=255, font=font)
-    box = image.getbbox()
-    return image.crop(box) if box else None
-
-
-def on_white(mark: Image, side: int) -> Image:
-    """Return ink, as ``ink`` gives it, in black in the middle of a white RGB square that cuts off what is beyond."""
-    import PIL.Image
-
-    square = PIL.Image.new("RGB", (side, side), "white")
-    square.paste("black", ((side - mark.width) // 2, (side - mark.height) // 2), mark)
-    return square
-
-
 def drawn_data(
     name: str,
-    train: Sequence[Drawing],
-    test: Sequence[Drawing],
+    splits: Mapping[str, Sequence[Drawing]],
     *,
-    validation: float,
-    split_seed: int,
     carrier: Carrier,
-    settings: dict[str, Any],
+    settings: Mapping[str, Any],
     note: str,
 ) -> Data:
-    """Return drawings as a data set; ``validation`` is the part of the training drawings that is cut for it, by class.
+    """Return drawings, given by split ("train", "validation", "test"), as a data set.
 
     The checksum covers the carrier, ``settings``, and the names and targets of every split.
     """
-    classes = sorted({drawing.label for drawing in train})
-    stay, taken = cut([drawing.label for drawing in train], validation, split_seed)
-    splits = {
-        "train": _split([train[index] for index in stay], classes),
-        "validation": _split([train[index] for index in taken], classes),
-        "test": _split(test, classes),
-    }
-    content = {split: [part.names, part.targets] for split, part in splits.items()}
+    classes = sorted({drawing.label for drawing in splits["train"]})
+    parts = {split: _split(drawings, classes) for split, drawings in splits.items()}
+    content = {split: [part.names, part.targets] for split, part in parts.items()}
     record = json.dumps([carrier.sha256, settings, classes, content], sort_keys=True)
-    counts = ", ".join(f"{len(part):,} {split}" for split, part in splits.items())
+    counts = ", ".join(f"{len(part):,} {split}" for split, part in parts.items())
     return Data(
         name=name,
         classes=classes,
-        **splits,
+        **parts,
         source=carrier.label,
         checksum=hashlib.sha256(record.encode()).hexdigest(),
         note=f"{note}; images: {counts}",

@@ -6,13 +6,16 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from zipeft.tasks._drawing import Drawing, drawn_data, ink, load_font, on_white
+from zipeft.tasks._drawing import Drawing, drawn_data, load_font
 
 from zipeft import carriers
-from zipeft.splits import choose_classes
+from zipeft.splits import choose_classes, cut
 from zipeft.task import Data
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 CARRIER = carriers.Carrier(
     name="qtawesome",
@@ -61,27 +64,29 @@ class Glyph(NamedTuple):
 
 
 def load(image_size: int, classes: int, split_seed: int) -> Data:
-    """Return the icons, drawn at ``image_size``. ``classes`` (0: all) is as in ``zipeft.splits.choose_classes``."""
+    """Return the icons, drawn at ``image_size``. ``classes`` (0: all) is as in ``zipeft.splits.choose_classes``.
+
+    Test has the drawings of ``TEST_FONTS``; validation is cut from the others by concept, with ``split_seed``.
+    """
     concepts = usable(concepts_of(read_glyphs()))
     chosen = choose_classes(list(concepts), classes, split_seed)
     drawings = [drawing for concept in chosen for drawing in draw(concept, concepts[concept], image_size)]
-    test = [drawing for drawing in drawings if _font(drawing) in TEST_FONTS]
+    seen = [drawing for drawing in drawings if drawing.name.partition(":")[0] not in TEST_FONTS]
+    stay, taken = cut([drawing.label for drawing in seen], VALIDATION, split_seed)
+    splits = {
+        "train": [seen[index] for index in stay],
+        "validation": [seen[index] for index in taken],
+        "test": [drawing for drawing in drawings if drawing not in seen],
+    }
     part = f"{len(chosen)} of {len(concepts)} concepts (seed {split_seed})"
     return drawn_data(
         "icons",
-        [drawing for drawing in drawings if _font(drawing) not in TEST_FONTS],
-        test,
-        validation=VALIDATION,
-        split_seed=split_seed,
+        splits,
         carrier=CARRIER,
-        settings={"image_size": image_size, "classes": classes, "split_seed": split_seed, "test": TEST_FONTS},
+        settings={"image_size": image_size, "classes": classes, "split_seed": split_seed},
         note=f"{part if len(chosen) < len(concepts) else f'all {len(concepts)} concepts'}, {image_size} px; "
         f"test drawings from {' and '.join(TEST_FONTS)}, fonts that training never saw",
     )
-
-
-def _font(drawing: Drawing) -> str:
-    return drawing.name.partition(":")[0]
 
 
 def read_glyphs() -> list[Glyph]:
@@ -119,18 +124,35 @@ def usable(concepts: Mapping[str, list[Glyph]]) -> dict[str, list[Glyph]]:
 
 
 def draw(concept: str, glyphs: Sequence[Glyph], image_size: int) -> list[Drawing]:
-    """Draw the glyphs of a concept at equal extent; of drawings that are the same, pixel by pixel, only the first."""
-    from PIL.Image import Resampling
+    """Draw the glyphs of a concept, black on white, at equal extent and in the middle.
 
+    Of drawings that are the same, pixel by pixel, only the first is kept: a test drawing that is also in training goes.
+    """
     marks = {}
     for glyph in glyphs:
-        stem, version = FONTS[glyph.font]
-        font = load_font(carriers.member(CARRIER, f"qtawesome/fonts/{stem}-{version}.ttf"), EM)
-        mark = ink(font, chr(glyph.codepoint))
+        mark = _ink(glyph)
         marks.setdefault((mark.size, mark.tobytes()), (f"{glyph.font}:{glyph.name}", mark))
-    drawings = []
-    for name, mark in marks.values():
-        scale = EXTENT * image_size / max(mark.size)
-        mark = mark.resize([max(round(scale * length), 1) for length in mark.size], Resampling.BOX)
-        drawings.append(Drawing(name, concept, on_white(mark, image_size)))
-    return drawings
+    return [Drawing(name, concept, _fitted(mark, image_size)) for name, mark in marks.values()]
+
+
+def _ink(glyph: Glyph) -> Image:
+    """Return a glyph in white on black ("L"), large, cropped to its ink."""
+    import PIL.Image
+    from PIL import ImageDraw
+
+    stem, version = FONTS[glyph.font]
+    font = load_font(carriers.member(CARRIER, f"qtawesome/fonts/{stem}-{version}.ttf"), EM)
+    left, top, right, bottom = font.getbbox(chr(glyph.codepoint))
+    image = PIL.Image.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(image).text((-left, -top), chr(glyph.codepoint), fill=255, font=font)
+    return image.crop(image.getbbox())
+
+
+def _fitted(mark: Image, image_size: int) -> Image:
+    import PIL.Image
+
+    scale = EXTENT * image_size / max(mark.size)
+    mark = mark.resize([max(round(scale * length), 1) for length in mark.size], PIL.Image.Resampling.BOX)
+    square = PIL.Image.new("L", (image_size, image_size), "white")
+    square.paste("black", ((image_size - mark.width) // 2, (image_size - mark.height) // 2), mark)
+    return square.convert("RGB")

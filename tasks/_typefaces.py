@@ -1,14 +1,15 @@
-"""Typefaces: short words set in fourteen text typefaces; the test words and sizes are ones that training never saw."""
+"""Typefaces: two short words set in one of fourteen text typefaces; training never saw the test words and sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle, product
+from typing import NamedTuple
 
-from zipeft.tasks._drawing import Drawing, drawn_data, ink, load_font, on_white
+from zipeft.tasks._drawing import Drawing, drawn_data, load_font
 
 from zipeft import carriers
-from zipeft.splits import choose_classes
+from zipeft.splits import choose_classes, cut
 from zipeft.task import Data
 
 CARRIER = carriers.Carrier(
@@ -40,50 +41,76 @@ FONTS = {
 of Source Sans, and are no classes of their own."""
 
 TRAIN_WORDS = (
-    "Act", "Bag", "Car", "Dry", "Egg", "Fly", "Gas", "Hat", "Ink", "Jet", "Key", "Leg",
-    "Nut", "Oak", "Pay", "Quit", "Rag", "Sky", "Tea", "Use", "Vet", "Yes", "Zip", "Bet",
+    "Act", "Bag", "Car", "Dry", "Egg", "Fly", "Gas", "Hat", "Ink", "Jet", "Key", "Leg", "Nut", "Oak", "Pay",
+    "Rag", "Sky", "Tea", "Use", "Vet", "Yes", "Zip", "Bet", "Ask", "Box", "Cup", "Day", "End", "Fan", "Get",
+    "Hid", "Jug", "Kid", "Lot", "Net", "Old", "Pig", "Ran", "Sit", "Top", "Van", "Axe", "Ago", "Bee", "Eat",
+    "Few", "Ice", "Lip", "Not", "Off", "Put", "Our", "Sad", "Ten", "Urn", "Via", "Ash", "Yet", "Zoo", "Art",
 )  # fmt: skip
-TEST_WORDS = ("Bay", "Cry", "Dog", "Ear", "Fig", "Gap", "Job", "Kit", "Lay", "Red", "Sea", "Try")
+TEST_WORDS = (
+    "Bay", "Cry", "Dog", "Ear", "Fig", "Gap", "Job", "Kit", "Lay", "Red", "Sea", "Try",
+    "Far", "Dot", "Hug", "Jar", "Led", "Nod", "Pen", "Run", "Sun", "Tax", "Cat", "Air",
+)  # fmt: skip
 
-TRAIN_SIZES = (0.36, 0.42, 0.48)
-TEST_SIZES = (0.39, 0.45)
+TRAIN_SIZES = (0.38, 0.42, 0.46)
+TEST_SIZES = (0.40, 0.44)
 """The font's em as a part of the image's side."""
 
 VALIDATION = 0.2
-"""The part of each typeface's training images that is validation."""
+"""The part of the training words that is validation."""
+
+BASELINES = (0.38, 0.84)
+"""Where the two words stand, as parts of the image's side from the top; at the largest size nothing is cut off."""
 
 OVERSAMPLING = 4
 """Words are drawn so much larger and averaged down: a font's hinting plays no part."""
 
 
+class Text(NamedTuple):
+    upper: str
+    lower: str
+    size: float
+
+
 def load(image_size: int, classes: int, split_seed: int) -> Data:
     """Return the typefaces, drawn at ``image_size``. ``classes`` (0: all) is as in ``zipeft.splits.choose_classes``.
 
-    All typefaces have the same words at the same sizes: each training word at one size, each test word at every size.
+    All typefaces have the same words at the same sizes: each pair of training words at one size, each pair of test
+    words at every test size. Validation takes its pairs from the training words, with ``split_seed``, the same for all
+    typefaces: were the words of an image in training under other typefaces only, they would point away from its own.
     """
     chosen = choose_classes(list(FONTS), classes, split_seed)
-    train = list(zip(TRAIN_WORDS, cycle(TRAIN_SIZES), strict=False))
-    test = list(product(TEST_WORDS, TEST_SIZES))
+    texts = [Text(*words, size) for words, size in zip(_pairs(TRAIN_WORDS), cycle(TRAIN_SIZES), strict=False)]
+    stay, taken = cut(["any"] * len(texts), VALIDATION, split_seed)
+    splits = {
+        "train": [texts[index] for index in stay],
+        "validation": [texts[index] for index in taken],
+        "test": [Text(*words, size) for words, size in product(_pairs(TEST_WORDS), TEST_SIZES)],
+    }
     part = f"{len(chosen)} of {len(FONTS)} typefaces (seed {split_seed})"
     return drawn_data(
         "typefaces",
-        [drawing for typeface in chosen for drawing in draw(typeface, train, image_size)],
-        [drawing for typeface in chosen for drawing in draw(typeface, test, image_size)],
-        validation=VALIDATION,
-        split_seed=split_seed,
+        {split: [draw(face, text, image_size) for face in chosen for text in part] for split, part in splits.items()},
         carrier=CARRIER,
-        settings={"image_size": image_size, "classes": classes, "split_seed": split_seed, "train": train, "test": test},
-        note=f"{part if len(chosen) < len(FONTS) else f'all {len(FONTS)} typefaces'}, {image_size} px; "
-        f"test images are {len(TEST_WORDS)} words at {len(TEST_SIZES)} sizes that training never saw",
+        settings={"image_size": image_size, "classes": classes, "split_seed": split_seed},
+        note=f"{part if len(chosen) < len(FONTS) else f'all {len(FONTS)} typefaces'}, two words an image, "
+        f"{image_size} px; test words and sizes are ones that training never saw",
     )
 
 
-def draw(typeface: str, words: Sequence[tuple[str, float]], image_size: int) -> list[Drawing]:
-    """Draw words, each at its size (the em as a part of ``image_size``), in one typeface."""
+def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
+    return list(zip(words[::2], words[1::2], strict=True))
+
+
+def draw(typeface: str, text: Text, image_size: int) -> Drawing:
+    """Draw two words, one above the other, black on white."""
+    import PIL.Image
+    from PIL import ImageDraw
+
+    side = OVERSAMPLING * image_size
     path = carriers.member(CARRIER, f"rendercv_fonts/{FONTS[typeface]}")
-    drawings = []
-    for word, size in words:
-        font = load_font(path, round(OVERSAMPLING * image_size * size))
-        image = on_white(ink(font, word), OVERSAMPLING * image_size).reduce(OVERSAMPLING)
-        drawings.append(Drawing(f"{typeface}:{word} at {size}", typeface, image))
-    return drawings
+    font, image = load_font(path, round(text.size * side)), PIL.Image.new("L", (side, side), "white")
+    for word, baseline in zip((text.upper, text.lower), BASELINES, strict=True):
+        ImageDraw.Draw(image).text((side / 2, baseline * side), word, fill="black", font=font, anchor="ms")
+    return Drawing(
+        f"{typeface}:{text.upper} {text.lower} at {text.size}", typeface, image.reduce(OVERSAMPLING).convert("RGB")
+    )

@@ -19,10 +19,10 @@ import pytest
 from result_factory import PROTOCOL, make_result
 from scipy import stats
 
-from zipeft import comparison, plots, report
-from zipeft.comparison import sections, summary_rows
-from zipeft.leaderboard import main
-from zipeft.report import DASH
+from zipeft.leaderboard import comparison, main, plots
+from zipeft.leaderboard import tables as report
+from zipeft.leaderboard.comparison import sections, summary_rows
+from zipeft.leaderboard.tables import DASH
 from zipeft.results import result_path, save_result
 from zipeft.task import PublishedTable
 
@@ -438,7 +438,7 @@ def test_mistakes_end_in_one_line(tmp_path, monkeypatch, capsys, make, says):
     assert main(make(tmp_path / "given")) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("error: ")
+    assert captured.err.startswith("zipeft: error: ")
     assert captured.err.count("\n") == 1
     assert says in captured.err
     assert not list(tmp_path.rglob("*.md"))

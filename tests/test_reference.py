@@ -10,7 +10,6 @@ import torch
 from model_zoo import ZOO, randomise, randomise_prompts, text
 from reference import (
     causal_mask,
-    layer_norm,
     of_multihead,
     of_timm,
     of_transformers,

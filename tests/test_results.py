@@ -19,7 +19,7 @@ from result_factory import PROTOCOL, make_result
 
 from zipeft import results
 from zipeft.errors import UserError
-from zipeft.results import Result, comparability, differences, environment, find, load_results, save_result
+from zipeft.results import Result, comparability, current_environment, differences, find, load_results, save_result
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -328,7 +328,7 @@ def test_files_have_the_usual_permissions(tmp_path):
 
 
 def test_environment_says_where_a_run_ran():
-    here = environment("python -m x", "cuda:0")
+    here = current_environment("python -m x", "cuda:0")
     assert here.versions["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}")
     assert {"torch", "zipeft", "numpy"} <= set(here.versions)
     assert (here.command, here.device) == ("python -m x", "cuda:0")
@@ -339,10 +339,10 @@ def test_environment_says_where_a_run_ran():
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A git checkout with a copy of the module, and what the module says of it."""
-    from zipeft import environment as module
+    import zipeft.results.environment as module
 
-    source = tmp_path / "zipeft" / "environment.py"
-    source.parent.mkdir()
+    source = tmp_path / "zipeft" / "results" / "environment.py"
+    source.parent.mkdir(parents=True)
     source.write_text("old")
     monkeypatch.setattr(module, "__file__", str(source))
     for variable in [name for name in os.environ if name.startswith("GIT_")]:
@@ -357,36 +357,36 @@ def git(folder, *arguments) -> str:
 
 
 def test_environment_has_the_commit_of_a_checkout(checkout):
-    seen = [environment("")]
+    seen = [current_environment("")]
     git(checkout, "init", "-q")
-    seen.append(environment(""))
+    seen.append(current_environment(""))
     git(checkout, "add", ".")
     git(checkout, "commit", "-qm", "x")
     head = git(checkout, "rev-parse", "HEAD")
-    seen.append(environment(""))
+    seen.append(current_environment(""))
     (checkout / "leaderboards").mkdir()
     (checkout / "leaderboards" / "new.json").write_text("{}")
-    seen.append(environment(""))
+    seen.append(current_environment(""))
     (checkout / "zipeft" / "environment.py").write_text("new")
-    seen.append(environment(""))
+    seen.append(current_environment(""))
     assert [(e.commit, e.dirty) for e in seen] == [("", False), ("", False), (head, False), (head, False), (head, True)]
 
 
 def test_a_checkout_of_something_else_is_no_commit_of_zipeft(checkout):
-    nested = checkout / "site-packages" / "zipeft"
+    nested = checkout / "site-packages" / "zipeft" / "results"
     nested.mkdir(parents=True)
     git(checkout, "init", "-q")
     git(checkout, "add", ".")
     git(checkout, "commit", "-qm", "x")
-    from zipeft import environment as module
+    import zipeft.results.environment as module
 
     module.__file__ = str(nested / "environment.py")  # the fixture puts it back
-    assert environment("").commit == ""
+    assert current_environment("").commit == ""
 
 
 def test_environment_needs_no_git(checkout, monkeypatch):
     monkeypatch.setenv("PATH", str(checkout))
-    assert environment("").commit == ""
+    assert current_environment("").commit == ""
 
 
 def test_now_is_a_time_that_results_take():

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from zipeft import adapter
 from zipeft.backbone import Backbone
 from zipeft.costs import PeakMemory
-from zipeft.environment import Environment, environment
 from zipeft.examples import Encoded, fits
 from zipeft.learner import Learner
 from zipeft.method import Method
@@ -34,6 +33,7 @@ from zipeft.results import (
     now,
     run_id,
 )
+from zipeft.results.environment import Environment, current_environment
 from zipeft.settings import as_json
 from zipeft.task import Data, Task
 from zipeft.training import Fit, Trainer
@@ -157,7 +157,7 @@ class Experiment:
 
     @cached_property
     def _environment(self) -> Environment:
-        return environment(self.command, str(self.accelerator.device))
+        return current_environment(self.command, str(self.accelerator.device))
 
     @cached_property
     def _backbone_record(self) -> BackboneRecord:

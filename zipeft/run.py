@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from accelerate import Accelerator
 
     from zipeft.experiment import Experiment
-    from zipeft.report import terminal_table
+    from zipeft.leaderboard.tables import terminal_table
 
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
     command = shlex.join(["python", "-m", "zipeft.run", *arguments])

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from zipeft.comparison import Row, Section, section_differences, summary_rows
-from zipeft.environment import Environment
 from zipeft.errors import UserError
-from zipeft.report import count, escape, legend, listing, markdown_table, table
-from zipeft.results import PROTOCOL_FIELDS, Result, brief, flatten
+from zipeft.leaderboard.comparison import Row, Section, section_differences, summary_rows
+from zipeft.leaderboard.tables import count, escape, legend, listing, markdown_table, table
+from zipeft.results import PROTOCOL_FIELDS, Result
+from zipeft.results.environment import Environment
+from zipeft.results.identity import brief, flatten
 from zipeft.task import PublishedTable
 
 CAVEATS = (

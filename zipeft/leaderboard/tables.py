@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from zipeft.comparison import (
+from zipeft.leaderboard.comparison import (
     BEST,
     LEAST_SEEDS,
     TIED,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from zipeft.cli import ArgumentParser, exit_status
 from zipeft.errors import UserError
 from zipeft.files import safe_name, write_atomically
 from zipeft.results import Result, read_results
@@ -21,20 +21,17 @@ examples:
 """
 
 
+@exit_status
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 2 for a mistake in the input."""
     arguments = _parser().parse_args(argv)
-    try:
-        for path in write_pages(arguments.results, arguments.out):
-            print(f"wrote {path}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    for path in write_pages(arguments.results, arguments.out):
+        print(f"wrote {path}")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="python -m zipeft.leaderboard",
         description="Write a page (markdown) and a plot (SVG) for every backbone and task in the result files.",
         epilog=EXAMPLES,
@@ -91,9 +88,9 @@ def _pages(results: Mapping[Path, Result]) -> dict[str, dict[Path, Result]]:
 
 def _render(name: str, results: Mapping[Path, Result], out: Path) -> tuple[str, bytes]:
     """Return the page's text and its plot."""
-    from zipeft.comparison import sections, summary_rows
-    from zipeft.page import heading, markdown, title
-    from zipeft.plots import Panel, svg
+    from zipeft.leaderboard.comparison import sections, summary_rows
+    from zipeft.leaderboard.page import heading, markdown, title
+    from zipeft.leaderboard.plots import Panel, svg
 
     links = {id(result): quote(Path(os.path.relpath(path, out)).as_posix()) for path, result in results.items()}
     groups = sections(results.values())
@@ -102,7 +99,3 @@ def _render(name: str, results: Mapping[Path, Result], out: Path) -> tuple[str, 
         suffix = f", {heading(groups, index).lower()}" if len(groups) > 1 else ""
         panels.append(Panel(title(group.results[0]) + suffix, summary_rows(group.results)))
     return markdown(name, groups, links), svg(panels)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from zipeft.comparison import Row
-from zipeft.report import count, listing
+from zipeft.leaderboard.comparison import Row
+from zipeft.leaderboard.tables import count, listing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from zipeft.results import Result, brief, canonical, conditions_key, differences, flatten
+from zipeft.results import Result, conditions_key, differences
+from zipeft.results.identity import brief, canonical, flatten
 
 CONFIDENCE = 0.95
 LEAST_SEEDS = 3

@@ -27,9 +27,9 @@ class Environment:
     command: str
 
 
-def environment(command: str, device: str = "cpu") -> Environment:
+def current_environment(command: str, device: str = "cpu") -> Environment:
     """Return the environment of this process, which ``command`` started and which computes on ``device``."""
-    commit, dirty = _checkout(Path(__file__).resolve().parent.parent)
+    commit, dirty = _checkout(Path(__file__).resolve().parents[2])
     return Environment(_versions(), commit, dirty, device, _cpu(), _cores(), command)
 
 
