@@ -71,12 +71,12 @@ def load(image_size: int, classes: int, split_seed: int) -> Data:
     concepts = usable(concepts_of(read_glyphs()))
     chosen = choose_classes(list(concepts), classes, split_seed)
     drawings = [drawing for concept in chosen for drawing in draw(concept, concepts[concept], image_size)]
-    seen = [drawing for drawing in drawings if drawing.name.partition(":")[0] not in TEST_FONTS]
+    seen = [drawing for drawing in drawings if _font_of(drawing) not in TEST_FONTS]
     stay, taken = cut([drawing.label for drawing in seen], VALIDATION, split_seed)
     splits = {
         "train": [seen[index] for index in stay],
         "validation": [seen[index] for index in taken],
-        "test": [drawing for drawing in drawings if drawing not in seen],
+        "test": [drawing for drawing in drawings if _font_of(drawing) in TEST_FONTS],
     }
     part = f"{len(chosen)} of {len(concepts)} concepts (seed {split_seed})"
     return drawn_data(
@@ -87,6 +87,10 @@ def load(image_size: int, classes: int, split_seed: int) -> Data:
         note=f"{part if len(chosen) < len(concepts) else f'all {len(concepts)} concepts'}, {image_size} px; "
         f"test drawings from {' and '.join(TEST_FONTS)}, fonts that training never saw",
     )
+
+
+def _font_of(drawing: Drawing) -> str:
+    return drawing.name.partition(":")[0]
 
 
 def read_glyphs() -> list[Glyph]:
@@ -142,7 +146,7 @@ def _ink(glyph: Glyph) -> Image:
 
     stem, version = FONTS[glyph.font]
     font = load_font(carriers.member(CARRIER, f"qtawesome/fonts/{stem}-{version}.ttf"), EM)
-    left, top, right, bottom = font.getbbox(chr(glyph.codepoint))
+    left, top, right, bottom = map(int, font.getbbox(chr(glyph.codepoint)))
     image = PIL.Image.new("L", (right - left, bottom - top))
     ImageDraw.Draw(image).text((-left, -top), chr(glyph.codepoint), fill=255, font=font)
     return image.crop(image.getbbox())

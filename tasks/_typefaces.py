@@ -89,7 +89,7 @@ def load(image_size: int, classes: int, split_seed: int) -> Data:
     part = f"{len(chosen)} of {len(FONTS)} typefaces (seed {split_seed})"
     return drawn_data(
         "typefaces",
-        {split: [draw(face, text, image_size) for face in chosen for text in part] for split, part in splits.items()},
+        {split: [draw(face, text, image_size) for face in chosen for text in texts] for split, texts in splits.items()},
         carrier=CARRIER,
         settings={"image_size": image_size, "classes": classes, "split_seed": split_seed},
         note=f"{part if len(chosen) < len(FONTS) else f'all {len(FONTS)} typefaces'}, two words an image, "
@@ -111,6 +111,5 @@ def draw(typeface: str, text: Text, image_size: int) -> Drawing:
     font, image = load_font(path, round(text.size * side)), PIL.Image.new("L", (side, side), "white")
     for word, baseline in zip((text.upper, text.lower), BASELINES, strict=True):
         ImageDraw.Draw(image).text((side / 2, baseline * side), word, fill="black", font=font, anchor="ms")
-    return Drawing(
-        f"{typeface}:{text.upper} {text.lower} at {text.size}", typeface, image.reduce(OVERSAMPLING).convert("RGB")
-    )
+    image = image.reduce(OVERSAMPLING).convert("RGB")
+    return Drawing(f"{typeface}:{text.upper} {text.lower} at {text.size}", typeface, image)

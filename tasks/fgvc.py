@@ -107,17 +107,13 @@ class FGVC(ImageTask):
             raise UserError(f"classes is {self.classes}: give 2 or more, or 0 for all")
 
     def datasets(self) -> Sequence[str]:
-        known = list(self._folders()) if self.data_dir else list(EMBEDDED)
-        wanted = {name: _find(name, known) for name in self.sets}
-        for name, match in wanted.items():
-            if match is None:
-                where = f"in {self.data_dir}" if self.data_dir else "among the embedded sets"
-                raise UserError(f"no set {name!r} {where}{did_you_mean(name, known)} (there: {', '.join(known)})")
-        return tuple(known if not wanted else dict.fromkeys(wanted.values()))
+        there = list(self._folders()) if self.data_dir else list(EMBEDDED)
+        if not self.sets:
+            return tuple(there)
+        return tuple(dict.fromkeys(self._known(name, there) for name in self.sets))
 
     def load(self, dataset: str) -> Data:
-        if dataset not in (names := self.datasets()):
-            raise UserError(f"no set {dataset!r}{did_you_mean(dataset, names)} (there: {', '.join(names)})")
+        dataset = self._known(dataset, self.datasets())
         if self.data_dir:
             return self._load_published(dataset, self._folders()[dataset])
         from zipeft.tasks import _icons, _typefaces
@@ -129,6 +125,16 @@ class FGVC(ImageTask):
         # Embedded sets are drawn at image_size: nothing is to be cropped.
         task = self if self.data_dir else replace(self, resize="squash")
         return super(FGVC, task).encoder(backbone)
+
+    def _known(self, name: str, there: Sequence[str]) -> str:
+        """Return which of the sets that are there ``name`` means. Raises ``UserError`` if none."""
+        if (match := _find(name, there)) is not None:
+            return match
+        where = f"in {self.data_dir}" if self.data_dir else "embedded"
+        hint = did_you_mean(name, there)
+        if not self.data_dir and _find(name, PUBLISHED_SETS):
+            hint = "; name its folder with --data-dir"
+        raise UserError(f"no data set {name!r} {where}{hint} (there: {', '.join(there)})")
 
     def _folders(self) -> dict[str, Path]:
         """Return the folders of the published sets in ``data_dir``, or ``data_dir`` itself, by the sets' names."""
@@ -149,7 +155,7 @@ class FGVC(ImageTask):
         return {name: found[name] for name in PUBLISHED_SETS if name in found}
 
     def _load_published(self, name: str, root: Path) -> Data:
-        if (root / "train.json").exists():
+        if (root / "train.json").exists() or (root / "test.json").exists():
             listing = read_split_files(root, PUBLISHED_SETS[name].bases)
         else:
             listing = read_class_folders(root)

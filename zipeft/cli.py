@@ -8,12 +8,14 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec
 
 import zipeft
 from zipeft import registry
 from zipeft.errors import UserError
 from zipeft.settings import describe
+
+P = ParamSpec("P")
 
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two are what a shell reports of SIGINT and SIGPIPE
 
@@ -31,7 +33,7 @@ class ArgumentParser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def exit_status(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
+def exit_status(main: Callable[P, int]) -> Callable[P, int]:
     """Give a command's ``main(argv)`` its exit status and its last words; to be used as a decorator.
 
     ``UserError`` becomes one line on stderr and status 2, Ctrl-C one line and 130. A reader that has gone away, as in
@@ -39,9 +41,9 @@ def exit_status(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequen
     """
 
     @functools.wraps(main)
-    def guarded(argv: Sequence[str] | None = None) -> int:
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> int:
         try:
-            status = main(argv)
+            status = main(*args, **kwargs)
             sys.stdout.flush()  # here rather than at exit, where a broken pipe can no longer be caught
             return status
         except UserError as error:

@@ -86,7 +86,7 @@ class ZeroGatedPrompt(nn.Module):
         if torch.is_grad_enabled():
             self._cache = None
             return project(self.prompt.to(dtype))
-        key = (dtype, torch.is_autocast_enabled(self.prompt.device.type), *map(_state, (self.prompt, *frozen())))
+        key = (dtype, _autocasts(self.prompt.device.type), *map(_state, (self.prompt, *frozen())))
         if self._cache is None or self._cache[0] != key:
             self._cache = (key, project(self.prompt.to(dtype)))
         return self._cache[1]
@@ -143,6 +143,10 @@ def _state(tensor: Tensor) -> tuple:
     """
     version = object() if tensor.is_inference() else tensor._version
     return id(tensor), tensor.data_ptr(), version, tensor.dtype, tensor.device
+
+
+def _autocasts(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
 
 
 def _check(setting: str, value: str, choices: Iterable[str]) -> None:

@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from transformers import ViTConfig
 
 DEFAULT_CHECKPOINT = "facebook/dino-vits16"
-SMALL = {
-    "hidden_size": 64,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "intermediate_size": 128,
-    "image_size": 64,
-}
 
 
 @dataclass(frozen=True)
@@ -34,8 +27,7 @@ class HFViT(ImageBackbone):
     either, a small configuration of four layers, 64 wide.
     """
 
-    # The names in transformers 5 and before its ViT was rewritten; whichever exist are adapted.
-    lora_targets: ClassVar[tuple[str, ...]] = ("q_proj", "v_proj", "query", "value")
+    lora_targets: ClassVar[tuple[str, ...]] = ("q_proj", "v_proj")
 
     def build(self) -> nn.Module:
         import torch
@@ -60,9 +52,7 @@ class HFViT(ImageBackbone):
         return Weights(self._source(), source, hashlib.sha256(file.read_bytes()).hexdigest())
 
     def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
-        from torch import nn
-
-        return next(module for module in model.modules() if isinstance(module, nn.ModuleList))
+        return model.layers
 
     def width(self, model: nn.Module) -> int:
         return model.config.hidden_size
@@ -86,7 +76,9 @@ class HFViT(ImageBackbone):
         from transformers import AutoConfig, ViTConfig
 
         if not (self.pretrained or self.checkpoint):
-            return ViTConfig(**SMALL)
+            return ViTConfig(
+                hidden_size=64, num_hidden_layers=4, num_attention_heads=4, intermediate_size=128, image_size=64
+            )
         config = _from_hub(AutoConfig.from_pretrained, self._source())
         if not isinstance(config, ViTConfig):
             raise UserError(f"checkpoint {self._source()!r} is a {config.model_type}; hf_vit takes models of type vit")
@@ -99,6 +91,4 @@ def _from_hub(load: Callable[..., Any], source: str, **options: Any) -> Any:
         return load(source, **options)
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(
-            f"checkpoint {source!r} cannot be loaded; give a ViT of the hub or a folder: {reason}"
-        ) from error
+        raise UserError(f"checkpoint {source!r} cannot be loaded (a ViT of the hub, or a folder): {reason}") from error

@@ -1,0 +1,118 @@
+"""What prompts cost in time, as a ratio to the frozen backbone, which is the floor.
+
+Run with ``pytest -m slow tests/benchmarks``. The frozen backbone is timed before each round of each variant, so that
+both see the same state of a busy machine; the ratio is that of the medians. Nothing is asserted of time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from zipeft.splices import attach
+
+pytestmark = pytest.mark.slow
+
+ROUNDS = 25
+
+
+def llama() -> nn.Module:
+    import transformers
+
+    size = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 4, "vocab_size": 1000}
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**size, **heads))
+
+
+def vit() -> nn.Module:
+    import timm
+
+    return timm.create_model("vit_small_patch16_224", img_size=112, num_classes=0)
+
+
+def clip_image_tower() -> nn.Module:
+    import open_clip
+
+    vision = {"image_size": 112, "patch_size": 16, "width": 384, "layers": 6, "head_width": 64}
+    text = {"vocab_size": 1000, "context_length": 16, "width": 64, "heads": 1, "layers": 1}
+    return open_clip.model.CLIP(embed_dim=256, vision_cfg=vision, text_cfg=text).visual
+
+
+BACKBONES = {
+    "timm vit_small, 112 px, batch 8": (vit, lambda: torch.randn(8, 3, 112, 112)),
+    "llama 4 layers, 512 wide, batch 2, 128 tokens": (llama, lambda: torch.randn(2, 128, 512)),
+    "open_clip 6 layers, 384 wide, 112 px, batch 8": (clip_image_tower, lambda: torch.randn(8, 3, 112, 112)),
+}
+
+
+def zero_gated(model: nn.Module, length: int) -> nn.Module:
+    attach(model, length=length)
+    return model
+
+
+def adaption_prompt(model: nn.Module, length: int) -> nn.Module:
+    peft = pytest.importorskip("peft")
+    layers = model.config.num_hidden_layers
+    config = peft.AdaptionPromptConfig(adapter_len=length, adapter_layers=layers, task_type="CAUSAL_LM")
+    return peft.get_peft_model(model, config)
+
+
+VARIANTS = {
+    "frozen": lambda model: model,  # against itself: how far from 1 noise alone gets
+    "zero_gated K=10": lambda model: zero_gated(model, 10),
+    "zero_gated K=50": lambda model: zero_gated(model, 50),
+    "peft AdaptionPrompt K=10": lambda model: adaption_prompt(model, 10),
+}
+
+
+def frozen(build) -> nn.Module:
+    torch.manual_seed(0)
+    return build().requires_grad_(False).eval()
+
+
+def call(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return model(inputs_embeds=x, use_cache=False).logits if hasattr(model, "config") else model(x)
+
+
+def forward(model: nn.Module, x: torch.Tensor) -> None:
+    with torch.no_grad():
+        call(model, x)
+
+
+def forward_and_backward(model: nn.Module, x: torch.Tensor) -> None:
+    """The input takes a gradient, so that the frozen backbone has the whole way back to go as well."""
+    call(model, x.requires_grad_()).square().mean().backward()
+    x.grad = None
+    model.zero_grad(set_to_none=True)
+
+
+STEPS = {"forward": forward, "forward and backward": forward_and_backward}
+CASES = [(b, v) for b in BACKBONES for v in VARIANTS if not v.startswith("peft") or b.startswith("llama")]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("backbone", "variant"), CASES)
+@pytest.mark.filterwarnings("ignore")
+def test_time_as_a_ratio_to_the_frozen_backbone(benchmark, capsys, backbone, variant, step):
+    build, batch = BACKBONES[backbone]
+    floor, model, x = frozen(build), VARIANTS[variant](frozen(build)), batch()
+    run, floors = STEPS[step], []
+    run(floor, x)
+
+    def time_the_floor() -> None:
+        start = time.perf_counter()
+        run(floor, x)
+        floors.append(time.perf_counter() - start)
+
+    benchmark.group = f"{backbone}: {step}"
+    benchmark.pedantic(run, args=(model, x), setup=time_the_floor, rounds=ROUNDS, warmup_rounds=2)
+    ratio = benchmark.stats.stats.median / statistics.median(floors)
+    benchmark.extra_info.update({"ratio to frozen": ratio, "threads": torch.get_num_threads()})
+    with capsys.disabled():
+        milliseconds = 1000 * statistics.median(floors)
+        print(f"\n{backbone}, {step}, {variant}: {ratio:.3f} of the frozen backbone's {milliseconds:.1f} ms")
+    assert ratio > 0

@@ -1,0 +1,104 @@
+"""Attention of transformers with a twist: its prompts go through all of the twist, or the layer is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+from model_zoo import DECODER, TOWER, VOCABULARY, randomise, text
+
+from zipeft.errors import UserError
+from zipeft.splices import attach, prompts
+
+SMALL = DECODER | {"head_dim": 8}
+MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "num_local_experts": 4}
+FULL = {"layer_types": ["full_attention"] * 2}
+
+
+def decoder(name: str, **settings):
+    return lambda: getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**SMALL | settings))
+
+
+TWISTS = {
+    "softcapped scores": decoder("Gemma2"),
+    "clipped keys": decoder("Olmo", clip_qkv=0.3),
+    "clipped and normed keys": decoder("Olmoe", clip_qkv=0.3, num_experts=4, num_experts_per_tok=2),
+    "norm of keys and queries in one": lambda: transformers.Llama4TextModel(
+        transformers.Llama4TextConfig(**SMALL | MOE, use_qk_norm=True, intermediate_size_mlp=48, no_rope_layers=[1, 1])
+    ),
+    "norm after the rotation": decoder("HunYuanDenseV1"),
+    "output gate in the query": decoder("Qwen3Next", **MOE, **FULL, shared_expert_intermediate_size=16),
+    "norm with a bias": decoder("Phi", qk_layernorm=True),
+    "norm of its own for each head": decoder("StableLm", qk_layernorm=True),
+    "norm of all heads' own": decoder("Cohere", use_qk_norm=True),
+    "differential": decoder("DiffLlama"),
+    "scaled": decoder("Granite", attention_multiplier=0.3),
+    "wide heads": decoder("Gemma"),
+    "siglip": lambda: transformers.SiglipVisionModel(
+        transformers.SiglipVisionConfig(**TOWER, image_size=16, patch_size=4, vision_use_head=False)
+    ),
+}
+
+
+def run(model: torch.nn.Module) -> torch.Tensor:
+    if isinstance(model, transformers.SiglipVisionModel):
+        return model(pixel_values=torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(4))).last_hidden_state
+    return model(input_ids=text()["input_ids"]).last_hidden_state
+
+
+@pytest.mark.parametrize("twist", TWISTS)
+def test_a_prompt_is_treated_as_the_layer_treats_its_first_token(twist, monkeypatch):
+    """Position 0 is not rotated: a prompt that equals the first token's input must get that token's key and value."""
+    torch.manual_seed(0)
+    model = randomise(TWISTS[twist]()).requires_grad_(False).eval()
+    frozen = run(model)
+    try:
+        joined = attach(model, length=1)
+    except UserError:
+        assert prompts(model) == []
+        return
+    assert torch.equal(run(model), frozen)
+    kernel = transformers.AttentionInterface._global_mapping["sdpa"]
+    seen = {}
+
+    def spy(module, query, key, value, *args, **options):
+        seen[module] = query, key[:, :, :1], value[:, :, :1]
+        return kernel(module, query, key, value, *args, **options)
+
+    monkeypatch.setitem(transformers.AttentionInterface._global_mapping, "sdpa", spy)
+    hosts = [module for module in model.modules() if hasattr(module, "zero_gated_prompt")]
+    assert len(hosts) == len(joined) == 2
+    for host in hosts:
+        host.register_forward_pre_hook(
+            lambda module, args, kwargs: seen.__setitem__(id(module), args[0] if args else kwargs["hidden_states"]),
+            with_kwargs=True,
+        )
+    run(model)
+    for host, prompt in zip(hosts, joined, strict=True):
+        query, *expected = seen[host]
+        assert prompt.gate.shape == (query.shape[1],)
+        first = seen[id(host)][:, :1]
+        for each_example in (host.zipeft_splice.project(first), host.zipeft_splice.project(first[0])):
+            for projected, own in zip(each_example, expected, strict=True):
+                torch.testing.assert_close(projected, own if projected.dim() == 4 else own[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_pooling_heads_attention_is_a_layer_only_where_no_blocks_are_given():
+    """SigLIP ends in an ``nn.MultiheadAttention`` that pools; ``blocks`` says what counts as a layer."""
+    config = transformers.SiglipVisionConfig(**TOWER, image_size=16, patch_size=4)
+    model = transformers.SiglipVisionModel(config).eval()
+    joined = attach(model, blocks=model.encoder.layers, length=2)
+    assert joined == [layer.self_attn.zero_gated_prompt for layer in model.encoder.layers]
+
+
+def test_a_layer_outside_of_a_model_uses_the_explicit_kernel():
+    """A bare layer's config names no kernel; transformers then takes its explicit softmax."""
+    from transformers.models.bert.modeling_bert import BertSelfAttention
+
+    config = transformers.BertConfig(**TOWER, vocab_size=VOCABULARY, attention_probs_dropout_prob=0.0)
+    config._attn_implementation = None
+    layer = randomise(BertSelfAttention(config)).eval()
+    hidden = torch.randn(2, 5, 32)
+    frozen = layer(hidden)[0]
+    attach(layer, length=2)
+    assert torch.equal(layer(hidden)[0], frozen)
