@@ -8,11 +8,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from zipeft.tasks._drawing import Drawing, drawn_data, load_font
-
 from zipeft import carriers
 from zipeft.splits import choose_classes, cut
 from zipeft.task import Data
+from zipeft.tasks._drawing import Drawing, drawn_data, load_font
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,7 +36,7 @@ FONTS = {
 }
 """Name: file name and version in the carrier. One version of each, and no brands: a logo is the same in every font."""
 
-TEST_FONTS = ("Codicon", "Remix")
+TEST_FONTS = ("Material Design 6", "Remix")
 
 MIN_DRAWINGS, MIN_FONTS = 10, 3
 """What makes a name a concept: so many drawings, from so many fonts."""

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from itertools import cycle, product
 from typing import NamedTuple
 
-from zipeft.tasks._drawing import Drawing, drawn_data, load_font
-
 from zipeft import carriers
 from zipeft.splits import choose_classes, cut
 from zipeft.task import Data
+from zipeft.tasks._drawing import Drawing, drawn_data, load_font
 
 CARRIER = carriers.Carrier(
     name="rendercv-fonts",

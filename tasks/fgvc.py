@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from zipeft.errors import UserError
-from zipeft.image_data import image_data
-from zipeft.image_files import counted, read_class_folders, read_split_files, require_folder, subfolders
 from zipeft.images import ImageTask
+from zipeft.images.data import image_data
+from zipeft.images.files import counted, read_class_folders, read_split_files, require_folder, subfolders
 from zipeft.registry import did_you_mean
 from zipeft.task import Data, Preset, PublishedTable
 
@@ -72,10 +72,11 @@ VPT_TABLE = PublishedTable(
 
 @dataclass(frozen=True)
 class FGVC(ImageTask):
-    """Fine-grained visual classification: CUB, NABirds, Flowers, Dogs, Cars (--data-dir); else icons and typefaces
+    """Fine-grained visual classification: five published sets (--data-dir), else the embedded icons and typefaces.
 
-    ``data_dir`` is the folder of one published set or one that holds several, each with train/val/test class folders or
-    with the split files train.json, val.json, test.json ({image path: class id}). Without ``data_dir``, drawings from
+    The published sets are CUB-200-2011, NABirds, Oxford Flowers 102, Stanford Dogs and Stanford Cars.
+    ``data_dir`` is the folder of one of them or one that holds several, each with train/val/test class folders or with
+    the split files train.json, val.json and test.json ({image path: class id}). Without ``data_dir``, drawings from
     icon fonts and words in typefaces stand in, under their own names.
     """
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from zipeft.errors import UserError
-from zipeft.image_data import image_data
-from zipeft.image_files import read_class_folders, require_folder
 from zipeft.images import ImageTask
+from zipeft.images.data import image_data
+from zipeft.images.files import read_class_folders, require_folder
 from zipeft.task import Data, Preset
 
 
 @dataclass(frozen=True)
 class Folder(ImageTask):
-    """Any labelled folder of images: <class>/*.jpg, or train, val and test of such (needs --data-dir)
+    """Any labelled folder of images (--data-dir): <class>/*.jpg, or train, val and test folders of such.
 
     A folder without splits is split 60/20/20 by class, seeded; without ``val``, 10% of ``train`` is its place. The
     data set's name is the folder's.

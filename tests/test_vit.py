@@ -16,10 +16,10 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from zipeft.backbones import _dinov2_onnx, vit
-from zipeft.backbones.vit import ViT
 
 from zipeft import carriers
+from zipeft.backbones import _dinov2_onnx, vit
+from zipeft.backbones.vit import ViT
 from zipeft.errors import UserError
 
 # timm's own tiny models for tests: class token; average pooling; attention pooling.

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from zipeft.errors import UserError
-from zipeft.image_files import LabelledFile, Listing, counted
 from zipeft.images import BrokenImage, ImageFiles, read_image
+from zipeft.images.files import LabelledFile, Listing, counted
 from zipeft.splits import choose_classes, cut
 from zipeft.task import Data, Split
 

@@ -1,0 +1,37 @@
+"""Small images and folders of them, for the tests of image tasks."""
+
+from __future__ import annotations
+
+import zlib
+
+import PIL.Image
+import pytest
+
+from zipeft.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+
+
+def save(path, color="red", size=(8, 6), mode="RGB", **options):
+    """Write an image of one colour; the format is that of the suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.new(mode, size, color).save(path, **options)
+    return path
+
+
+def save_distinct(path, key):
+    """Write an image whose colour, and so its content, depends on ``key`` alone."""
+    seed = zlib.crc32(str(key).encode())
+    return save(path, color=(seed % 256, seed // 256 % 256, seed // 65536 % 256))
+
+
+def refusal(action, *arguments, **options):
+    """Return the message of the ``UserError``, which is one line."""
+    with pytest.raises(UserError) as caught:
+        action(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def names(data):
+    return {split: list(getattr(data, split).names) for split in SPLITS}

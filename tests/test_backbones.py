@@ -1,0 +1,66 @@
+"""Every registered backbone keeps its contract under every registered method, at random weights: nothing is fetched."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from zipeft import registry
+from zipeft.learner import Learner
+
+SIZE = 56
+INPUTS = {"image": lambda: torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))}
+
+
+@pytest.fixture(scope="module", params=registry.backbones.names())
+def backbone(request):
+    return registry.backbones.get(request.param)(pretrained=False)
+
+
+@pytest.fixture
+def model(backbone):
+    return backbone.build()
+
+
+@pytest.fixture
+def inputs(backbone):
+    return INPUTS[backbone.modality]()
+
+
+def test_the_model_comes_in_float32_and_evaluation_mode_and_always_the_same(backbone, model):
+    assert not model.training
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    again = backbone.build().state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
+    assert backbone.weights().source == "random"
+
+
+def test_features_have_the_width_that_the_backbone_says(backbone, model, inputs):
+    assert backbone.features(model, inputs).shape == (2, backbone.width(model))
+
+
+def test_data_pass_the_blocks_in_order_each_returning_what_it_takes(backbone, model, inputs):
+    passed = []
+    for index, block in enumerate(backbone.blocks(model)):
+        block.register_forward_hook(lambda _b, args, out, index=index: passed.append((index, args[0].shape, out.shape)))
+    backbone.features(model, inputs)
+    assert [index for index, _, _ in passed] == list(range(len(backbone.blocks(model))))
+    assert len({shape for _, *shapes in passed for shape in shapes}) == 1
+    assert passed[0][1][1] > backbone.prefix_tokens(model)
+
+
+@pytest.mark.parametrize("name", registry.methods.names())
+def test_a_method_trains_on_it_and_its_prefix_is_what_the_whole_model_computes(backbone, model, inputs, name):
+    torch.manual_seed(0)
+    registry.methods.get(name)().apply(backbone, model.requires_grad_(False))
+    learner = Learner(backbone, model, torch.nn.Linear(backbone.width(model), 3))
+    learner.find_prefix(inputs)
+    torch.nn.functional.cross_entropy(learner.train()(inputs), torch.tensor([0, 1])).backward()
+    gradients = {key: parameter.grad for key, parameter in learner.trainable().items()}
+    assert all(torch.isfinite(g).all() for g in gradients.values() if g is not None)
+    assert any(g is not None and g.abs().max() > 0 for key, g in gradients.items() if not key.startswith("head.")) or (
+        learner.only_head_trains
+    )
+    learner.eval()
+    if learner.has_prefix:
+        assert torch.equal(learner(inputs, learner.prefix(inputs)), learner(inputs))
