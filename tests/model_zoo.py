@@ -60,6 +60,27 @@ def use_kernel(model: nn.Module, kernel: str) -> None:
             module.fused_attn = kernel == "sdpa"
 
 
+def snapshot(model: nn.Module) -> dict:
+    """Everything that ``detach`` has to restore, as values and identities."""
+    configs = {
+        id(c): c._attn_implementation for m in model.modules() if hasattr(c := getattr(m, "config", 0), "to_dict")
+    }
+    return {
+        "modules": [(name, id(module), type(module)) for name, module in model.named_modules()],
+        "parameters": [(name, id(p), p._version, p.requires_grad) for name, p in model.named_parameters()],
+        "buffers": [(name, id(b)) for name, b in model.named_buffers()],
+        "attributes": {name: set(vars(module)) for name, module in model.named_modules()},
+        "hooks": {
+            (name, key): list(value)
+            for name, module in model.named_modules()
+            for key, value in vars(module).items()
+            if "hooks" in key
+        },
+        "forward": {name: module.forward.__func__ for name, module in model.named_modules()},
+        "kernels": configs,
+    }
+
+
 @contextmanager
 def ordinary_path() -> Iterator[None]:
     """Keep PyTorch from the separate inference path of ``nn.MultiheadAttention``, whose rounding differs."""

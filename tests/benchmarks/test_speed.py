@@ -17,7 +17,7 @@ from zipeft.splices import attach
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 25
+ROUNDS = 11
 
 
 def llama() -> nn.Module:
