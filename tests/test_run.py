@@ -186,3 +186,35 @@ def test_every_task_has_presets_that_its_own_settings_and_the_methods_allow():
 
 def _backbone(task: type[Classification]) -> str:
     return next(name for name in registry.backbones.names() if registry.backbones.get(name).modality == task.modality)
+
+
+@pytest.mark.slow
+def test_a_step_of_every_method_at_the_real_size(capsys, tmp_path):
+    from pictures import save
+
+    for label, color in {"red": "red", "green": "green"}.items():
+        for index in range(5):
+            save(tmp_path / "pictures" / label / f"{index}.png", color, size=(224, 224 + index))
+    arguments = ["--backbone", "vit", "--checkpoint", "vit_base_patch16_224", "--no-pretrained", "--task", "folder"]
+    arguments += ["--data-dir", "pictures", "--method", "all", "--seeds", "1", "--steps", "2", "--batch-size", "2"]
+    assert main([*arguments, "--set", "task.image_size=224", "--device", "cpu"]) == 0
+    parameters = {r["method"]["name"]: r["cost"]["trainable_parameters"] for r in files().values()}
+    assert parameters["zero_gated"] == 92_304
+    assert parameters["linear"] == 0
+    assert parameters["full"] == 85_798_656
+
+
+def test_a_broken_picture_is_named_and_the_way_to_leave_it_out_works(capsys, tmp_path):
+    from pictures import save
+
+    for label, color in {"red": "red", "green": "green"}.items():
+        for index in range(10):
+            save(tmp_path / "pictures" / label / f"{index}.png", color, size=(16 + index, 16))
+    (tmp_path / "pictures" / "red" / "3.png").write_bytes(b"not a picture")
+    arguments = ["--backbone", "toy", "--task", "folder", "--data-dir", "pictures", "--device", "cpu", "--seeds", "1"]
+    arguments += ["--method", "linear", "--steps", "1", "--set", "folder.image_size=16"]
+    assert main(arguments) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "3.png does not decode" in message
+    assert "skip_broken=true" in message
+    assert main([*arguments, "--set", "folder.skip_broken=true"]) == 0

@@ -157,6 +157,23 @@ def test_a_state_dict_carries_the_prompts(name):
 
 
 @EACH
+def test_a_change_of_any_frozen_weight_reaches_the_prompts(name):
+    """In evaluation too, where the prompts' keys and values are kept from one forward to the next."""
+    entry = ZOO[name]
+    model = entry.frozen()
+    randomise_prompts(attach(model, length=3))
+    hosts = [module for module in model.modules() if hasattr(module, "zero_gated_prompt")]
+    with torch.no_grad():
+        for parameter in hosts[0].parameters():
+            before = entry.run(model)
+            parameter.mul_(-1.1)
+            after = entry.run(model)
+            assert torch.equal(after, entry.run(copy.deepcopy(model)))  # a copy starts with nothing kept
+            # A key's bias cancels in the softmax, and so may do nothing but round differently.
+            assert not torch.equal(after, before) or parameter.dim() == 1
+
+
+@EACH
 def test_two_models_of_one_class_do_not_touch_each_other(name):
     entry = ZOO[name]
     one, other = entry.frozen(), entry.frozen()

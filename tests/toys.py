@@ -9,7 +9,9 @@ from typing import ClassVar
 
 import timm
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
+from torchvision.transforms.functional import pil_to_tensor
 
 from zipeft import registry
 from zipeft.backbone import ImageBackbone, Weights
@@ -48,8 +50,8 @@ class ToyViT(ImageBackbone):
     def features(self, model: nn.Module, inputs: Tensor) -> Tensor:
         return model(inputs)
 
-    def image_transform(self, size: int) -> Callable[[Tensor], Tensor]:
-        return lambda image: image
+    def image_transform(self, size: int) -> Callable[[Image | Tensor], Tensor]:
+        return lambda image: image if isinstance(image, Tensor) else pil_to_tensor(image) / 255
 
 
 @dataclass(frozen=True)

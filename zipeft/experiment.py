@@ -73,6 +73,11 @@ class Experiment:
         """The frozen model that every run starts from."""
         return self.backbone.build().requires_grad_(False).eval()
 
+    def prepare(self, dataset: str) -> None:
+        """Load weights and data, encoded. Raises ``UserError`` for whatever is missing or broken in them."""
+        _ = self.model
+        self._encoded(dataset)
+
     def run_id(self, run: Run) -> str:
         """Return the id of the run's result, before it has run."""
         return run_id(self._backbone_record, self._task_record(run.dataset), *self._setting(run))

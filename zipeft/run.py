@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -205,26 +206,47 @@ def _runs(plan: Plan, datasets: Sequence[str]) -> list[Run]:
     ]
 
 
-def _measure_all(experiment: Experiment, runs: list[Run], options: argparse.Namespace):
-    """Measure what has no result yet; return all results, and a line for each run that failed."""
+def _measure_all(experiment: Experiment, runs: list[Run], options: argparse.Namespace) -> tuple[list, list[str]]:
+    """Measure what has no result yet; return all results, and a line for each run or data set that failed."""
     from tqdm import tqdm
 
     results: list[Result] = []
     failures: list[str] = []
     bar_format = "{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total} runs [{elapsed}<{remaining}]"
     with tqdm(total=len(runs), bar_format=bar_format, dynamic_ncols=True) as bar:
-        for index, run in enumerate(runs):
-            bar.set_description_str(f"{run.dataset} {run.method_name} seed {run.seed}")
+        for dataset, of_dataset in groupby(runs, key=lambda run: run.dataset):
+            bar.set_description_str(f"{dataset}: loading")
             try:
-                results.append(_measure(experiment, run, options, lambda steps: bar.update(1 / steps)))
+                experiment.prepare(dataset)
             except UserError as error:
-                if not results and not failures:
-                    raise  # what stops the first run, such as missing data, will stop them all
-                failures.append(f"{run.dataset}, {run.method_name}, seed {run.seed}: {error}")
-            bar.update(index + 1 - bar.n)
-            if run.seed == max(r.seed for r in runs) or index + 1 == len(runs):
-                bar.write(_row(results, run), file=sys.stderr)
+                if not results:
+                    raise  # nothing is lost by ending here
+                failures.append(f"{dataset}: {error}")
+                bar.update(len(list(of_dataset)))
+                continue
+            for name, of_method in groupby(of_dataset, key=lambda run: run.method_name):
+                rows = _measure_seeds(experiment, list(of_method), options, bar, failures)
+                bar.write(_row(dataset, name, rows), file=sys.stderr)
+                results += rows
+    if not results and len(failures) == len(runs):
+        raise UserError(failures[0])
     return results, failures
+
+
+def _measure_seeds(
+    experiment: Experiment, runs: list[Run], options: argparse.Namespace, bar: Any, failures: list[str]
+) -> list[Result]:
+    """Measure the runs of one method on one data set; add a line to ``failures`` for each that fails."""
+    results = []
+    for run in runs:
+        bar.set_description_str(f"{run.dataset} {run.method_name} seed {run.seed}")
+        done = int(bar.n + 0.5)
+        try:
+            results.append(_measure(experiment, run, options, lambda steps: bar.update(1 / steps)))
+        except UserError as error:
+            failures.append(f"{run.dataset}, {run.method_name}, seed {run.seed}: {error}")
+        bar.update(done + 1 - bar.n)
+    return results
 
 
 def _measure(experiment: Experiment, run: Run, options: argparse.Namespace, on_step: Any) -> Result:
@@ -243,13 +265,12 @@ def _measure(experiment: Experiment, run: Run, options: argparse.Namespace, on_s
     return result
 
 
-def _row(results: Sequence[Result], run: Run) -> str:
+def _row(dataset: str, method: str, results: Sequence[Result]) -> str:
     """One line on a method whose seeds are all done."""
-    scores = [r.score for r in results if (r.task.dataset, r.method.name) == (run.dataset, run.method_name)]
-    if not scores:
-        return f"  {run.dataset:12} {run.method_name:18} failed"
-    mean = sum(scores) / len(scores)
-    return f"  {run.dataset:12} {run.method_name:18} {100 * mean:5.1f} (mean of {len(scores)}, test)"
+    if not results:
+        return f"  {dataset:12} {method:18} failed"
+    mean = sum(result.score for result in results) / len(results)
+    return f"  {dataset:12} {method:18} {100 * mean:5.1f} (test, mean of {len(results)})"
 
 
 if __name__ == "__main__":
