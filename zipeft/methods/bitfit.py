@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class BitFit(Method):
     """BitFit: the backbone's bias terms train (arXiv 2106.10199)."""
 
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         for name, parameter in model.named_parameters():

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Full(Method):
     """Full fine-tuning: every parameter of the backbone trains."""
 
-    learning_rate: float = 5e-5
+    learning_rate: float = 1e-4
+    head_learning_rate: float = 1e-3
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         model.float().requires_grad_(True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class ZeroGated(Method):
     """Zero-initialised gated prompts in the attention of the top layers (LLaMA-Adapter, arXiv 2303.16199)."""
 
-    learning_rate: float = 3e-2
+    learning_rate: float = 1e-1
     length: int = 10
     layers: int | None = None
     """How many of the topmost layers; None for all."""
