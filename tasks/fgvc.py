@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from zipeft.errors import UserError
+from zipeft.errors import UserError, did_you_mean
 from zipeft.images import ImageTask
 from zipeft.images.data import image_data
 from zipeft.images.files import counted, read_class_folders, read_split_files, require_folder, subfolders
-from zipeft.registry import did_you_mean
 from zipeft.task import Data, Preset, PublishedTable
 
 if TYPE_CHECKING:

@@ -154,6 +154,7 @@ class TextTask(ToyTask):
         (["--backbone", "vit", "--checkpoint", "vit_bse_patch16_224", "--task", "fgvc"], "did you mean 'vit_base"),
         (["--backbone", "vit", "--task", "folder", "--data-dir", "nowhere"], "nowhere"),
         (["--backbone", "vit", "--task", "folder"], "data"),
+        ([*TOY, "--results", __file__], "cannot write to"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_status_2(arguments, message, capsys):

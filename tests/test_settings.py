@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zipeft.errors import UserError
-from zipeft.settings import as_json, describe, override, parse_assignments
+from zipeft.settings import as_json, describe, from_json, override, parse_assignments
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -189,3 +189,16 @@ def test_describe_shows_types_and_defaults():
     assert "data_dir: Path | None = None" in described
     assert "folder: Path = data" in described
     assert not any(line.startswith(("derived", "constant")) for line in described)
+
+
+def test_what_was_recorded_comes_back_as_it_was():
+    @dataclass(frozen=True)
+    class Recorded:
+        folder: Path | None = None
+        names: tuple[str, ...] = ()
+        count: int = 1
+
+    for instance in (Recorded(), Recorded(Path("a/b"), ("x", "y"), 3)):
+        assert from_json(Recorded, json.loads(json.dumps(as_json(instance)))) == instance
+    with pytest.raises(KeyError, match="cuont"):
+        from_json(Recorded, {"cuont": 3})

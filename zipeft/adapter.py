@@ -16,7 +16,7 @@ from zipeft.backbone import Backbone
 from zipeft.errors import UserError
 from zipeft.files import write_atomically
 from zipeft.learner import Learner
-from zipeft.settings import as_json
+from zipeft.settings import as_json, from_json
 from zipeft.task import Task
 
 FORMAT = 1
@@ -88,9 +88,7 @@ def _tensors(learner: Learner) -> bytes:
 
 
 def _plugin(kind: registry.Registry, record: Mapping[str, Any]) -> Any:
-    cls = kind.get(record["name"])
-    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in record["settings"].items()}
-    return cls(**settings)
+    return from_json(kind.get(record["name"]), record["settings"])
 
 
 def _check_backbone(folder: Path, made_for: Mapping[str, Any], backbone: Backbone) -> None:

@@ -1,4 +1,9 @@
-"""The one exception that a user is meant to see."""
+"""The one exception that a user is meant to see, and what helps to word it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -13,3 +18,9 @@ def require(condition: bool, message: str) -> None:
     ``__post_init__``, whose ``ValueError`` the command line shows as a ``UserError``."""
     if not condition:
         raise ValueError(message)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'vit'?" for a word that is close to a known one, else ""."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

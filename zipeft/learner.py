@@ -28,10 +28,7 @@ class Learner(nn.Module):
         self.only_head_trains = False
 
     def find_prefix(self, inputs: Any) -> None:
-        """Find how far up the model is frozen, by asking autograd what carries a gradient for one batch of inputs.
-
-        Raises: ``NotImplementedError`` from a backbone whose blocks never run.
-        """
+        """Find how far up the model is frozen, by asking autograd what carries a gradient for one batch of inputs."""
         blocks = self.backbone.blocks(self.model)
         carries: list[bool] = []
 

@@ -6,9 +6,7 @@ before, and one that cannot be used is named and stops nothing else. This module
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -16,7 +14,7 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 from zipeft.backbone import Backbone
-from zipeft.errors import UserError
+from zipeft.errors import UserError, did_you_mean
 from zipeft.method import Method
 from zipeft.task import Task
 
@@ -125,12 +123,6 @@ class Registry(Generic[T]):
         if not names:
             return f"no {self.kind}s are installed; in a checkout, run `pip install -e .`"
         return f"unknown {self.kind} {name!r}{did_you_mean(name, names)} (zipeft ls lists all)"
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'vit'?" for a word that is close to a known one, else ""."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _distribution(entry: EntryPoint) -> str:

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from zipeft import registry
 from zipeft.backbone import Backbone
 from zipeft.cli import ArgumentParser, exit_status
-from zipeft.errors import UserError
+from zipeft.errors import UserError, did_you_mean
 from zipeft.method import Method
 from zipeft.protocol import Protocol
-from zipeft.registry import did_you_mean
 from zipeft.settings import override, parse_assignments
 from zipeft.task import Preset, Task
 
@@ -62,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     plan = make_plan(options)
     datasets = plan.task[1].datasets()
+    for folder in filter(None, (options.results, options.save_adapters)):
+        _check_writable(folder)
 
     from accelerate import Accelerator
 
@@ -183,6 +185,16 @@ def _seeds(text: str) -> tuple[int, ...]:
     if not seeds or min(seeds) < 0:
         raise UserError(f"--seeds {text}: give a number of seeds, such as 3, or a list, such as 0,1,7")
     return tuple(dict.fromkeys(seeds))
+
+
+def _check_writable(folder: Path) -> None:
+    """Make a folder. Raises ``UserError``, before anything is measured that could not be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror}); choose another folder") from error
 
 
 def _accelerator(accelerator: type, device: str, precision: str) -> Any:

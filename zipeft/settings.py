@@ -10,8 +10,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-from zipeft.errors import UserError
-from zipeft.registry import did_you_mean
+from zipeft.errors import UserError, did_you_mean
 
 T = TypeVar("T")
 
@@ -63,6 +62,20 @@ def as_json(instance: object) -> dict[str, Any]:
     Raises ``TypeError`` for a field of a type that JSON has no form for.
     """
     return {field.name: _jsonable(getattr(instance, field.name)) for field in fields(instance)}  # type: ignore[arg-type]
+
+
+def from_json(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Return the instance that ``as_json`` made ``values`` of: lists are tuples again, and text is a path where the
+    field is one. Raises ``KeyError`` for a field that the class does not have, ``TypeError`` for a missing one."""
+    hints = typing.get_type_hints(cls)
+    return cls(**{name: _restored(hints[name], value) for name, value in values.items()})
+
+
+def _restored(annotation: Any, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    is_path = Path in (annotation, *typing.get_args(annotation))
+    return Path(value) if is_path and isinstance(value, str) else value
 
 
 def describe(cls: type) -> list[str]:

@@ -1,12 +1,12 @@
 """What prompts cost in time, as a ratio to the frozen backbone, which is the floor.
 
 Run with ``pytest -m slow tests/benchmarks``. The frozen backbone is timed before each round of each variant, so that
-both see the same state of a busy machine; the ratio is that of the medians. Nothing is asserted of time.
+both see the same state of a busy machine; the ratio is that of the fastest rounds, for noise only adds. Nothing is
+asserted of time.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 
 import pytest
@@ -17,7 +17,7 @@ from zipeft.splices import attach
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 11
+ROUNDS = 15
 
 
 def llama() -> nn.Module:
@@ -110,9 +110,8 @@ def test_time_as_a_ratio_to_the_frozen_backbone(benchmark, capsys, backbone, var
 
     benchmark.group = f"{backbone}: {step}"
     benchmark.pedantic(run, args=(model, x), setup=time_the_floor, rounds=ROUNDS, warmup_rounds=2)
-    ratio = benchmark.stats.stats.median / statistics.median(floors)
+    ratio = benchmark.stats.stats.min / min(floors)
     benchmark.extra_info.update({"ratio to frozen": ratio, "threads": torch.get_num_threads()})
     with capsys.disabled():
-        milliseconds = 1000 * statistics.median(floors)
-        print(f"\n{backbone}, {step}, {variant}: {ratio:.3f} of the frozen backbone's {milliseconds:.1f} ms")
+        print(f"\n{backbone}, {step}, {variant}: {ratio:.3f} of the frozen backbone's {1000 * min(floors):.1f} ms")
     assert ratio > 0
