@@ -88,7 +88,7 @@ class FGVC(ImageTask):
     presets: ClassVar[Mapping[str, Preset]] = {
         "quick": Preset(
             task={"image_size": 56, "classes": 40},
-            protocol={"epochs": 6, "batch_size": 16},
+            protocol={"epochs": 6, "batch_size": 32},
             methods=("linear", "full", "lora", "prompt", "zero_gated", "zero_gated_random"),
         ),
         "standard": Preset(task={"image_size": 112}, protocol={"epochs": 20, "batch_size": 32}),

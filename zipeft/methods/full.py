@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 class Full(Method):
     """Full fine-tuning: every parameter of the backbone trains."""
 
-    learning_rate: float = 1e-4
-    head_learning_rate: float = 1e-3
+    learning_rate: float = 2e-5
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         model.float().requires_grad_(True)

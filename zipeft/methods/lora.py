@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class LoRA(Method):
     """LoRA by the peft library: low-rank updates of attention projections (arXiv 2106.09685)."""
 
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Prompt(Method):
     """Prompt tuning: learnt tokens join the input of the first block (VPT-shallow, arXiv 2203.12119)."""
 
-    learning_rate: float = 2e-2
+    learning_rate: float = 5e-2
     length: int = 10
 
     def __post_init__(self) -> None:
