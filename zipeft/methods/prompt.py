@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Prompt(Method):
     """Prompt tuning: learnt tokens join the input of the first block (VPT-shallow, arXiv 2203.12119)."""
 
-    learning_rate: float = 5e-2
+    learning_rate: float = 1e-2
     length: int = 10
 
     def __post_init__(self) -> None:
@@ -37,6 +37,8 @@ class Prompt(Method):
 @dataclass(frozen=True)
 class DeepPrompt(Prompt):
     """Deep prompt tuning: fresh learnt tokens join the input of every block (VPT-deep, arXiv 2203.12119)."""
+
+    learning_rate: float = 3e-3
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         from zipeft.token_prompt import insert
