@@ -62,7 +62,7 @@ class ZeroGatedPrompt(nn.Module):
         self.condition: Tensor | None = None
         """Added to the prompt, the same for each of its tokens: (batch, width), or None. The paper's multimodal
         form (section 3.4), where it is the projected feature of an image."""
-        self._cache: tuple[tuple, tuple[Tensor, Tensor]] | None = None
+        self._cache: tuple[tuple, tuple[Tensor, Tensor], tuple[Tensor, ...]] | None = None
 
     def forward(
         self, query: Tensor, project: KeyValueProjection, scale: float, frozen: Callable[[], Iterable[Tensor]] = tuple
@@ -83,12 +83,16 @@ class ZeroGatedPrompt(nn.Module):
         """Project the prompt; while gradients are off, only when something changed since the last time."""
         if self.condition is not None:
             return project((self.prompt + self.condition.unsqueeze(-2)).to(dtype))
-        if torch.is_grad_enabled():
+        read = frozen()
+        # A waiting gradient means that an optimiser may step, and fused ones write without counting a version.
+        if torch.is_grad_enabled() or read is None or any(t.grad is not None for t in (self.prompt, *read)):
             self._cache = None
             return project(self.prompt.to(dtype))
-        key = (dtype, _autocasts(self.prompt.device.type), *map(_state, (self.prompt, *frozen())))
-        if self._cache is None or self._cache[0] != key:
-            self._cache = (key, project(self.prompt.to(dtype)))
+        read = (self.prompt, *read)
+        state = (dtype, _autocasts(self.prompt.device.type), *map(_state, read))
+        if self._cache is None or self._cache[0] != state:
+            # The tensors are kept too: the identity and address of one that is freed go to the next.
+            self._cache = (state, project(self.prompt.to(dtype)), read)
         return self._cache[1]
 
     def train(self, mode: bool = True) -> ZeroGatedPrompt:
@@ -130,10 +134,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     grouped = query.unflatten(1, (key_value_heads, heads // key_value_heads))
     if key.dim() == 4:
         out = functional.scaled_dot_product_attention(grouped.flatten(2, 3), key, value, scale=scale)
-        return out.unflatten(2, (-1, queries)).flatten(1, 2)
+        return out.unflatten(2, (grouped.shape[2], queries)).flatten(1, 2)
     folded = grouped.transpose(0, 1).flatten(1, 3)
     out = functional.scaled_dot_product_attention(folded[None], key[None], value[None], scale=scale)[0]
-    return out.unflatten(1, (batch, -1, queries)).transpose(0, 1).flatten(1, 2)
+    return out.unflatten(1, (batch, grouped.shape[2], queries)).transpose(0, 1).flatten(1, 2)
 
 
 def _state(tensor: Tensor) -> tuple:

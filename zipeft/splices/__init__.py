@@ -54,6 +54,8 @@ def attach(
     if blocks is not None and any(len(inside) != 1 for inside in found):
         raise UserError(f"each block of {type(model).__name__} must hold one attention layer that a splice knows")
     attentions = [attention for inside in found for attention in inside]
+    if len({id(attention) for attention, _ in attentions}) < len(attentions):
+        raise UserError("a block is given twice; give each one once")
     if not attentions:
         raise UserError(f"{type(model).__name__} has no attention layer that a splice knows; register one for it")
     if layers is not None and not 0 < layers <= len(attentions):
@@ -78,14 +80,14 @@ def prompts(model: nn.Module) -> list[ZeroGatedPrompt]:
 @contextmanager
 def conditioned(model: nn.Module, features: Tensor) -> Iterator[None]:
     """Add features (batch, width), one vector an example, to all of a model's prompts while the context lasts."""
-    joined = prompts(model)
-    for prompt in joined:
+    before = [(prompt, prompt.condition) for prompt in prompts(model)]
+    for prompt, _ in before:
         prompt.condition = features
     try:
         yield
     finally:
-        for prompt in joined:
-            prompt.condition = None
+        for prompt, condition in before:
+            prompt.condition = condition
 
 
 def _attentions(part: nn.Module) -> list[tuple[nn.Module, type[Splice]]]:

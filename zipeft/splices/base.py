@@ -46,8 +46,8 @@ class Splice(abc.ABC):
     def project(self, prompt: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values (..., key-value heads, length, head dim) of prompts (..., length, width)."""
 
-    def frozen(self) -> list[Tensor]:
-        """Return the tensors that ``project`` reads."""
+    def frozen(self) -> list[Tensor] | None:
+        """Return the tensors that ``project`` reads; None where more than tensors decides its result."""
         return [tensor for name, tensor in self.attention.named_parameters() if not name.startswith(PROMPT_NAME)]
 
     def term(self, query: Tensor, scale: float) -> Tensor:

@@ -46,6 +46,10 @@ class MultiheadSplice(Splice):
         key, value = (functional.linear(prompt, weight[i], bias[i]) for i in (1, 2))
         return tuple(x.unflatten(-1, (self.attention.num_heads, -1)).transpose(-2, -3) for x in (key, value))
 
+    def frozen(self) -> list[Tensor]:
+        # By name: peft's LoRA puts plain tensors in the parameters' place.
+        return [t for t in (self.attention.in_proj_weight, self.attention.in_proj_bias) if t is not None]
+
     def _in_projection(self) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
         bias = self.attention.in_proj_bias
         return self.attention.in_proj_weight.chunk(3), (None,) * 3 if bias is None else bias.chunk(3)
@@ -61,6 +65,12 @@ class MultiheadSplice(Splice):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
+        if query.is_nested:  # how ``nn.TransformerEncoder`` packs a padded batch for its inference path
+            padded = query.to_padded_tensor(0.0)
+            lengths = torch.tensor([len(example) for example in query.unbind()], device=query.device)
+            padding = torch.arange(padded.shape[1], device=query.device) >= lengths[:, None]
+            result, _ = self._forward(padded, padded, padded, padding, need_weights=False)
+            return torch._nested_tensor_from_mask(result, ~padding), None
         if need_weights or query.dim() == 2:
             masks = {"key_padding_mask": key_padding_mask, "attn_mask": attn_mask, "is_causal": is_causal}
             weights = {"need_weights": need_weights, "average_attn_weights": average_attn_weights}

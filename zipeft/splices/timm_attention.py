@@ -45,6 +45,9 @@ class TimmSplice(Splice):
         del self.query
         return (args[0] + term.transpose(1, 2).flatten(2),)
 
+    def frozen(self) -> list[Tensor] | None:
+        return super().frozen() if type(self.attention.qkv) is nn.Linear else None
+
     def project(self, prompt: Tensor) -> tuple[Tensor, Tensor]:
         attention = self.attention
         if type(attention.qkv) is nn.Linear:  # the keys' and values' two thirds of the fused projection

@@ -11,8 +11,14 @@ from zipeft.splices.base import Splice
 
 PREFIX = "zipeft_"
 PROJECTIONS = (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"))
-KEY_NORMS = ("k_norm", "k_layernorm")
+KEY_NORMS = ("k_norm", "k_layernorm", "key_layernorm", "qk_norm")
 VALUE_NORMS = ("v_norm",)
+OTHER_PARTS = (  # of the queries, which arrive finished, and of the result
+    *("q_norm", "q_layernorm", "query_layernorm", "rotary_emb", "dropout", "attention_dropout"),
+    *("o_proj", "out_proj", "dense", "Wo", "proj", "output", "projection_layer", "gate_proj", "g_proj"),
+    *("o_norm", "attn_sub_norm", "LayerNorm", "out_drop", "output_dropout", "projection_dropout"),
+)
+KNOWN_PARTS = {*sum(PROJECTIONS, ()), *KEY_NORMS, *VALUE_NORMS, *OTHER_PARTS}
 
 
 class TransformersSplice(Splice):
@@ -30,22 +36,24 @@ class TransformersSplice(Splice):
             and hasattr(getattr(module, "config", None), "_attn_implementation")
             and _projections(module) is not None
             and _head_dim(module) is not None
-            and getattr(module.config, "attn_logit_softcapping", None) is None
+            and _is_understood(module)
         )
 
     @classmethod
     def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
-        query, _, _ = _projections(attention)
-        return query.in_features, query.out_features // _head_dim(attention)
+        query, key, _ = _projections(attention)
+        groups = getattr(attention, "num_key_value_groups", 1)  # some query projections hold an output gate too
+        return query.in_features, key.out_features // _head_dim(attention) * groups
 
     def install(self) -> None:
-        config = self.attention.config
-        if not config._attn_implementation.startswith(PREFIX):
-            config._attn_implementation = _register(config._attn_implementation)
+        self.attention.config = _JoinedConfig(self.attention.config)
 
     def remove(self) -> None:
-        config = self.attention.config
-        config._attn_implementation = config._attn_implementation.removeprefix(PREFIX)
+        self.attention.config = self.attention.config.config
+
+    def frozen(self) -> list[Tensor] | None:
+        _, *projections = _projections(self.attention)
+        return super().frozen() if all(type(layer) is nn.Linear for layer in projections) else None
 
     def project(self, prompt: Tensor) -> tuple[Tensor, Tensor]:
         _, key, value = _projections(self.attention)
@@ -55,10 +63,32 @@ class TransformersSplice(Splice):
         )
 
 
+class _JoinedConfig:
+    """What one joined layer sees of the model's config: all of it, with the kernel's spliced form in its place.
+
+    The config itself stays as it is, for other models and layers may share it, masks are made by it, and the model's
+    kernel may be changed in it at any time.
+    """
+
+    def __init__(self, config: object) -> None:
+        self.config = config
+
+    def __getattr__(self, name: str) -> object:
+        if name == "config":  # not there yet, while a copy is made
+            raise AttributeError(name)
+        return getattr(self.config, name)
+
+    @property
+    def _attn_implementation(self) -> str:
+        return _register(self.config._attn_implementation or "eager")
+
+
 def _register(kernel: str) -> str:
-    """Register the spliced form of a kernel, with the kernel's own masks, and return its name."""
+    """Register the spliced form of a kernel and return its name."""
     from transformers import AttentionInterface
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+
+    if PREFIX + kernel in AttentionInterface._global_mapping:
+        return PREFIX + kernel
 
     def spliced(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options):
         output, weights = _kernel(module, kernel)(module, query, key, value, mask, **options)
@@ -69,8 +99,6 @@ def _register(kernel: str) -> str:
         return output + splice.term(query, scale).transpose(1, 2), weights
 
     AttentionInterface.register(PREFIX + kernel, spliced)
-    if kernel in ALL_MASK_ATTENTION_FUNCTIONS:
-        AttentionMaskInterface.register(PREFIX + kernel, ALL_MASK_ATTENTION_FUNCTIONS[kernel])
     return PREFIX + kernel
 
 
@@ -85,6 +113,20 @@ def _projections(module: nn.Module) -> tuple[nn.Module, ...] | None:
         if all(hasattr(layer, "in_features") for layer in found):
             return found
     return None
+
+
+def _is_understood(module: nn.Module) -> bool:
+    """Whether nothing but the projections and norms that we know makes keys and values: better none than wrong ones."""
+    query, key, value = _projections(module)
+    norms = (getattr(module, name, None) for name in KEY_NORMS + VALUE_NORMS)
+    return (
+        {name for name, _ in module.named_children()} <= KNOWN_PARTS
+        and query.in_features == key.in_features == value.in_features
+        and key.out_features == value.out_features
+        and not any(isinstance(norm, nn.Module) and list(norm.children()) for norm in norms)  # one norm a head
+        and getattr(module.config, "clip_qkv", None) is None
+        and getattr(module.config, "attn_logit_softcapping", None) is None
+    )
 
 
 def _head_dim(attention: nn.Module) -> int | None:
