@@ -397,7 +397,7 @@ def test_broken_pip_configuration_file(tmp_path: Path, monkeypatch: pytest.Monke
 def test_settings_of_uv(tiny: Carrier, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_INDEX_URL")
     monkeypatch.setenv("UV_DEFAULT_INDEX", f"mirror={index.url}")
-    carriers.archive(tiny)
+    assert carriers.file_sha256(carriers.archive(tiny)) == tiny.sha256
 
 
 @pytest.mark.parametrize(("name", "value"), [("PIP_CERT", "/none.pem"), ("PIP_TIMEOUT", "soon"), ("PIP_PROXY", "?")])

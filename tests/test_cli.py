@@ -149,7 +149,8 @@ assert status == 0, status
 heavy = [name for name in ("torch", "timm", "transformers", "torchvision", "sklearn") if name in sys.modules]
 assert not heavy, heavy
 """
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_module_is_the_console_script(tmp_path):
