@@ -27,9 +27,11 @@ class Folder(ImageTask):
             protocol={"epochs": 5, "batch_size": 32},
             methods=("linear", "full", "lora", "prompt", "zero_gated", "zero_gated_random"),
         ),
-        "standard": Preset(task={"image_size": 224}, protocol={"epochs": 20, "batch_size": 64}),
+        "standard": Preset(task={"image_size": 224}, protocol={"epochs": 20, "batch_size": 64, "trials": 4}),
         "paper": Preset(
-            task={"image_size": 224, "resize": "crop"}, protocol={"epochs": 100, "batch_size": 64}, seeds=5
+            task={"image_size": 224, "resize": "crop"},
+            protocol={"epochs": 100, "batch_size": 64, "trials": 8},
+            seeds=5,
         ),
     }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 
 import PIL.Image
 import pytest
+from toys import split_of
 
 from zipeft.errors import UserError
 
@@ -16,6 +18,17 @@ def save(path, color="red", size=(8, 6), mode="RGB", **options):
     """Write an image of one colour; the format is that of the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     PIL.Image.new(mode, size, color).save(path, **options)
+    return path
+
+
+def save_noisy(path, color="red", size=(8, 6)):
+    """Write an image of mostly one colour, with a pattern of its own that depends on the path alone."""
+    image = PIL.Image.new("RGB", size, color)
+    grain = random.Random(str(path.name))
+    for x in range(size[0]):
+        image.putpixel((x, grain.randrange(size[1])), (grain.randrange(256),) * 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
     return path
 
 
@@ -34,4 +47,4 @@ def refusal(action, *arguments, **options):
 
 
 def names(data):
-    return {split: list(getattr(data, split).names) for split in SPLITS}
+    return {split: list(split_of(data, split).names) for split in SPLITS}

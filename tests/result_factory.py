@@ -6,15 +6,20 @@ import dataclasses
 from typing import Any
 
 from zipeft.results import (
+    RESULT_VERSION,
     BackboneRecord,
     Cost,
     Environment,
     Epoch,
+    Failure,
     MethodRecord,
+    Record,
     Result,
-    Scores,
     Sizes,
     TaskRecord,
+    Trained,
+    Trial,
+    Tried,
 )
 
 PROTOCOL = {
@@ -26,6 +31,7 @@ PROTOCOL = {
     "warmup": 0.1,
     "precision": "fp32",
     "selection": "best validation epoch",
+    "trials": 0,
 }
 CLASSES = {"icons": 83, "typefaces": 29}
 
@@ -37,16 +43,68 @@ def make_result(
     score: float = 0.5,
     *,
     settings: dict[str, Any] | None = None,
+    space: dict[str, Any] | None = None,
     protocol: dict[str, Any] | None = None,
     parameters: int = 147_456,
     created: str = "2026-01-31T12:00:00Z",
+    items: int = 4,
     **changes: Any,
 ) -> Result:
-    """Return a result. A change is a value for a dotted field: ``**{"task.note": "x"}``."""
-    head = 385 * CLASSES.get(dataset, 10)
+    """Return a result on ``items`` test examples. A change is a value for a dotted field: ``**{"task.note": "x"}``.
+
+    Every item scores ``score``, so that any score can be had from few of them. With a space there was a search of two
+    trials. A change of ``test`` leaves no ``item_scores``, which would contradict it.
+    """
     result = Result(
-        backbone=BackboneRecord("vit", "focus_small", "carrier pack 0.1.1", "ab" * 32, 22_060_000, {"frozen": True}),
-        task=TaskRecord(
+        **_shared(method, dataset, items, settings, space, protocol, parameters),
+        seed=seed,
+        created=created,
+        validation={"accuracy": score},
+        test={"accuracy": score},
+        predictions=tuple(range(items)),
+        targets=(*range(items - 1), 0),
+        item_scores=() if "test" in changes else (score,) * items,
+        search=tuple(Tried(f"{index:016x}", dict.fromkeys(space, 0.001), 0.4, 38.0, "") for index in range(2))
+        if space
+        else (),
+    )
+    return _with(result, changes)
+
+
+def make_trial(
+    method: str = "lora", dataset: str = "icons", index: int = 0, score: float = 0.5, **changes: Any
+) -> Trial:
+    """Return a trial; changes as in ``make_result``."""
+    space = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
+    trial = Trial(
+        **_shared(method, dataset, 4, None, space, None, 147_456),
+        seed=1000,
+        created="2026-01-31T11:00:00Z",
+        validation={"accuracy": score},
+        index=index,
+    )
+    return _with(trial, changes)
+
+
+def make_failure(failed: Trained, reason: str = "the loss is not finite", **changes: Any) -> Failure:
+    """Return the failure that there would be in place of a result or trial; changes as in ``make_result``."""
+    shared = {field.name: getattr(failed, field.name) for field in dataclasses.fields(Record)}
+    return _with(Failure(**shared, of=failed.kind, reason=reason, details=""), changes)
+
+
+def _shared(
+    method: str,
+    dataset: str,
+    items: int,
+    settings: dict[str, Any] | None,
+    space: dict[str, Any] | None,
+    protocol: dict[str, Any] | None,
+    parameters: int,
+) -> dict[str, Any]:
+    head = 385 * CLASSES.get(dataset, 10)
+    return {
+        "backbone": BackboneRecord("vit", "focus_small", "carrier pack 0.1.1", "ab" * 32, 22_060_000, {"frozen": True}),
+        "task": TaskRecord(
             name="fgvc",
             dataset=dataset,
             metric="accuracy",
@@ -54,23 +112,39 @@ def make_result(
             checksum="cd" * 32,
             note=f"What was taken of {dataset}.",
             classes=CLASSES.get(dataset, 10),
-            sizes=Sizes(train=779, validation=100, test=4),
+            sizes=Sizes(train=779, validation=100, test=items),
             settings={"image_size": 84},
         ),
-        method=MethodRecord(method, settings or {"learning_rate": 0.001}),
-        protocol=protocol or PROTOCOL,
-        seed=seed,
-        scores=Scores({"accuracy": score}, {"accuracy": score}, 2),
-        history=(Epoch(1, 2.5, {"accuracy": score / 2}), Epoch(2, 1.5, {"accuracy": score})),
-        predictions=(0, 1, 2, 3),
-        targets=(0, 1, 2, 0),
-        cost=Cost(parameters, head, 4 * (parameters + head), 0, 2.0, 38.0, 4.0, 90.0, 1_210_000_000, "resident set"),
-        environment=Environment({"python": "3.11.4", "torch": "2.14.1"}, "0f" * 20, False, "cpu", "A CPU", 2, "run it"),
-        created=created,
-    )
+        "method": MethodRecord(method, settings or {"learning_rate": 0.001}, space or {}),
+        "protocol": protocol or PROTOCOL,
+        "version": RESULT_VERSION,
+        "selected_epoch": 2,
+        "history": (Epoch(1, 2.5, {"accuracy": 0.25}), Epoch(2, 1.5, {"accuracy": 0.5})),
+        "cost": Cost(
+            trainable_parameters=parameters,
+            head_parameters=head,
+            adapter_bytes=4 * (parameters + head),
+            adapted_from_block=0,
+            frozen_prefix_seconds=2.0,
+            train_seconds=38.0,
+            steps=250,
+            evaluation_seconds=4.0,
+            examples_per_second=90.0,
+            peak_memory_bytes=1_210_000_000,
+            peak_memory_kind="resident set",
+            training_flops=9_000_000_000,
+            inference_flops=3_000_000_000,
+        ),
+        "environment": Environment(
+            {"python": "3.11.4", "torch": "2.14.1"}, "0f" * 20, False, "cpu", "A CPU", 2, "run it"
+        ),
+    }
+
+
+def _with(record: Any, changes: dict[str, Any]) -> Any:
     for name, value in changes.items():
-        result = _changed(result, name.split("."), value)
-    return result
+        record = _changed(record, name.split("."), value)
+    return record
 
 
 def _changed(record: Any, path: list[str], value: Any) -> Any:

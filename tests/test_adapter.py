@@ -8,7 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
-from toys import ToyTask, ToyViT, registered
+from toys import ToyTask, ToyViT, registered, split_of
 
 from zipeft import registry
 from zipeft.adapter import RECORD, TENSORS, adapter_bytes, load_adapter, read_record, save_adapter
@@ -41,7 +41,9 @@ def saved(experiment, folder, name="zero_gated"):
 def test_an_adapter_comes_back_with_the_same_predictions(name, experiment, tmp_path):
     folder, result, learner = saved(experiment, tmp_path, name)
     loaded, record = load_adapter(folder)
-    _, predictions, _ = experiment.trainer.evaluate(loaded, Encoded(ToyTask().load("colours").test, lambda x: x))
+    _, predictions, _ = experiment.trainer.evaluate(
+        loaded, Encoded(split_of(ToyTask().load("colours"), "test"), lambda x: x)
+    )
     assert tuple(predictions) == result.predictions
     assert record["classes"] == ["red", "green", "blue"]
     assert (folder / TENSORS).stat().st_size == adapter_bytes(learner) == result.cost.adapter_bytes

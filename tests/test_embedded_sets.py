@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 import pytest
 from pictures import SPLITS
+from toys import split_of
 
 from zipeft import carriers
 from zipeft.tasks import _icons, _typefaces
@@ -75,11 +76,11 @@ def test_concepts_need_drawings_for_training_and_test():
 def test_icons_keep_the_test_fonts_out_of_training(stand_ins):
     data = FGVC(image_size=20).load("icons")
     assert list(data.classes) == ["bell", "home", "star"]
-    fonts = {split: {name.partition(":")[0] for name in getattr(data, split).names} for split in SPLITS}
+    fonts = {split: {name.partition(":")[0] for name in split_of(data, split).names} for split in SPLITS}
     assert fonts["test"] == set(_icons.TEST_FONTS)
     assert not fonts["test"] & (fonts["train"] | fonts["validation"])
     assert Counter(data.validation.targets) == {0: 2, 1: 2, 2: 2}
-    assert {image.size for split in SPLITS for image in getattr(data, split).examples} == {(20, 20)}
+    assert {image.size for split in SPLITS for image in split_of(data, split).examples} == {(20, 20)}
     assert data.note == (
         "all 3 concepts, 20 px; test drawings from Material Design 6 and Remix, fonts that training never saw; "
         "images: 24 train, 6 validation, 10 test"
@@ -88,7 +89,7 @@ def test_icons_keep_the_test_fonts_out_of_training(stand_ins):
 
 
 def test_an_icon_is_centred_at_a_fixed_extent(stand_ins):
-    for image in FGVC(image_size=60).load("icons").test.examples:
+    for image in split_of(FGVC(image_size=60).load("icons"), "test").examples:
         ink = np.argwhere(np.asarray(image)[..., 0] < 128)
         low, high = ink.min(0), ink.max(0)
         assert max(high - low) + 1 in (47, 48)
@@ -106,7 +107,7 @@ def test_the_same_drawing_is_kept_once(stand_ins):
 def test_embedded_splits_depend_on_the_settings_alone(stand_ins, name):
     def load(**options):
         data = FGVC(image_size=16, **options).load(name)
-        return data.checksum, [(getattr(data, split).names, getattr(data, split).targets) for split in SPLITS]
+        return data.checksum, [(split_of(data, split).names, split_of(data, split).targets) for split in SPLITS]
 
     assert load() == load()
     (checksum, (train, _, test)), (other, (other_train, _, other_test)) = load(), load(split_seed=1)
@@ -120,7 +121,7 @@ def test_embedded_splits_depend_on_the_settings_alone(stand_ins, name):
 def test_an_embedded_set_can_be_taken_in_part(stand_ins, name):
     data = FGVC(image_size=16, classes=2).load(name)
     assert len(data.classes) == 2
-    assert all(set(getattr(data, split).targets) == {0, 1} for split in SPLITS)
+    assert all(set(split_of(data, split).targets) == {0, 1} for split in SPLITS)
     assert re.match(r"2 of \d+ \w+ \(seed 0\), ", data.note)
 
 
@@ -129,7 +130,7 @@ def test_embedded_drawings_are_never_cropped(stand_ins):
         def image_transform(self, size):
             return np.asarray
 
-    image = FGVC(image_size=24).load("typefaces").test.examples[0]
+    image = split_of(FGVC(image_size=24).load("typefaces"), "test").examples[0]
     assert (FGVC(image_size=24, resize="crop").encoder(Identity())(image) == np.asarray(image)).all()
 
 
@@ -137,7 +138,7 @@ def test_typefaces_share_their_words_and_keep_test_words_and_sizes_apart(stand_i
     data = FGVC(image_size=16).load("typefaces")
     texts = {}
     for split in SPLITS:
-        part = getattr(data, split)
+        part = split_of(data, split)
         for name, target in zip(part.names, part.targets, strict=True):
             typeface, text = name.split(":")
             assert typeface == data.classes[target]
@@ -170,10 +171,10 @@ def digests(split):
 
 def disjoint(data):
     seen = {*digests(data.train), *digests(data.validation)}
-    assert not seen & set(digests(data.test))
-    everything = [name for split in SPLITS for name in getattr(data, split).names]
+    assert not seen & set(digests(split_of(data, "test")))
+    everything = [name for split in SPLITS for name in split_of(data, split).names]
     assert len(set(everything)) == len(everything)
-    assert all(len(image.getcolors()) > 1 for split in SPLITS for image in getattr(data, split).examples)
+    assert all(len(image.getcolors()) > 1 for split in SPLITS for image in split_of(data, split).examples)
 
 
 @pytest.mark.slow
@@ -181,9 +182,9 @@ def disjoint(data):
 def test_the_real_icons(size):
     data = FGVC(image_size=size).load("icons")
     assert len(data.classes) == 83
-    assert [len(getattr(data, split)) for split in SPLITS] == [505, 127, 318]
-    assert all(len(set(getattr(data, split).targets)) == 83 for split in SPLITS)
-    fonts = {split: {name.partition(":")[0] for name in getattr(data, split).names} for split in SPLITS}
+    assert [len(split_of(data, split)) for split in SPLITS] == [505, 127, 318]
+    assert all(len(set(split_of(data, split).targets)) == 83 for split in SPLITS)
+    fonts = {split: {name.partition(":")[0] for name in split_of(data, split).names} for split in SPLITS}
     assert fonts["test"] == {"Material Design 6", "Remix"}
     assert fonts["train"] == set(_icons.FONTS) - fonts["test"]
     disjoint(data)
@@ -200,10 +201,10 @@ def test_no_real_glyph_stands_for_two_concepts():
 def test_the_real_typefaces():
     data = FGVC(image_size=56).load("typefaces")
     assert list(data.classes) == sorted(_typefaces.FONTS)
-    assert [len(getattr(data, split)) for split in SPLITS] == [336, 84, 336]
+    assert [len(split_of(data, split)) for split in SPLITS] == [336, 84, 336]
     disjoint(data)
     for split in SPLITS:
-        for image, name in zip(getattr(data, split).examples, getattr(data, split).names, strict=True):
+        for image, name in zip(split_of(data, split).examples, split_of(data, split).names, strict=True):
             pixels = np.asarray(image)
             edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
             assert min(edge.min() for edge in edges) == 255, f"{name} is cut off"

@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from pictures import SPLITS, refusal, save, save_distinct
+from toys import split_of
 
 from zipeft.registry import tasks
 from zipeft.settings import override
@@ -113,7 +114,7 @@ def test_a_folder_without_published_sets_is_refused(tmp_path):
 
 def test_class_folders_are_read(tmp_path):
     data = FGVC(data_dir=class_folders(tmp_path / "cub")).load("cub")
-    assert [len(getattr(data, split)) for split in SPLITS] == [6, 6, 6]
+    assert [len(split_of(data, split)) for split in SPLITS] == [6, 6, 6]
     assert list(data.classes) == ["a", "b"]
     assert "2 classes where the published set has 200" in data.note
 
@@ -130,7 +131,7 @@ def test_a_part_of_the_classes_can_be_taken(tmp_path):
     root = class_folders(tmp_path / "cub", "abcdefgh")
     data = FGVC(data_dir=root, classes=3).load("cub")
     assert len(data.classes) == 3
-    assert set(data.train.targets) == set(data.test.targets) == {0, 1, 2}
+    assert set(data.train.targets) == set(split_of(data, "test").targets) == {0, 1, 2}
     assert data.note.startswith("3 of 8 classes, chosen with seed 0; ")
     more = FGVC(data_dir=root, classes=5).load("cub")
     assert set(data.classes) < set(more.classes)
@@ -166,10 +167,10 @@ def test_split_files_are_read(tmp_path, folder, base, first):
         (root / f"{split}.json").write_text(json.dumps(content))
     (dataset,) = FGVC(data_dir=root).datasets()
     data = FGVC(data_dir=root).load(dataset)
-    assert [len(getattr(data, split)) for split in SPLITS] == [33, 11, 22]
+    assert [len(split_of(data, split)) for split in SPLITS] == [33, 11, 22]
     assert list(data.classes) == [str(label) for label in range(int(first), int(first) + 11)]
     for split in SPLITS:
-        for name, target in zip(getattr(data, split).names, getattr(data, split).targets, strict=True):
+        for name, target in zip(split_of(data, split).names, split_of(data, split).targets, strict=True):
             assert name.split("/")[-2] == f"class {data.classes[target]}"
     (root / "val.json").unlink()
     without = FGVC(data_dir=root).load(dataset)

@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 from pictures import names, refusal, save, save_distinct
+from toys import split_of
 
 from zipeft.images import data as image_data
 from zipeft.images.files import image_files, read_class_folders, read_split_files
@@ -39,7 +40,7 @@ def test_a_folder_without_splits_is_split(tmp_path):
     root = class_folder(tmp_path / "pets", {"cat": 20, "dog": 10})
     data = load(root)
     assert (data.name, data.source, list(data.classes)) == ("pets", "folder pets", ["cat", "dog"])
-    per_class = {split: Counter(getattr(data, split).targets) for split in names(data)}
+    per_class = {split: Counter(split_of(data, split).targets) for split in names(data)}
     assert per_class == {"train": {0: 12, 1: 6}, "validation": {0: 4, 1: 2}, "test": {0: 4, 1: 2}}
     assert "split 60/20/20 by class with seed 0" in data.note
     assert "18 train, 6 validation, 6 test" in data.note
@@ -49,7 +50,7 @@ def test_a_folder_without_splits_is_split(tmp_path):
 
 def test_small_classes_are_split_as_documented(tmp_path):
     data = load(class_folder(tmp_path / "d", {"one": 1, "two": 2, "three": 3, "many": 30}))
-    splits = {split: Counter(data.classes[target] for target in getattr(data, split).targets) for split in names(data)}
+    splits = {split: Counter(data.classes[target] for target in split_of(data, split).targets) for split in names(data)}
     counts = {label: [splits[split][label] for split in splits] for label in ("one", "two", "three", "many")}
     assert counts == {"one": [1, 0, 0], "two": [1, 0, 1], "three": [1, 1, 1], "many": [18, 6, 6]}
 
@@ -217,7 +218,7 @@ def test_broken_images_end_a_run_that_did_not_ask_for_that(tmp_path):
     data = load(root)
     split = next(split for split, there in names(data).items() if "a/bad.png" in there)
     index = names(data)[split].index("a/bad.png")
-    assert "bad.png does not decode" in refusal(lambda: getattr(data, split).examples[index])
+    assert "bad.png does not decode" in refusal(lambda: split_of(data, split).examples[index])
 
 
 @unlinkable

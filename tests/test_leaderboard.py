@@ -1,134 +1,180 @@
-"""The leaderboard: statistics, tables, pages and plots of results."""
+"""The leaderboard: rows, ranks, tables for the terminal, and the command."""
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
 import random
 import re
 import shutil
 import subprocess
 import sys
-import warnings
 from itertools import combinations
 from pathlib import Path
-from unittest import mock
-from xml.etree import ElementTree
 
 import pytest
-from result_factory import PROTOCOL, make_result
-from scipy import stats
+import regenerate_leaderboards
+from leaderboard_factory import build, drawn_results, make_results
+from result_factory import PROTOCOL, make_failure, make_result, make_trial
 
-from zipeft.leaderboard import comparison, main, plots
-from zipeft.leaderboard import tables as report
-from zipeft.leaderboard.comparison import sections, summary_rows
-from zipeft.leaderboard.tables import DASH
-from zipeft.results import result_path, save_result
-from zipeft.task import PublishedTable
+from zipeft.leaderboard import comparison, main, numbers
+from zipeft.leaderboard.comparison import BEST, TIED, UNKNOWN, WORSE, summary_rows
+from zipeft.leaderboard.numbers import DASH
+from zipeft.leaderboard.sections import section_differences, sections
+from zipeft.leaderboard.tables import cost_table, terminal_table
+from zipeft.results import Store, result_path, save_result
 
-ICONS = {"linear": (0.40, 0.42, 0.41), "lora": (0.70, 0.66, 0.71), "zero_gated": (0.69, 0.68, 0.68)}
-T_OF_TWO = 0.95 * (2 / (4 * 0.975 * 0.025)) ** 0.5
-"""The t quantile at 0.975 for two degrees of freedom has a closed form."""
-PARAMETERS = {"linear": 0, "lora": 147_456, "zero_gated": 46_152}
+# Rows.
 
 
-def make_results(datasets=("icons", "typefaces"), seeds=3, **changes):
-    return [
-        make_result(method, dataset, seed, score + 0.1 * offset, parameters=PARAMETERS[method], **changes)
-        for method, scores in ICONS.items()
-        for offset, dataset in enumerate(datasets)
-        for seed, score in enumerate(scores[:seeds])
-    ]
+def by_label(results):
+    return {row.label: row for row in summary_rows(results)}
 
 
-def verdicts(results):
-    return {row.label: row.verdict for row in summary_rows(results)}
+def ranks(results):
+    return {row.label: row.mean.rank for row in summary_rows(results) if row.mean}
 
 
-def build(tmp_path, results, plot=False) -> str:
-    """Save results, run the command on them and return the page. Without ``plot`` nothing is drawn, to be quick."""
-    for result in results:
-        save_result(tmp_path / "results", result)
-    drawing = contextlib.nullcontext() if plot else mock.patch.object(plots, "svg", return_value=b"<svg/>")
-    with drawing:
-        assert main([str(tmp_path / "results"), "--out", str(tmp_path)]) == 0
-    return (tmp_path / "vit-fgvc.md").read_text()
-
-
-def cells(page: str) -> dict[str, list[str]]:
-    """Return the cells of every table row of a page by its first cell; the first of equal ones counts."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
-    return {row[0]: row[1:] for row in reversed(rows)}
-
-
-# Statistics.
-
-
-def test_the_interval_is_students():
-    # Mean 2, deviation 1, standard error 1/sqrt(3).
-    estimate = comparison.estimate([1.0, 2.0, 3.0])
-    assert estimate.mean == pytest.approx(2)
-    assert estimate.half_width == pytest.approx(T_OF_TWO / 3**0.5, rel=1e-9)
-    values = [0.61, 0.64, 0.6, 0.655, 0.62]
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    estimate = comparison.estimate(values)
-    assert (estimate.mean - estimate.half_width, estimate.mean + estimate.half_width) == pytest.approx((low, high))
-    assert comparison.estimate([0.5]) == comparison.Estimate(0.5, None, 1)
-    assert comparison.estimate([0.5, 0.5]).half_width == 0
+SPACE = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
 
 
 def test_the_mean_is_over_data_sets_for_each_seed():
-    row = summary_rows([make_result(dataset="a", seed=s, score=s / 10) for s in (1, 2, 3)]
-                       + [make_result(dataset="b", seed=s, score=s / 5) for s in (2, 3, 4)])[0]  # fmt: skip
-    assert row.by_seed == pytest.approx({2: 0.3, 3: 0.45})
-    assert row.mean.mean == pytest.approx(0.375)
-    assert row.mean.half_width == pytest.approx(12.706204736174694 * 0.075, rel=1e-9)  # t of one degree of freedom
-    assert {name: score.seeds for name, score in row.scores.items()} == {"a": 3, "b": 3}
+    results = [make_result(dataset="a", seed=seed, score=seed / 10) for seed in (1, 2, 3)]
+    results += [make_result(dataset="b", seed=seed, score=seed / 5) for seed in (2, 3, 4)]
+    (row,) = summary_rows(results)
+    assert row.seeds == [2, 3]
+    assert row.mean.mean == pytest.approx((0.2 + 0.4 + 0.3 + 0.6) / 4)
+    assert {name: (score.mean, score.seeds) for name, score in row.scores.items()} == {
+        "a": (pytest.approx(0.2), 3),
+        "b": (pytest.approx(0.6), 3),
+    }
 
 
-def test_a_tie_is_what_a_paired_test_cannot_tell_apart():
-    best = dict(enumerate((0.70, 0.72, 0.71, 0.75)))
-    rng = random.Random(0)
-    seen = set()
-    for _ in range(50):
-        gap = rng.choice((0.0, 0.01, 0.03))
-        other = {seed: score - abs(rng.gauss(gap, 0.01)) for seed, score in best.items()}
-        p = stats.ttest_rel(list(best.values()), list(other.values())).pvalue
-        assert comparison.compare(best, other) == (comparison.WORSE if p < 0.05 else comparison.TIED)
-        seen.add(p < 0.05)
-    assert seen == {True, False}
-
-
-def test_a_paired_test_pairs_by_seed_and_needs_three():
-    best = {0: 0.5, 1: 0.6, 2: 0.7}
-    assert comparison.compare(best, {2: 0.69, 0: 0.491, 1: 0.5895}) == comparison.WORSE
-    assert comparison.compare(best, {0: 0.69, 2: 0.491, 1: 0.5895}) == comparison.TIED
-    assert comparison.compare(best, {0: 0.1, 1: 0.1, 3: 0.1}) == comparison.UNKNOWN
-    assert comparison.compare(best, {0: 0.51, 1: 0.6101, 2: 0.71}) == comparison.TIED  # better where both ran
-
-
-@pytest.mark.parametrize(("gap", "verdict"), [(0.0, comparison.TIED), (0.1, comparison.WORSE)])
-def test_constant_differences_need_no_test(gap, verdict):
-    best = {0: 0.5, 1: 0.6, 2: 0.7}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert comparison.compare(best, {seed: score - gap for seed, score in best.items()}) == verdict
-
-
-def test_rows_are_ranked_by_their_mean():
+def test_rows_are_ranked_and_ties_share_a_rank():
     rows = summary_rows(make_results())
-    assert [row.label for row in rows] == ["lora", "zero_gated", "linear"]
-    assert [row.verdict for row in rows] == [comparison.BEST, comparison.TIED, comparison.WORSE]
+    assert [(row.label, row.mean.verdict, row.mean.rank) for row in rows] == [
+        ("lora", BEST, 1),
+        ("zero_gated", TIED, 1),
+        ("linear", WORSE, 3),
+    ]
+    assert rows[0].mean.p is None
+    assert rows[1].mean.p > 0.05
+    assert rows[2].mean.p == pytest.approx(3 * 2 / 10_000)  # the least that there is, times the number of pairs
+    assert rows[0].mean.low < rows[0].mean.mean < rows[0].mean.high
 
 
-def test_settings_that_differ_make_rows_of_their_own():
+def test_all_pairs_are_corrected_for_their_number():
+    # Alone with the best row, its difference counts; beside twenty more pairs of rows it does not.
+    two = {"a": 0.60, "b": 0.52}
+    few = drawn_results(two, {"icons": 300})
+    many = drawn_results({**two, **{f"c{index}": 0.56 for index in range(5)}}, {"icons": 300})
+    assert ranks(few) == {"a": 1, "b": 2}
+    p = {size: by_label(results)["b"].mean.p for size, results in (("few", few), ("many", many))}
+    assert 0.0002 < p["few"] < 0.05
+    assert p["many"] > 5 * p["few"]
+
+
+def test_a_comparison_pairs_seeds():
+    together = {"a": (0.50, 0.60, 0.70), "b": (0.49, 0.59, 0.69)}
+    assert ranks(make_results(scores=together)) == {"a": 1, "b": 2}
+    crosswise = {"a": (0.50, 0.60, 0.70), "b": (0.69, 0.59, 0.49)}
+    assert ranks(make_results(scores=crosswise)) == {"a": 1, "b": 1}
+
+
+def test_a_comparison_pairs_items():
+    # The same number of right answers with the same variation, on the same items but for 12 or on other items.
+    items, right = 300, tuple([1.0] * 150 + [0.0] * 150)
+    same = tuple([0.0] * 12 + list(right[12:]))
+    other = right[::-1][:-12] + tuple([0.0] * 12)
+    for scores, apart in ((same, True), (other, False)):
+        results = [
+            make_result(name, seed=seed, score=sum(own) / items, items=items, item_scores=own)
+            for name, own in (("a", right), ("b", scores))
+            for seed in range(3)
+        ]
+        assert (ranks(results)["b"] == 2) == apart
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_below_three_seeds_there_is_no_rank(seeds):
+    rows = summary_rows(drawn_results({"a": 0.9, "b": 0.1}, {"icons": 50}, seeds))
+    assert [(row.mean.verdict, row.mean.rank, row.mean.p) for row in rows] == [(UNKNOWN, None, None)] * 2
+    assert all(row.mean.low < row.mean.mean < row.mean.high for row in rows)
+
+
+def test_a_row_of_few_seeds_is_not_ranked_among_the_others():
+    rows = by_label([*make_results(), *make_results(scores={"full": (0.99,)})])
+    assert {label: row.mean.rank for label, row in rows.items()} == {
+        "full": None,
+        "lora": 1,
+        "zero_gated": 1,
+        "linear": 3,
+    }
+    assert rows["full"].mean.verdict == UNKNOWN
+    assert rows["lora"].mean.verdict == BEST
+
+
+@pytest.mark.parametrize(("seeds", "rank"), [(3, None), (5, None), (6, 2)])
+def test_without_items_a_rank_takes_six_seeds(seeds, rank):
+    scores = {"a": [0.8 + 0.01 * seed for seed in range(seeds)], "b": [0.5 + 0.02 * seed for seed in range(seeds)]}
+    rows = by_label(make_results(seeds=seeds, scores=scores, **{"item_scores": ()}))
+    assert rows["b"].mean.rank == rank
+    assert rows["b"].mean.low < rows["b"].mean.high  # from the seeds
+
+
+def test_one_seed_without_items_has_no_interval():
+    (row,) = summary_rows([make_result(score=0.5, **{"item_scores": ()})])
+    assert (row.mean.mean, row.mean.low, row.mean.high) == (0.5, None, None)
+
+
+def test_equal_rows_share_the_first_rank():
+    rows = summary_rows(make_results(scores={"a": (0.5, 0.5, 0.5), "b": (0.5, 0.5, 0.5)}))
+    assert [(row.mean.rank, row.mean.verdict) for row in rows] == [(1, BEST), (1, TIED)]
+    assert rows[1].mean.p == 1
+    assert (rows[0].mean.low, rows[0].mean.high) == pytest.approx((0.55, 0.55))
+
+
+def test_items_that_are_not_the_same_are_not_paired():
+    results = make_results(["icons"])
+    odd = [
+        make_result("odd", "icons", seed, 0.1, **{"targets": (9, 9, 9, seed)})  # not even the same from seed to seed
+        for seed in range(3)
+    ]
+    rows = by_label([*results, *odd])
+    assert rows["odd"].mean.rank is None
+    assert rows["linear"].mean.rank == 3
+    longer = [make_result("longer", "icons", seed, 0.1, items=7) for seed in range(3)]
+    assert by_label([*results, *longer])["longer"].mean.rank is None
+
+
+def test_searched_settings_do_not_split_a_row():
+    results = [
+        make_result(dataset=dataset, settings={"learning_rate": rate, "rank": 8}, space=SPACE)
+        for dataset, rate in (("icons", 0.001), ("typefaces", 0.003))
+    ]
+    (row,) = summary_rows(results)
+    assert row.label == "lora"
+    assert set(row.scores) == {"icons", "typefaces"}
+
+
+def test_fixed_settings_and_spaces_that_differ_make_rows_of_their_own():
     long = make_result("zero_gated", settings={"length": 50, "rate": 0.1})
     short = make_result("zero_gated", settings={"length": 10, "rate": 0.1})
     other = make_result("lora", settings={"rank": 8})
-    labels = {row.label for row in summary_rows([long, short, other])}
-    assert labels == {"zero_gated (length=50)", "zero_gated (length=10)", "lora"}
+    assert set(by_label([long, short, other])) == {"zero_gated (length=50)", "zero_gated (length=10)", "lora"}
     lacking = make_result("zero_gated", settings={"rate": 0.1})
-    assert "zero_gated (length=unset)" in {row.label for row in summary_rows([long, lacking])}
+    assert "zero_gated (length=unset)" in by_label([long, lacking])
+    wide = {"learning_rate": {"low": 1e-5, "high": 1.0, "log": True}}
+    few = {"learning_rate": {"values": [0.1, 0.2]}}
+    assert set(by_label([make_result(space=space) for space in (SPACE, wide, few, None)])) == {
+        "lora (learning_rate=0.0001 to 0.01 (logarithmic))",
+        "lora (learning_rate=1e-05 to 1 (logarithmic))",
+        "lora (learning_rate=0.1 or 0.2)",
+        "lora (learning_rate=0.001)",
+    }
+
+
+# Sections.
 
 
 def test_the_newest_result_of_a_run_counts():
@@ -144,6 +190,7 @@ def test_what_is_not_comparable_is_never_ranked_together():
     variants = [
         make_results(),
         make_results(protocol={**PROTOCOL, "epochs": 3}),
+        make_results(protocol={**PROTOCOL, "trials": 4}),
         make_results(**{"task.settings": {"image_size": 56}}),
         make_results(**{"backbone.checkpoint": "other"}),
         make_results(**{"version": 99}),
@@ -152,8 +199,8 @@ def test_what_is_not_comparable_is_never_ranked_together():
     assert len(found) == len(variants)
     assert {len(section.results) for section in found} == {len(variants[0])}
     for a, b in combinations(found, 2):
-        assert comparison.section_differences(a, b)
-    assert comparison.section_differences(found[0], found[0]) == []
+        assert section_differences(a, b)
+    assert section_differences(found[0], found[0]) == []
 
 
 def test_a_changed_data_set_starts_a_section_of_its_own():
@@ -162,7 +209,7 @@ def test_a_changed_data_set_starts_a_section_of_its_own():
     newest, oldest = sections([*make_results(), *new_icons])
     assert {(r.task.dataset, r.task.checksum[:2]) for r in newest.results} == {("icons", "ef"), ("typefaces", "cd")}
     assert {(r.task.dataset, r.task.checksum[:2]) for r in oldest.results} == {("icons", "cd")}
-    assert comparison.section_differences(newest, oldest) == ["dataset icons checksum efefefef / cdcdcdcd"]
+    assert section_differences(newest, oldest) == ["dataset icons checksum efefefef / cdcdcdcd"]
 
 
 # Numbers and words.
@@ -170,205 +217,150 @@ def test_a_changed_data_set_starts_a_section_of_its_own():
 
 def test_numbers_are_written_for_people():
     counts = {0: "0", 930: "930", 46_092: "46.1K", 999_949: "999.9K", 999_960: "1.00M", 22_060_000: "22.06M"}
-    assert {value: report.count(value) for value in counts} == counts
-    assert report.count(6_738_415_616) == "6.74B"
+    assert {value: numbers.count(value) for value in counts} == counts
+    assert numbers.count(6_738_415_616) == "6.74B"
     sizes = {999: "999 B", 184_368: "184 kB", 999_600: "1.0 MB", 88_240_000: "88.2 MB", 1_210_000_000: "1.21 GB"}
-    assert {value: report.size(value) for value in sizes} == sizes
-    assert report.size(5e12) == "5000.00 GB"
+    assert {value: numbers.size(value) for value in sizes} == sizes
+    assert numbers.size(5e12) == "5000.00 GB"
     times = {0.42: "0.4 s", 9.96: "10 s", 38: "38 s", 59.6: "1.0 min", 126: "2.1 min", 3597.5: "1.0 h", 5400: "1.5 h"}
-    assert {value: report.duration(value) for value in times} == times
-    assert report.span([1000, 1000], report.count) == "1.0K"
-    assert report.span([634_000, 718_000], report.size) == f"634{DASH}718 kB"
-    assert report.span([900, 2_000_000], report.size) == f"900 B{DASH}2.0 MB"
+    times |= {0.0023: "2.3 ms", 0.068: "68 ms", 0.0996: "0.1 s", 0: "0.0 ms"}
+    assert {value: numbers.duration(value) for value in times} == times
+    assert numbers.span([1000, 1000], numbers.count) == "1.0K"
+    assert numbers.span([634_000, 718_000], numbers.size) == f"634{DASH}718 kB"
+    assert numbers.span([900, 2_000_000], numbers.size) == f"900 B{DASH}2.0 MB"
+    assert [numbers.rate(90), numbers.rate(8972.6), numbers.giga(3.1e9)] == ["90.0", "8973", "3.10"]
+    assert [numbers.counted(1, "trial"), numbers.counted(2, "trial")] == ["1 trial", "2 trials"]
+
+
+def lines_of(text: str) -> dict[str, list[str]]:
+    """Return the cells of a terminal table by the row's first one; the first of equal ones counts."""
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if line.startswith("│")]
+    return {row[0]: row[1:] for row in reversed(rows)}
 
 
 def test_the_terminal_table_shows_scores_and_says_what_they_mean():
-    text = report.terminal_table(make_results())
-    lora = next(line for line in text.splitlines() if "lora" in line)
-    half = T_OF_TWO * stats.sem([70, 66, 71])
-    assert [cell.strip() for cell in lora.split("│")[1:-1]] == [
-        "lora",
-        f"69.0 ± {half:.1f}",
-        f"79.0 ± {half:.1f}",
-        f"74.0 ± {half:.1f}",
-        "147.5K",
-        f"11.2K{DASH}32.0K",
-        f"634{DASH}718 kB",
-        "40 s",
-        "1.21 GB",
+    text = terminal_table(make_results())
+    assert lines_of(text)["lora"] == [
+        *("1", "69.0 (66.0, 71.0)", "79.0 (76.0, 81.0)", "74.0 (71.0, 76.0)"),
+        *("147.5K", "40 s", "1.21 GB"),
     ]
     assert "*" not in text
-    assert "73.3 ± 1.4 ≈" in text
-    interval = "mean over seeds ± half the width of its 95 % Student t interval (3 seeds)"
-    assert text.splitlines()[-2:] == [
-        f"Scores are test accuracy in percent: {interval}.",
-        "≈ marks a mean that is not significantly below the best one (paired t-test over shared seeds, 5 % level).",
-    ]
+    assert "73.3 (73.0, 74.0) ≈" in text
+    for words in (
+        "Scores are test accuracy in percent, the mean over 3 seeds, and in parentheses the 95 % bootstrap interval "
+        "over seeds and test examples.\n",
+        "Rank is 1 + the number of rows that are significantly better (paired bootstrap over shared seeds",
+        "≈ marks a score that is not significantly below the best of its column.\n",
+        "\nWhat it costs\n",
+    ):
+        assert words in text
 
 
-def test_one_seed_has_no_interval_and_says_so():
-    text = report.terminal_table(make_results(seeds=1))
-    assert "±" not in text
-    assert "from one seed: no interval can be given" in text
-    assert "the difference from the best mean for zero_gated and linear: fewer than 3 seeds shared" in text
-    assert "significantly" not in text
-    assert "≈" not in text
+def test_costs_that_were_not_measured_are_a_dash():
+    results = make_results(**{"cost.steps": None, "cost.training_flops": None})
+    table = cost_table(summary_rows(results))
+    lora = dict(zip([column.header.replace("\n", " ") for column in table.columns], table.rows[0], strict=True))
+    assert {name: str(cell) for name, cell in lora.items()} == {
+        "method": "lora",
+        "trainable parameters": "147.5K",
+        "head parameters": f"11.2K{DASH}32.0K",
+        "adapter file": f"634{DASH}718 kB",
+        "training time": "40 s",
+        "time per step": DASH,
+        "examples per second": "90.0",
+        "peak memory": "1.21 GB",
+        "evaluation time": "4.0 s",
+        "training GFLOPs": DASH,
+        "inference GFLOPs": "3.00",
+    }
+    assert lora["time per step"].value is None
+    assert str(cost_table(summary_rows(make_results())).rows[0][5]) == "0.2 s"
 
 
-def test_a_single_method_is_compared_with_nothing():
-    text = report.terminal_table([result for result in make_results() if result.method.name == "lora"])
-    assert "t-test" not in text
+@pytest.mark.parametrize(
+    ("results", "says", "says_not"),
+    [
+        (
+            make_results(seeds=1),
+            [
+                "test accuracy in percent, of one seed, and in parentheses",
+                "interval over test examples.",
+                f"Nothing can be said about differences between rows, hence no rank ({DASH}): fewer than 3 seeds",
+            ],
+            ["Rank is", "≈"],
+        ),
+        (
+            make_results(**{"item_scores": ()}),
+            ["interval over seeds.", "fewer than 6 seeds are shared, and there are no scores by example"],
+            ["Rank is"],
+        ),
+        (
+            make_results(seeds=1, **{"item_scores": ()}),
+            ["of one seed, to which no interval can be given."],
+            ["parentheses", "Rank is"],
+        ),
+        (make_results(scores={"lora": (0.7, 0.66, 0.71)}), ["interval over seeds and"], ["Rank is", "Nothing can"]),
+    ],
+    ids=["one seed", "no items", "neither", "one method"],
+)
+def test_the_terminal_says_what_cannot_be_said(results, says, says_not):
+    text = terminal_table(results)
+    assert [words for words in says if words not in text] == []
+    assert [words for words in says_not if words in text] == []
+
+
+def test_data_sets_without_items_are_said():
+    mixed = [*make_results(["icons"]), *make_results(["typefaces"], **{"item_scores": ()})]
+    text = terminal_table(mixed)
+    assert "over seeds and test examples; over seeds alone on typefaces, where no scores by example" in text
+
+
+def test_one_data_set_has_no_column_of_means():
+    assert lines_of(terminal_table(make_results(["icons"])))["method"][:3] == ["rank", "icons", "trainable"]
 
 
 def test_the_terminal_keeps_incomparable_results_apart():
-    text = report.terminal_table([*make_results(), *make_results(protocol={**PROTOCOL, "epochs": 3})])
-    assert text.count("│ lora") == 2
+    text = terminal_table([*make_results(), *make_results(protocol={**PROTOCOL, "epochs": 3})])
+    assert len(re.findall(r"│ lora .*\(71.0, 76.0\)", text)) == 2
     assert re.search(r"\(not comparable with the first table: epochs (10 / 3|3 / 10)\)", text)
 
 
-# Pages.
+def test_the_order_of_results_does_not_matter():
+    results = [*make_results(), *make_results(created="2026-02-01T00:00:00Z")]
+    expected = terminal_table(results)
+    for _ in range(3):
+        random.shuffle(results)
+        assert terminal_table(results) == expected
 
 
-def test_a_page_has_the_table_and_its_words(tmp_path):
-    page = build(tmp_path, make_results())
-    rows = cells(page)
-    assert rows["lora"][0] == "**69.0 ± 6.6**"
-    assert rows["lora"][2] == "**74.0 ± 6.6**"
-    assert rows["zero_gated"][2] == "73.3 ± 1.4 ≈"
-    assert rows["linear"][2:4] == ["46.0 ± 2.5", "0"]
-    assert rows["method"][:3] == ["icons", "typefaces", "mean"]
-    for words in (
-        "Backbone: vit, checkpoint focus_small,",
-        "22.06M parameters, source: carrier pack 0.1.1",
-        "quick preset, epochs 10, batch_size 64, optimizer AdamW",
-        "Seeds 0, 1 and 2.",
-        "- **icons**: 83 classes; 779 training, 100 validation and 4 test examples",
-        "What was taken of typefaces.",
-        "95 % Student t interval (3 seeds)",
-        "![Scores against parameters](vit-fgvc.svg)",
-        "python 3.11.4, torch 2.14.1; cpu, A CPU, 2 cores: 18 runs",
-        "    python -m zipeft.leaderboard\n",
-    ):
-        assert words in page
-    assert "## Results\n" in page
-    assert "superseded" not in page
+# The command.
 
 
-def test_links_lead_to_the_result_files(tmp_path):
-    results = make_results()
-    page = build(tmp_path, [*results, make_result("a (b)|c", "x y")])
-    links = re.findall(r"\[([0-9a-f]{16})\]\(([^)]+)\)", page)
-    assert len(links) == len(results) + 1
-    from urllib.parse import unquote
-
-    for run, link in links:
-        assert (tmp_path / unquote(link)).name.endswith(f"{run}.json")
-        assert (tmp_path / unquote(link)).is_file()
-
-
-def test_a_method_without_a_data_set_is_below_and_not_ranked(tmp_path):
-    page = build(tmp_path, [*make_results(), make_result("prompt", "icons", 0, 0.99)])
-    lines = [line for line in page.splitlines() if line.startswith("|")]
-    assert [line.split("|")[1].strip() for line in lines[2:6]] == ["lora", "zero_gated", "linear", "prompt"]
-    assert cells(page)["prompt"][:3] == ["**99.0**", DASH, DASH]
-    assert "Below the ranked rows, without a mean: prompt (no typefaces)." in page
-    assert "(1 to 3 seeds; one seed has no interval)" in page
-
-
-def test_seeds_that_a_row_lacks_are_said(tmp_path):
-    extra = [make_result("full", dataset, 0, 0.5) for dataset in ("icons", "typefaces")]
-    page = build(tmp_path, [*make_results(), *extra])
-    assert "Seeds 0, 1 and 2 (full has 0 on all data sets)." in page
-    assert "Nothing can be said about the difference from the best mean for full: fewer than 3 seeds" in page
-
-
-def test_incomparable_results_are_sections_with_their_difference(tmp_path):
-    few = [make_result("lora", seed=9, score=0.99, **{"task.settings": {"image_size": 56}})]
-    page = build(tmp_path, [*make_results(), *few], plot=True)
-    first, second = page.index("## Results 1 of 2"), page.index("## Results 2 of 2")
-    said = "Not comparable with Results 1 of 2, and not ranked with it: image_size 84 / 56."
-    assert first < second < page.index(said)
-    assert "99.0" not in page[first:second]
-    titles = plot_texts(tmp_path / "vit-fgvc.svg")
-    assert {"vit on fgvc, results 1 of 2", "vit on fgvc, results 2 of 2"} <= titles
-
-
-def test_superseded_results_are_counted(tmp_path):
-    for folder, score, created in (("new", 0.9, "2026-02-02T00:00:00Z"), ("old", 0.1, "2026-01-01T00:00:00Z")):
-        save_result(tmp_path / folder, make_result(score=score, created=created))
-    assert main([str(tmp_path / "old"), str(tmp_path / "new"), "--out", str(tmp_path)]) == 0
-    page = (tmp_path / "vit-fgvc.md").read_text()
-    assert cells(page)["lora"][0] == "**90.0**"
-    assert "Results superseded by newer ones of the same run: 1." in page
-    assert "(new/vit-fgvc/" in page
-    assert "(old/vit-fgvc/" not in page
-
-
-def test_a_file_that_is_named_twice_counts_once(tmp_path):
-    path = save_result(tmp_path / "results", make_result())
-    assert main([str(path), str(tmp_path / "results"), str(path.parent), "--out", str(tmp_path)]) == 0
-    assert "superseded" not in (tmp_path / "vit-fgvc.md").read_text()
-
-
-def test_hardware_that_differs_is_said(tmp_path):
-    page = build(tmp_path, [make_result(), make_result(seed=1, **{"environment.cpu": "Another CPU"})])
-    assert "Times and memory were measured on 2 kinds of hardware" in page
-
-
-def test_metrics_that_differ_are_named_in_the_header(tmp_path):
-    scores = {"scores.test": {"f1": 0.3}, "scores.validation": {"f1": 0.3}, "task.metric": "f1"}
-    page = build(tmp_path, [make_result(), make_result(dataset="typefaces", **scores)])
-    assert cells(page)["method"][:2] == ["icons (accuracy)", "typefaces (f1)"]
-
-
-def test_markdown_in_names_and_notes_stays_text(tmp_path):
-    odd = make_result("a|b*", dataset="<i>", **{"task.note": "one |\n# two <script>", "method.settings": {"x": "`|`"}})
-    page = build(tmp_path, [odd])
-    assert "a\\|b\\*" in page
-    assert "<script" not in page.replace("\\<script", "")
-    assert "\n# two" not in page
-    table = [line for line in page.splitlines() if line.startswith("|")]
-    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table[:3]}) == 1
-
-
-def test_published_numbers_are_apart_and_say_so(tmp_path, monkeypatch):
-    published = PublishedTable("Five sets", "Someone 2024, Table 1.", ["CUB", "Dogs"], {"VPT | deep": ["88.5", "90.2"]})
-    registry = pytest.importorskip("zipeft.registry")
-
-    class Plugin:
-        pass
-
-    Plugin.published = (published,)
-    monkeypatch.setattr(registry.tasks, "get", lambda name: Plugin)
-    page = build(tmp_path, make_results())
-    heading = "## Published elsewhere, on other data and another backbone: not comparable with the rows above\n"
-    assert page.index("## Results") < page.index(heading) < page.index("**Five sets**. Source: Someone 2024, Table 1.")
-    assert "| VPT \\| deep | 88.5  | 90.2   |" in page
-
-
-def test_an_unknown_task_has_a_page_without_published_numbers(tmp_path):
-    save_result(tmp_path, make_result(**{"task.name": "nobodys_task"}))
-    assert main([str(tmp_path), "--out", str(tmp_path)]) == 0
-    page = (tmp_path / "vit-nobodys_task.md").read_text()
-    assert "the task plug-in nobodys_task cannot be loaded here" in page
-    assert "Published elsewhere" not in page
-
-
-def test_every_backbone_and_task_has_its_page(tmp_path, capsys):
+def test_every_backbone_and_task_has_its_files(tmp_path, capsys):
     for backbone, task in (("vit", "fgvc"), ("clip", "fgvc"), ("vit", "vtab")):
         save_result(tmp_path / "r", make_result(**{"backbone.name": backbone, "task.name": task}))
     assert main([str(tmp_path / "r"), "--out", str(tmp_path / "out" / "deep")]) == 0
     names = sorted(path.name for path in (tmp_path / "out" / "deep").iterdir())
     pages = ("clip-fgvc", "vit-fgvc", "vit-vtab")
-    assert names == sorted(f"{name}.{kind}" for name in pages for kind in ("md", "svg"))
-    assert capsys.readouterr().out.count("wrote ") == 6
+    ends = (".md", ".html", ".tex", ".csv", "-parameters.svg", "-time.svg", "-loss.svg")
+    assert names == sorted(page + end for page in pages for end in ends)
+    assert capsys.readouterr().out.count("wrote ") == len(names)
 
 
-# The same files give the same bytes.
+@pytest.mark.parametrize(
+    ("formats", "ends"),
+    [
+        (["csv"], [".csv"]),
+        (["tex", "html"], [".html", ".tex"]),
+        (["md"], [".md", "-loss.svg", "-parameters.svg", "-time.svg"]),
+    ],
+)
+def test_formats_can_be_chosen(tmp_path, formats, ends):
+    assert set(build(tmp_path, make_results(), *formats)) == {f"vit-fgvc{end}" for end in ends}
 
 
 def test_the_same_files_give_the_same_bytes(tmp_path):
-    results = [*make_results(), *make_results(seeds=2, protocol={**PROTOCOL, "epochs": 3})]
+    results = [*drawn_results({"a": 0.5, "b": 0.6}, {"icons": 30, "typefaces": 20}), *make_results(space=SPACE)]
     folders, processes = [tmp_path / "1", tmp_path / "2"], []
     for folder, written in zip(folders, (results, random.Random(0).sample(results, len(results))), strict=True):
         for result in written:
@@ -379,31 +371,46 @@ def test_the_same_files_give_the_same_bytes(tmp_path):
         (tmp_path / "2").mkdir(exist_ok=True)
         (tmp_path / "2" / "matplotlibrc").write_text("font.family: serif\nfigure.dpi: 33\n")
     assert [process.wait() for process in processes] == [0, 0]
-    pages = [{path.name: path.read_bytes() for path in (f / "leaderboards").glob("vit-fgvc.*")} for f in folders]
+    pages = [{path.name: path.read_bytes() for path in (f / "leaderboards").glob("vit-fgvc*.*")} for f in folders]
     assert pages[0] == pages[1]
-    assert set(pages[0]) == {"vit-fgvc.md", "vit-fgvc.svg"}
+    assert len(pages[0]) == 7
     assert not any(str(tmp_path).encode() in content for content in pages[0].values())
 
 
-def test_the_order_of_results_does_not_matter():
-    results = [*make_results(), *make_results(created="2026-02-01T00:00:00Z")]
-    expected = report.terminal_table(results)
-    for _ in range(5):
-        random.shuffle(results)
-        assert report.terminal_table(results) == expected
+def test_trials_and_failures_make_no_rows(tmp_path):
+    store = Store(tmp_path / "results")
+    store.save(make_trial())
+    store.save(make_failure(make_result(seed=7)))
+    store.save(make_failure(make_trial(index=3)))
+    page = build(tmp_path, [make_result()], "md")["vit-fgvc.md"]
+    assert "1 method on icons, 1 seed;" in page
+    assert "Runs that failed, and have no result:\n\n- **lora on icons**, seed 7: the loss is not finite\n" in page
 
 
-# Mistakes end in one line and status 2.
-
-
-def broken(folder: Path) -> list[str]:
-    save_result(folder, make_result())
-    (folder / "half.json").write_text('{"schema": 1, "id')
-    return [str(folder)]
+def test_broken_files_are_left_out_with_a_warning(tmp_path, capsys):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "half.json").write_text('{"schema": 2, "id')
+    edited = save_result(tmp_path / "results", make_result(seed=1))
+    content = json.loads(edited.read_text())
+    edited.write_text(json.dumps({**content, "seed": 2}))
+    files = build(tmp_path, [make_result(score=0.9)], "md", "html")
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 2
+    assert all(line.startswith("zipeft: warning: ") and "(see zipeft validate)" in line for line in warnings)
+    assert any("half.json: not a JSON file" in line for line in warnings)
+    for end in ("md", "html"):
+        assert (
+            "2 result files could not be read and are left out; zipeft validate says why." in files[f"vit-fgvc.{end}"]
+        )
 
 
 def no_results(folder: Path) -> list[str]:
     folder.mkdir()
+    return [str(folder)]
+
+
+def only_trials(folder: Path) -> list[str]:
+    Store(folder).save(make_trial())
     return [str(folder)]
 
 
@@ -423,14 +430,19 @@ def same_page(folder: Path) -> list[str]:
     return [str(folder)]
 
 
+def unknown_format(folder: Path) -> list[str]:
+    return [str(folder), "--format", "pdf"]
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (broken, "half.json: not a JSON file"),
-        (no_results, "no result files (*.json) in"),
+        (no_results, "no valid result files (*.json) of runs in"),
+        (only_trials, "no valid result files (*.json) of runs in"),
         (no_folder, "no such file or folder:"),
         (out_is_a_file, "cannot write"),
         (same_page, "two pages would be called a-b-c"),
+        (unknown_format, "invalid choice: 'pdf'"),
     ],
 )
 def test_mistakes_end_in_one_line(tmp_path, monkeypatch, capsys, make, says):
@@ -445,113 +457,52 @@ def test_mistakes_end_in_one_line(tmp_path, monkeypatch, capsys, make, says):
 
 
 def test_a_failed_write_keeps_the_old_page(tmp_path, monkeypatch):
-    build(tmp_path, make_results())
-    old = {path: path.read_bytes() for path in tmp_path.glob("vit-fgvc.*")}
+    old = build(tmp_path, make_results(), "md", "csv")
 
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    assert main([str(tmp_path / "results"), "--out", str(tmp_path)]) == 2
-    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == old
+    assert main([str(tmp_path / "results"), "--out", str(tmp_path), "--format", "md", "csv"]) == 2
+    assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.is_file()} == old
 
 
 def test_help_has_examples(capsys):
     with pytest.raises(SystemExit) as status:
         main(["--help"])
     assert status.value.code == 0
-    assert "examples:" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "examples:" in said
+    assert "--format html" in said
+
+
+def test_a_file_that_is_named_twice_counts_once(tmp_path):
+    path = save_result(tmp_path / "results", make_result())
+    given = [str(path), str(tmp_path / "results"), str(path.parent)]
+    assert main([*given, "--out", str(tmp_path), "--format", "md"]) == 0
+    assert "superseded" not in (tmp_path / "vit-fgvc.md").read_text()
 
 
 def test_the_files_may_be_moved(tmp_path):
     result = make_result()
     save_result(tmp_path / "a", result)
     shutil.move(result_path(tmp_path / "a", result), tmp_path / "renamed.json")
-    assert main([str(tmp_path / "renamed.json"), "--out", str(tmp_path / "out")]) == 0
+    assert main([str(tmp_path / "renamed.json"), "--out", str(tmp_path / "out"), "--format", "md"]) == 0
     assert f"[{result.id}](../renamed.json)" in (tmp_path / "out" / "vit-fgvc.md").read_text()
 
 
-# Plots.
+def test_the_constants_agree_with_a_sign_test():
+    # With all differences of one sign, p is 2 / 2**seeds at least.
+    assert 2 / 2 ** (comparison.LEAST_SEEDS_ALONE - 1) > 0.05 > 2 / 2**comparison.LEAST_SEEDS_ALONE
 
 
-def plot_texts(path: Path) -> set[str]:
-    """Return the texts of an SVG: matplotlib writes each as a comment before the paths that draw it."""
-    parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
-    tree = ElementTree.parse(path, parser)
-    return {element.text.strip() for element in tree.iter() if element.tag is ElementTree.Comment}
-
-
-def test_the_plot_is_an_svg_of_paths(tmp_path):
-    build(tmp_path, make_results(), plot=True)
-    svg = (tmp_path / "vit-fgvc.svg").read_text()
-    assert {"lora", "zero_gated", "linear", "vit on fgvc", "10K", "0"} <= plot_texts(tmp_path / "vit-fgvc.svg")
-    assert "<text" not in svg
-    assert "date" not in svg
-
-
-def test_the_font_ships_with_matplotlib():
-    import matplotlib
-    from matplotlib import font_manager
-
-    with plots._style():
-        for weight in ("normal", "bold"):
-            path = font_manager.findfont(font_manager.FontProperties(weight=weight), fallback_to_default=False)
-            assert Path(matplotlib.get_data_path()) in Path(path).parents
-            assert "DejaVuSans" in Path(path).name
-
-
-CROWD = {
-    "linear": (0, 0.40),
-    "full": (22_060_000, 0.62),
-    "lora": (147_456, 0.70),
-    "bitfit": (82_944, 0.66),
-    "prompt": (3_840, 0.45),
-    "deep_prompt": (46_080, 0.622),
-    "zero_gated": (46_152, 0.627),
-    "zero_gated_random": (46_152, 0.605),
-}
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.005, 0.02])
-@pytest.mark.parametrize("draw", range(3))
-def test_labels_cover_neither_each_other_nor_points(noise, draw):
-    rng = random.Random(draw)
-    results = [
-        make_result(method, seed=seed, score=score + rng.gauss(0, noise), parameters=parameters)
-        for method, (parameters, score) in CROWD.items()
-        for seed in range(3)
-    ]
-    figure = plots.figure([plots.Panel("crowd", summary_rows(results))])
-    axes = figure.axes[0]
-    texts = [text for text in axes.texts if text.get_text() in CROWD]
-    assert {text.get_text() for text in texts} == set(CROWD)
-    boxes = [text.get_window_extent() for text in texts]
-    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
-    points = [axes.transData.transform(text.xy) for text in texts]
-    assert not any(box.contains(*point) for box in boxes for point in points)
-    assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
-
-
-def test_points_at_the_same_place_are_drawn_side_by_side():
-    rows = summary_rows([make_result(name, seed=s, score=0.5, parameters=46_000) for name in "abc" for s in range(3)])
-    xs = [point.x for point in plots._points(rows)]
-    assert len(set(xs)) == 3
-    assert min(xs) > 46_000 * 0.9
-    assert max(xs) < 46_000 * 1.1
-
-
-@pytest.mark.parametrize(
-    "results",
-    [
-        [make_result("linear", parameters=0)],
-        [make_result(parameters=10)],
-        [make_result("a", "icons"), make_result("b", "typefaces")],
-    ],
-    ids=["only zero parameters", "one point", "no method on all data sets"],
-)
-def test_small_pages_have_a_plot_too(tmp_path, results):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        build(tmp_path, results, plot=True)
-    texts = plot_texts(tmp_path / "vit-fgvc.svg")
-    assert ("no method has results on all data sets" in texts) == (len(results) == 2)
+def test_regenerating_says_which_files_differ(capsys):
+    before = {"a.md": "one\ntwo\n", "b.svg": "x", "same.tex": "z", "old.svg": "y"}
+    after = {"a.md": "one\nthree\n", "b.svg": "\n".join(map(str, range(50))), "same.tex": "z", "new.csv": "w"}
+    assert regenerate_leaderboards.report(before, after) == 1
+    said = capsys.readouterr().out
+    for words in ("-two\n+three\n", "... and", "a.md differs\n", "b.svg differs\n", "old.svg is left over\n"):
+        assert words in said
+    assert "new.csv is not committed\n4 files made again, 4 differ" in said.replace("old.svg is left over\n", "")
+    assert regenerate_leaderboards.report(before, before) == 0
+    assert {".md", ".html", ".tex", ".csv", ".svg"} == {*regenerate_leaderboards.ENDS}

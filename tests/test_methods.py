@@ -78,8 +78,8 @@ def test_a_method_learns_repeats_with_its_seed_and_counts_what_it_trains(name, e
     assert result.history[-1].train_loss < result.history[0].train_loss
     assert result.score > 0.5  # a third by chance
     again, _ = experiment.measure(run)
-    assert (again.scores, again.history, again.predictions) == (result.scores, result.history, result.predictions)
-    assert again.id == result.id == experiment.run_id(run)
+    assert (again.test, again.history, again.predictions) == (result.test, result.history, result.predictions)
+    assert again.id == result.id == experiment.id(run)
     other, _ = experiment.measure(Run("colours", name, registry.methods.get(name)(), seed=1))
     assert other.history != result.history
     assert other.id != result.id

@@ -11,7 +11,8 @@ from toys import ToyTask, registered
 from zipeft import registry
 from zipeft.errors import UserError
 from zipeft.method import Method
-from zipeft.run import _parser, _seeds, main, make_plan
+from zipeft.plan import _seeds, make_plan
+from zipeft.run import _parse, main
 from zipeft.task import Classification
 
 TOY = ["--backbone", "toy", "--task", "toy", "--device", "cpu"]
@@ -25,7 +26,8 @@ def toys(monkeypatch, tmp_path):
 
 
 def plan(*arguments):
-    return make_plan(_parser().parse_args([*TOY, *arguments]))
+    (comparison,) = make_plan(_parse([*TOY, *arguments]))
+    return comparison
 
 
 def run(capsys, *arguments):
@@ -36,13 +38,13 @@ def run(capsys, *arguments):
 def files(folder="results"):
     from pathlib import Path
 
-    return {path.name: json.loads(path.read_text()) for path in Path(folder).rglob("*.json")}
+    return {path.name: json.loads(path.read_text()) for path in Path(folder).rglob("*-seed*.json")}
 
 
 def test_a_run_ends_in_a_table_and_a_result_file_a_run(capsys):
     status, out, err = run(capsys)
     assert status == 0
-    assert re.search(r"zero_gated +│ +\d+\.\d ± ", out)
+    assert re.search(r"zero_gated +│.* \d+\.\d ", out)
     assert "results are in results/" in out
     assert "100%" in err
     assert {(r["method"]["name"], r["seed"]) for r in files().values()} == {
@@ -58,7 +60,7 @@ def test_a_second_run_measures_nothing_again_and_redo_does(capsys):
     run(capsys, "--method", "linear", "--redo")
     after = files()
     assert after.keys() == before.keys()
-    assert [r["scores"] for r in after.values()] == [r["scores"] for r in before.values()]
+    assert [r["test"] for r in after.values()] == [r["test"] for r in before.values()]
     assert [r["cost"] for r in after.values()] != [r["cost"] for r in before.values()]
     assert "linear" in first
 
@@ -91,9 +93,27 @@ def test_a_method_that_fails_is_named_and_the_others_go_on(capsys):
     finally:
         registry.methods.unregister("failing")
     assert status == 1
-    assert "zipeft: failed: colours, failing, seed 0: this one never works" in err
+    assert "zipeft: failed: colours, failing, run of seed 0: this one never works" in err
     assert "linear" in out
     assert len(files()) == 1
+
+
+def test_a_setting_that_does_not_fit_the_model_is_a_failure_that_says_so(capsys):
+    status, _, err = run(capsys, "--method", "zero_gated", "--set", "zero_gated.layers=99")
+    assert status == 1
+    assert "layers is 99; this model has 1 to 4" in err
+    assert "Traceback" not in err
+    assert not files()
+
+
+def test_kept_adapters_are_not_made_again(capsys):
+    run(capsys, "--method", "linear", "--seeds", "1")
+    run(capsys, "--method", "linear", "--seeds", "1", "--save-adapters", "kept")
+    first = files()
+    run(capsys, "--method", "linear", "--seeds", "1", "--save-adapters", "kept")
+    assert files() == first
+    run(capsys, "--method", "linear", "--seeds", "1", "--save-adapters", "kept", "--set", "linear.weight_decay=0.5")
+    assert len(files()) == 2
 
 
 def test_adapters_are_saved_where_they_are_asked_for(capsys, tmp_path):
@@ -101,21 +121,22 @@ def test_adapters_are_saved_where_they_are_asked_for(capsys, tmp_path):
 
     _, _, _ = run(capsys, "--method", "zero_gated", "--seeds", "1", "--save-adapters", "kept")
     (result,) = files().values()
-    assert evaluate(["kept/colours/zero_gated-seed0"]) == 0
-    score = 100 * result["scores"]["test"]["accuracy"]
+    folder = "kept/toy-toy/colours/zero_gated-seed0"
+    assert evaluate([folder]) == 0
+    score = 100 * result["test"]["accuracy"]
     assert f"48 test examples: accuracy {score:.1f}" in capsys.readouterr().out
-    assert evaluate(["kept/colours/zero_gated-seed0", "--backbone", "toy", "--checkpoint", "other"]) == 2
+    assert evaluate([folder, "--backbone", "toy", "--checkpoint", "other"]) == 2
     assert "was made for the backbone toy" in capsys.readouterr().err
 
 
 def test_settings_reach_the_part_they_name():
     made = plan("--set", "zero_gated.length=3", "--set", "task.examples=12", "--set", "protocol.warmup=0.5")
-    assert dict(made.methods)["zero_gated"].length == 3
+    assert {contender.name: contender.method for contender in made.contenders}["zero_gated"].length == 3
     assert made.task[1].examples == 12
     assert made.protocol.warmup == 0.5
     assert made.protocol.epochs == 3
     assert made.seeds == (0, 1)
-    assert [name for name, _ in plan("--method", "all").methods] == registry.methods.names()
+    assert [contender.name for contender in plan("--method", "all").contenders] == registry.methods.names()
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("3", (0, 1, 2)), ("0,4,4", (0, 4)), ("7,", (7,))])
@@ -146,7 +167,6 @@ class TextTask(ToyTask):
         ([*TOY, "--set", "toy.examples=5"], "more than one part is called 'toy'; write backbone. or task."),
         ([*TOY, "--set", "length"], "is not of the form NAME.SETTING=VALUE"),
         ([*TOY, "--epochs", "1", "--set", "protocol.epochs=2"], "protocol.epochs is set twice"),
-        ([*TOY, "--method", "zero_gated", "--set", "zero_gated.layers=99"], "layers is 99; this model has 1 to 4"),
         ([*TOY, "--method", "zero_gated", "--set", "zero_gated.length=0"], "zero_gated: length must be 1 or more"),
         (["--backbone", "toy", "--task", "text"], "is a task on texts; the backbone toy takes images"),
         (["--backbone", "toy"], "required: --task"),
@@ -180,8 +200,8 @@ def test_every_task_has_presets_that_its_own_settings_and_the_methods_allow():
     for name in registry.tasks.names():
         task = registry.tasks.get(name)
         for preset in task.presets:
-            made = make_plan(_parser().parse_args(["--backbone", _backbone(task), "--task", name, "--preset", preset]))
-            assert made.methods
+            (made,) = make_plan(_parse(["--backbone", _backbone(task), "--task", name, "--preset", preset]))
+            assert made.contenders
             assert made.protocol.preset == preset
 
 
@@ -191,11 +211,11 @@ def _backbone(task: type[Classification]) -> str:
 
 @pytest.mark.slow
 def test_a_step_of_every_method_at_the_real_size(capsys, tmp_path):
-    from pictures import save
+    from pictures import save_noisy
 
     for label, color in {"red": "red", "green": "green"}.items():
         for index in range(5):
-            save(tmp_path / "pictures" / label / f"{index}.png", color, size=(224, 224 + index))
+            save_noisy(tmp_path / "pictures" / label / f"{index}.png", color, size=(224, 224 + index))
     arguments = ["--backbone", "vit", "--checkpoint", "vit_base_patch16_224", "--no-pretrained", "--task", "folder"]
     arguments += ["--data-dir", "pictures", "--method", "all", "--seeds", "1", "--steps", "2", "--batch-size", "2"]
     assert main([*arguments, "--set", "task.image_size=224", "--device", "cpu"]) == 0
@@ -206,11 +226,11 @@ def test_a_step_of_every_method_at_the_real_size(capsys, tmp_path):
 
 
 def test_a_broken_picture_is_named_and_the_way_to_leave_it_out_works(capsys, tmp_path):
-    from pictures import save
+    from pictures import save_noisy
 
     for label, color in {"red": "red", "green": "green"}.items():
         for index in range(10):
-            save(tmp_path / "pictures" / label / f"{index}.png", color, size=(16 + index, 16))
+            save_noisy(tmp_path / "pictures" / label / f"{index}.png", color, size=(16 + index, 16))
     (tmp_path / "pictures" / "red" / "3.png").write_bytes(b"not a picture")
     arguments = ["--backbone", "toy", "--task", "folder", "--data-dir", "pictures", "--device", "cpu", "--seeds", "1"]
     arguments += ["--method", "linear", "--steps", "1", "--set", "folder.image_size=16"]

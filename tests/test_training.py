@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
 import torch
 from accelerate import Accelerator
+from torch.utils.data import DataLoader
 from toys import ToyTask, ToyViT
 
 from zipeft import registry
 from zipeft.errors import UserError
 from zipeft.examples import Encoded
-from zipeft.experiment import Experiment, Run
 from zipeft.learner import Learner
 from zipeft.protocol import Protocol
 from zipeft.training import Best, Trainer, _optimizer, _warm_cosine, total_steps
@@ -77,6 +76,16 @@ def test_steps_are_epochs_times_batches_unless_limited(max_steps, expected):
     assert outcome.examples == 8 * expected
 
 
+def test_the_order_of_examples_is_that_of_pytorch_s_own_shuffling_in_every_epoch():
+    data = encoded()
+    own = DataLoader(data, 7, shuffle=True, generator=torch.Generator().manual_seed(3))
+    shuffled = data.shuffled(7, seed=3)
+    for _epoch in range(3):
+        for batch, expected in zip(shuffled, own, strict=True):
+            assert torch.equal(batch["inputs"], expected["inputs"])
+    assert shuffled.batch_sampler.weights() == [1.0] * 7
+
+
 def test_the_learning_rate_rises_over_the_warm_up_and_falls_along_a_cosine():
     factor = _warm_cosine(100, 0.1)
     rates = [factor(step) for step in range(101)]
@@ -97,31 +106,6 @@ def test_matrices_decay_and_vectors_do_not_and_the_head_has_its_own_rate():
         assert group["weight_decay"] == (0.125 if parameter.dim() > 1 else 0.0)
 
 
-class Watched(list):
-    """Labels that say when somebody reads them."""
-
-    reads = 0
-
-    def __getitem__(self, index):
-        type(self).reads += 1
-        return super().__getitem__(index)
-
-
-def test_test_labels_are_read_once_each_and_only_after_training(monkeypatch):
-    class Task(ToyTask):
-        def load(self, dataset):
-            data = super().load(dataset)
-            return dataclasses.replace(data, test=dataclasses.replace(data.test, targets=Watched(data.test.targets)))
-
-    reads_at_step = []
-    experiment = Experiment(
-        ("toy", ToyViT()), ("toy", Task()), Protocol(epochs=2, batch_size=8), Accelerator(cpu=True), "pytest"
-    )
-    experiment.measure(Run("colours", "linear", LINEAR, 0), lambda steps: reads_at_step.append(Watched.reads))
-    assert set(reads_at_step) == {0}
-    assert Watched.reads == 48
-
-
 def test_examples_that_do_not_fit_in_memory_are_encoded_when_they_are_needed(monkeypatch):
     calls = []
 
@@ -135,6 +119,6 @@ def test_examples_that_do_not_fit_in_memory_are_encoded_when_they_are_needed(mon
     monkeypatch.setattr("zipeft.examples.fits", lambda size: False)
     calls.clear()
     lazy = Encoded(split, encode)
-    batches = [list(data.loader(8, seed=3)) for data in (kept, lazy)]
+    batches = [list(data.shuffled(8, seed=3)) for data in (kept, lazy)]
     assert all(torch.equal(a["inputs"], b["inputs"]) for a, b in zip(*batches, strict=True))
     assert len(calls) == 48 + 1

@@ -23,6 +23,7 @@ DELEGATES = {
     "run": "fine-tune a backbone on a task with some or all methods",
     "evaluate": "score a saved adapter on its task's test data",
     "leaderboard": "turn result files into leaderboard pages",
+    "validate": "check result files, and print their JSON schema",
 }
 
 
@@ -103,5 +104,11 @@ def _listing(kind: str | None, verbose: bool) -> str:
 def _row(plugins: registry.Registry[Any], row: registry.Listing, verbose: bool) -> list[str]:
     cells = [row.name, f"BROKEN: {row.error}" if row.error else row.summary, row.origin]
     if verbose:
-        cells.append("" if row.error else "\n".join(describe(plugins.get(row.name))))
+        cells.append("" if row.error else "\n".join(_settings(plugins.get(row.name))))
     return cells
+
+
+def _settings(plugin: type) -> list[str]:
+    """Return a line for every setting, and for a method's search space."""
+    space = getattr(plugin, "space", {})
+    return [*describe(plugin), *(f"searched: {name}, {dimension}" for name, dimension in space.items())]

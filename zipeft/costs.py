@@ -1,4 +1,4 @@
-"""Measuring what training costs."""
+"""Measuring what training costs: memory and arithmetic."""
 
 from __future__ import annotations
 
@@ -6,11 +6,24 @@ import ctypes
 import gc
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 import psutil
 import torch
+from accelerate.utils import send_to_device
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from zipeft.examples import Encoded
+from zipeft.learner import Learner
+from zipeft.task import Task
+
+COUNTED = 2
+"""How many examples are counted at once: what a training step computes once for a batch, such as a prompt's keys, they
+share. Few, since plain matrix products keep more of the attention in memory than fused kernels do."""
 
 
 class PeakMemory:
@@ -38,6 +51,56 @@ class PeakMemory:
             self.bytes = torch.cuda.max_memory_allocated(self.device)
         else:
             self.bytes = self._sampler.stop() if self._sampler else _high_water_mark()
+
+
+def count_flops(learner: Learner, task: Task, train: Encoded, device: torch.device) -> tuple[int, int]:
+    """Return the floating-point operations of one example in a training step and in a forward pass from the inputs.
+
+    A step is the forward and backward pass as it is trained: from the prefix, where ``train`` has one. Counted are
+    matrix products, attention and convolutions, a multiplication and an addition as two. The learner's state, its
+    gradients and the random numbers are afterwards what they were.
+
+    Args:
+        learner: on ``device``, before it trains (a data-parallel wrapper listens to its gradients).
+        train: the training data; nothing but the size of its first examples matters.
+    """
+    with _evaluating(learner), torch.random.fork_rng(devices=[]):  # a data loader draws a number
+        batch = send_to_device(next(iter(train.loader(COUNTED))), device)
+        targets = batch.pop("targets")
+        with torch.enable_grad(), _counting() as step:
+            loss = task.loss(learner(**batch), targets)
+            torch.autograd.grad(loss, list(learner.trainable().values()), allow_unused=True)
+        inputs = send_to_device(train.batch(COUNTED), device)
+        with torch.no_grad():
+            learner(inputs)  # fills what is kept from one batch to the next while nothing trains
+            with _counting() as forward:
+                learner(inputs)
+    return tuple(round(counter.get_total_flops() / len(targets)) for counter in (step, forward))
+
+
+@contextmanager
+def _evaluating(learner: Learner) -> Iterator[None]:
+    """Keep a learner from drawing dropout masks and from updating running statistics; neither of them is counted."""
+    modes = {module: module.training for module in learner.modules()}
+    learner.eval()
+    try:
+        yield
+    finally:
+        learner.eval()  # drops what was cached in here
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def _counting() -> Iterator[FlopCounterMode]:
+    """Count; with attention in plain matrix products, since the counter does not know all fused kernels."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 class _Sampler(threading.Thread):

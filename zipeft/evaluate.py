@@ -13,12 +13,13 @@ from zipeft.cli import ArgumentParser, exit_status
 from zipeft.errors import UserError
 from zipeft.protocol import Protocol
 from zipeft.settings import override
+from zipeft.test_lock import TestKey
 
 EXAMPLES = """\
 examples:
   python -m zipeft.run --backbone vit --task fgvc --method zero_gated --save-adapters adapters
-  zipeft evaluate adapters/icons/zero_gated-seed0
-  zipeft evaluate adapters/icons/zero_gated-seed0 --backbone vit --checkpoint vit_base_patch16_224
+  zipeft evaluate adapters/vit-fgvc/icons/zero_gated-seed0
+  zipeft evaluate adapters/vit-fgvc/icons/zero_gated-seed0 --backbone vit --checkpoint vit_base_patch16_224
       refused, with the reason: the adapter was made for other weights
 """
 
@@ -27,10 +28,9 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate one adapter, print its scores and return the exit status."""
     options = _parser().parse_args(argv)
-    from accelerate import Accelerator
-
     from zipeft.adapter import load_adapter, read_record, task_of
     from zipeft.examples import Encoded
+    from zipeft.parallel import new_accelerator
     from zipeft.training import Trainer
 
     record = read_record(options.adapter)
@@ -47,10 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = task.load(record["task"]["dataset"])
     if list(data.classes) != record["classes"]:
         raise UserError(f"{data.source} has other classes than the data that {options.adapter} was trained on")
-    trainer = Trainer(task, Protocol(), Accelerator())
+    trainer = Trainer(task, Protocol(), new_accelerator())
     learner.to(trainer.accelerator.device)
-    scores, _, targets = trainer.evaluate(learner, Encoded(data.test, task.encoder(learner.backbone)))
-    for name, score in scores.items():
+    key = TestKey(f"{options.adapter}")
+    key.chosen("what the adapter was saved with")
+    scores, _, targets = trainer.evaluate(learner, Encoded(data.test.open(key), task.encoder(learner.backbone)))
+    for name, score in scores.items() if trainer.accelerator.is_main_process else ():
         print(f"{data.name} ({data.source}), {len(targets)} test examples: {name} {100 * score:.1f}")
     return 0
 

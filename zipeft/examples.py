@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
 
+from zipeft.parallel import ALL, Share, ShareOfBatches
 from zipeft.task import Split
 
 MEMORY_SHARE = 0.25
@@ -46,10 +48,15 @@ class Encoded(Dataset):
         """Return the inputs of the first ``size`` examples as a batch."""
         return default_collate([self._inputs(index) for index in range(min(size, len(self)))])
 
-    def loader(self, batch_size: int, seed: int | None = None) -> DataLoader:
-        """Return batches, in the examples' order, or in an order that ``seed`` decides."""
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
-        return DataLoader(self, batch_size, shuffle=seed is not None, generator=generator)
+    def loader(self, batch_size: int, share: Share = ALL) -> DataLoader:
+        """Return the share of the examples, in their order, in batches that with those of all make ``batch_size``."""
+        return DataLoader(self, math.ceil(batch_size / share.processes), sampler=share.of(range(len(self))))
+
+    def shuffled(self, batch_size: int, seed: int, share: Share = ALL) -> DataLoader:
+        """Return the share of every batch; ``seed`` decides the order, another in each epoch."""
+        generator = torch.Generator().manual_seed(seed)
+        batches = ShareOfBatches(RandomSampler(self, generator=generator), batch_size, share)
+        return DataLoader(self, batch_sampler=batches, generator=generator)
 
     def _inputs(self, index: int) -> Any:
         return self.encode(self.split.examples[index]) if self._kept is None else self._kept[index]

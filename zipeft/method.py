@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from zipeft.errors import require
+from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
     from zipeft.backbone import Backbone
 
 
+HEAD_SPACE: Space = {"head_learning_rate": Range(2e-3, 5e-2)}
+"""The head is the same for every method, and so is the range in which its learning rate is searched."""
+
+
 @dataclass(frozen=True)
 class Method(abc.ABC):
     """A way of fine-tuning. An instance's fields are its settings; the head trains beside it in any case.
 
-    The first line of a subclass's docstring is its description in ``zipeft ls``.
+    ``space`` is what the method publishes of itself for a search: in which range each setting makes sense. The first
+    line of a subclass's docstring is its description in ``zipeft ls``.
     """
 
     learning_rate: float = 1e-3
@@ -32,6 +38,8 @@ class Method(abc.ABC):
     """Peak learning rate of the head."""
 
     weight_decay: float = 1e-4
+
+    space: ClassVar[Space] = {"learning_rate": Range(1e-4, 1e-1), **HEAD_SPACE}
 
     def __post_init__(self) -> None:
         require(self.learning_rate > 0, "learning_rate must be above 0")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from zipeft.errors import require
+from zipeft.search import SAMPLER
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class Protocol:
     clip: float = 1.0
     """Gradients are clipped to this norm."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    trials: int = 0
+    """How many settings of its search space each method tries on validation data; 0 takes the default settings."""
+    search_seed: int = 1000
+    """Seeds what is tried, and the training of the trials: no seed that the runs themselves are likely to have."""
 
     optimizer: ClassVar[str] = "AdamW"
     selection: ClassVar[str] = "best epoch on validation, the later of ties"
@@ -32,8 +37,19 @@ class Protocol:
         require(self.max_steps >= 0, "max_steps must be 0 (no limit) or more")
         require(0 <= self.warmup < 1, "warmup must be at least 0 and below 1")
         require(self.clip > 0, "clip must be above 0")
+        require(self.trials >= 0, "trials must be 0 (no search) or more")
+        require(self.search_seed >= 0, "search_seed must be 0 or more")
 
-    def as_record(self) -> dict[str, object]:
-        """Return what goes into the record of a run and into its identity."""
-        settings = {name: getattr(self, name) for name in self.__dataclass_fields__}
+    def of_run(self) -> dict[str, object]:
+        """Return what goes into the record of a run and into its identity. Without a search, no word of its seed."""
+        search = {"sampler": SAMPLER} if self.trials else {}
+        left_out = () if self.trials else ("search_seed",)
+        return {**self._settings(*left_out), **search}
+
+    def of_trial(self) -> dict[str, object]:
+        """Return what goes into the record of a trial: whatever their number, a trial gives the same."""
+        return self._settings("trials")
+
+    def _settings(self, *left_out: str) -> dict[str, object]:
+        settings = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in left_out}
         return {**settings, "optimizer": self.optimizer, "schedule": "cosine", "selection": self.selection}

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from zipeft.test_lock import SealedSplit, TestLocked
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Split:
     """Labelled examples. ``examples[i]`` is raw (a PIL image, a string, ...) and may be read lazily; ``targets[i]``
-    is its label. ``names[i]`` says which example it is (a path, a glyph) in messages and in the record."""
+    is its label. ``names[i]`` says which example it is (a path, a glyph); no two of a data set have the same."""
 
     examples: Sequence[Any]
     targets: Sequence[Any]
@@ -37,16 +39,31 @@ class Split:
 class Data:
     """One data set, split. ``source`` says in a short phrase where it came from ("carrier qtawesome 1.4.2",
     "folder CUB_200_2011"); ``checksum`` is a SHA-256 over what decides its content; ``note`` says in one sentence
-    what was taken and how it was split."""
+    what was taken and how it was split.
+
+    ``test`` is given as a ``Split`` and sealed at once (``zipeft.test_lock``). Raises ``TestLocked`` if it shares
+    examples with the other splits: who selects on validation data would select on test data.
+    """
 
     name: str
     classes: Sequence[str]
     train: Split
     validation: Split
-    test: Split
+    test: Split | SealedSplit
     source: str
     checksum: str
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.test, SealedSplit):
+            return
+        for split in ("train", "validation"):
+            if shared := set(self.test.names).intersection(getattr(self, split).names):
+                raise TestLocked(
+                    f"{self.name}: {len(shared)} examples are in the {split} split and in the test split, such as "
+                    f"{min(shared)!r}: a choice made on them would be made on test data"
+                )
+        object.__setattr__(self, "test", SealedSplit(self.name, self.test))
 
 
 @dataclass(frozen=True)
@@ -118,6 +135,13 @@ class Task(abc.ABC):
     def score(self, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
         """Return named scores over a whole split; ``metric`` is among them."""
 
+    def item_scores(self, predictions: Sequence[Any], targets: Sequence[Any]) -> list[float]:
+        """Return one score an example, whose mean is ``metric``: intervals then cover the choice of test examples.
+
+        Empty where the metric is no mean over examples, as a correlation is.
+        """
+        return []
+
 
 @dataclass(frozen=True)
 class Classification(Task):
@@ -140,3 +164,6 @@ class Classification(Task):
         from sklearn.metrics import accuracy_score
 
         return {"accuracy": float(accuracy_score(targets, predictions))}
+
+    def item_scores(self, predictions: Sequence[Any], targets: Sequence[Any]) -> list[float]:
+        return [float(prediction == target) for prediction, target in zip(predictions, targets, strict=True)]

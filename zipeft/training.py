@@ -1,4 +1,4 @@
-"""The training loop. It knows no backbone, task or method by name."""
+"""The training loop, of one process or several. It knows no backbone, task or method by name."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from zipeft import parallel
 from zipeft.errors import UserError
 from zipeft.examples import Encoded
 from zipeft.learner import Learner
@@ -44,10 +47,16 @@ class Fit:
 
 
 class Trainer:
-    """Trains and evaluates learners on one task under one protocol."""
+    """Trains and evaluates learners on one task under one protocol.
+
+    With several processes, each calls every method with the same arguments; each trains its learner alike and gets the
+    same outcome, which is that of one process up to rounding. Two things are a process's own: dropout draws other
+    masks, and what a layer computes over a batch (batch normalisation, in training) it computes over the share.
+    """
 
     def __init__(self, task: Task, protocol: Protocol, accelerator: Accelerator) -> None:
         self.task, self.protocol, self.accelerator = task, protocol, accelerator
+        self.share = parallel.Share.of_process(accelerator)
 
     def fit(
         self,
@@ -60,22 +69,26 @@ class Trainer:
     ) -> Fit:
         """Train a learner in place and leave it as it was after its best epoch on validation data.
 
-        ``on_step`` is called after each optimiser step with the number of all.
+        ``on_step`` is called after each optimiser step with the number of all, on every process.
 
-        Raises: ``UserError`` if the loss is not finite.
+        Raises: ``UserError`` if the loss is not finite, on every process.
         """
-        loader = self.accelerator.prepare(train.loader(self.protocol.batch_size, seed))
+        loader = train.shuffled(self.protocol.batch_size, seed, self.share)
         steps = total_steps(len(loader), self.protocol)
-        model, optimizer = self.accelerator.prepare(learner, _optimizer(learner, method))
+        model, optimizer = parallel.prepare(self.accelerator, learner, _optimizer(learner, method))
+        parallel.draw_apart(self.accelerator, seed)
         schedule = LambdaLR(optimizer.optimizer, _warm_cosine(steps, self.protocol.warmup))
+        step = partial(self._step, model, optimizer, schedule)
         result, best = Fit(), Best(self.task.metric)
         while result.steps < steps:
             start = time.perf_counter()
-            batches = islice(loader, steps - result.steps)
-            losses = [self._step(model, batch, optimizer, schedule, lambda: on_step(steps)) for batch in batches]
-            loss = torch.stack(losses).mean().item()
+            losses = []
+            for batch, weight in islice(zip(loader, loader.batch_sampler.weights(), strict=True), steps - result.steps):
+                losses.append(step(batch, weight))
+                on_step(steps)
+            loss = self.accelerator.reduce(torch.stack(losses).mean(), "mean").item()
             evaluated = time.perf_counter()
-            scores, _, _ = self.evaluate(model, validation)
+            scores, _, _ = self.evaluate(learner, validation)
             result.add(loss, scores, evaluated - start, time.perf_counter() - evaluated)
             result.steps += len(losses)
             result.examples += min(len(losses) * self.protocol.batch_size, len(train))
@@ -85,30 +98,30 @@ class Trainer:
         return result
 
     @torch.no_grad()
-    def evaluate(self, model: nn.Module, data: Encoded) -> tuple[dict[str, float], list[Any], list[Any]]:
+    def evaluate(self, learner: Learner, data: Encoded) -> tuple[dict[str, float], list[Any], list[Any]]:
         """Return the scores of a split, and its predictions and targets in the order of its examples."""
-        model.eval()
+        learner.eval()
         predictions, targets = [], []
-        for batch in self.accelerator.prepare(data.loader(self.protocol.batch_size)):
-            target = batch.pop("targets")
-            predicted = self.task.predict(model(**batch))
-            predicted, target = self.accelerator.gather_for_metrics((predicted, target))
-            predictions += predicted.tolist()
-            targets += target.tolist()
+        for batch in data.loader(self.protocol.batch_size, self.share):
+            batch = send_to_device(batch, self.accelerator.device)
+            targets += batch.pop("targets").tolist()
+            predictions += self.task.predict(learner(**batch)).tolist()
+        predictions, targets = (parallel.merge(self.accelerator, part) for part in (predictions, targets))
         return self.task.score(predictions, targets), predictions, targets
 
     def _step(
-        self, model: nn.Module, batch: dict[str, Any], optimizer: Any, schedule: LambdaLR, on_step: Callable[[], None]
+        self, model: nn.Module, optimizer: Any, schedule: LambdaLR, batch: dict[str, Any], weight: float
     ) -> Tensor:
+        """Take an optimiser step; return the mean loss of this process's share of the batch, weighted."""
         model.train()
+        batch = send_to_device(batch, self.accelerator.device)
         targets = batch.pop("targets")
-        loss = self.task.loss(model(**batch), targets)
+        loss = self.task.loss(model(**batch), targets) * weight
         optimizer.zero_grad()
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(model.parameters(), self.protocol.clip)
         optimizer.step()
         schedule.step()
-        on_step()
         return loss.detach()
 
 

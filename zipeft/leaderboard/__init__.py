@@ -1,23 +1,29 @@
-"""``python -m zipeft.leaderboard``: turn result files into one page and one plot for each backbone and task."""
+"""``python -m zipeft.leaderboard``: turn result files into pages, tables and plots for each backbone and task."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 from zipeft.cli import ArgumentParser, exit_status
 from zipeft.errors import UserError
-from zipeft.files import safe_name, write_atomically
-from zipeft.results import Result, read_results
+
+FORMATS = ("md", "html", "tex", "csv")
 
 EXAMPLES = """\
 examples:
-  python -m zipeft.leaderboard                          leaderboards/results to leaderboards/*.md and *.svg
-  python -m zipeft.leaderboard sweep1 sweep2 --out web  results of two folders together
+  python -m zipeft.leaderboard
+      leaderboards/results to leaderboards/*.{md,html,tex,csv} and *.svg
+  python -m zipeft.leaderboard sweep1 sweep2 --out web --format html
+      the results of two folders together, on pages that need no other file
+  python -m zipeft.leaderboard results --out paper --format tex csv
+      tables for a paper, and the numbers for other programs
+
+The markdown page shows the plots, so they are written with it; the HTML page holds them.
+A file that is no valid result is left out with a warning; zipeft validate checks files by themselves.
 """
 
 
@@ -25,7 +31,7 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 2 for a mistake in the input."""
     arguments = _parser().parse_args(argv)
-    for path in write_pages(arguments.results, arguments.out):
+    for path in write_pages(arguments.results, arguments.out, arguments.format):
         print(f"wrote {path}")
     return 0
 
@@ -33,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m zipeft.leaderboard",
-        description="Write a page (markdown) and a plot (SVG) for every backbone and task in the result files.",
+        description="Write a leaderboard for every backbone and task in the result files.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -49,53 +55,37 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=default, metavar="DIR", help="where to write (default: %(default)s)"
     )
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=FORMATS,
+        default=FORMATS,
+        metavar="FORMAT",
+        help=f"what to write: {', '.join(FORMATS)} (default: all)",
+    )
     return parser
 
 
-def write_pages(roots: Iterable[Path], out: Path) -> list[Path]:
-    """Write a page and a plot for every backbone and task, and return their paths.
+def write_pages(roots: Iterable[Path], out: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write the leaderboards of every backbone and task, and return the paths of their files.
 
-    All of them are made before the first is written. Raises ``UserError`` where there are no results, a result file
-    is broken, or a file cannot be written.
+    All of them are made before the first is written. A file that is no valid result is left out with a warning on
+    stderr. Raises ``UserError`` where there are no results, or a file cannot be written.
     """
+    from zipeft.files import write_atomically
+    from zipeft.leaderboard.build import load_pages, render
+
     roots = list(roots)
     for root in roots:
         if not os.path.exists(root):  # Path.exists may raise
             raise UserError(f"no such file or folder: {root}; make results with `python -m zipeft.run`")
-    results = read_results(roots)
-    if not results:
+    pages, faults = load_pages(roots, out, plots=not {"md", "html"}.isdisjoint(formats))
+    for file, fault in faults.items():
+        print(f"zipeft: warning: {file}: {fault}; it is left out (see zipeft validate)", file=sys.stderr)
+    if not pages:
         places = ", ".join(map(str, roots))
-        raise UserError(f"no result files (*.json) in {places}; make some with `python -m zipeft.run`")
-    files: dict[Path, bytes] = {}
-    for name, group in _pages(results).items():
-        text, plot = _render(name, group, out)
-        files |= {out / f"{name}.md": text.encode(), out / f"{name}.svg": plot}
+        raise UserError(f"no valid result files (*.json) of runs in {places}; make some with `python -m zipeft.run`")
+    files = {out / name: content for page in pages for name, content in render(page, formats).items()}
     for path, content in files.items():
         write_atomically(path, content)
     return list(files)
-
-
-def _pages(results: Mapping[Path, Result]) -> dict[str, dict[Path, Result]]:
-    """Return the results of every page by its name."""
-    pages: dict[str, dict[Path, Result]] = defaultdict(dict)
-    for path, result in results.items():
-        pages[f"{safe_name(result.backbone.name)}-{safe_name(result.task.name)}"][path] = result
-    for name, group in pages.items():
-        if len(pairs := sorted({(result.backbone.name, result.task.name) for result in group.values()})) > 1:
-            raise UserError(f"two pages would be called {name}: {pairs[0]} and {pairs[1]}; write them to two folders")
-    return dict(sorted(pages.items()))
-
-
-def _render(name: str, results: Mapping[Path, Result], out: Path) -> tuple[str, bytes]:
-    """Return the page's text and its plot."""
-    from zipeft.leaderboard.comparison import sections, summary_rows
-    from zipeft.leaderboard.page import heading, markdown, title
-    from zipeft.leaderboard.plots import Panel, svg
-
-    links = {id(result): quote(Path(os.path.relpath(path, out)).as_posix()) for path, result in results.items()}
-    groups = sections(results.values())
-    panels = []
-    for index, group in enumerate(groups):
-        suffix = f", {heading(groups, index).lower()}" if len(groups) > 1 else ""
-        panels.append(Panel(title(group.results[0]) + suffix, summary_rows(group.results)))
-    return markdown(name, groups, links), svg(panels)

@@ -1,108 +1,62 @@
-"""Statistics of results: which may be compared, a row a method, intervals over seeds, and tests against the best."""
+"""Rows of a table: a method with its score on every data set, its interval and its rank."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING
 
-from zipeft.results import Result, conditions_key, differences
-from zipeft.results.identity import brief, canonical, flatten
+from zipeft.leaderboard.labels import method_key, method_labels
+from zipeft.leaderboard.sections import grouped
+from zipeft.leaderboard.statistics import CONFIDENCE, Bootstrap, bootstrap, holm, p_value
+from zipeft.results import Result
 
-CONFIDENCE = 0.95
+if TYPE_CHECKING:
+    import numpy as np
+
 LEAST_SEEDS = 3
-"""Fewest shared seeds from which a paired test says anything."""
+"""Fewest shared seeds from which a comparison says anything."""
 
-BEST, TIED, WORSE, UNKNOWN, UNRANKED = "best", "tied", "worse", "unknown", "unranked"
+LEAST_SEEDS_ALONE = 6
+"""The same where there are no items to resample: under no difference, five seeds agree in sign once in 16 times."""
 
+BEST, TIED, WORSE, UNKNOWN = "best", "tied", "worse", "unknown"
 
-@dataclass(frozen=True)
-class Section:
-    """Comparable results, one a method, data set and seed: the newest. ``superseded`` counts the older ones."""
-
-    results: Sequence[Result]
-    superseded: int
+Runs = Mapping[int, Sequence[Result]]
+"""By seed, a row's result on each data set of a column."""
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean over ``seeds`` runs and half the width of its 95 % interval, as fractions; one seed has no interval."""
+class Score:
+    """A mean over seeds with its 95 % interval, as fractions; None where a single number leaves nothing to resample.
+
+    ``rank`` is 1 + the number of rows that are significantly better; None, with UNKNOWN, where nothing can be said.
+    ``p`` is the corrected p-value of the comparison with the best row.
+    """
 
     mean: float
-    half_width: float | None
+    low: float | None
+    high: float | None
     seeds: int
+    verdict: str = UNKNOWN
+    rank: int | None = None
+    p: float | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method with one choice of settings.
+    """One method with its fixed settings and its search space.
 
-    ``by_seed`` holds the mean over all data sets for each seed that ran on all of them; ``mean`` is None where there is
-    none. ``verdict`` compares with the best row.
+    ``mean`` is that over all data sets, from the ``seeds`` that ran on all of them; None where there is no such seed.
     """
 
     label: str
     results: Sequence[Result]
-    scores: Mapping[str, Estimate]
-    by_seed: Mapping[int, float]
-    mean: Estimate | None
-    verdict: str = UNRANKED
-
-    def costs(self, name: str) -> list[float]:
-        """Return one field of the cost of every run."""
-        return [getattr(result.cost, name) for result in self.results]
-
-    def training_seconds(self) -> float:
-        """Return the mean time of a run in training, activations of frozen blocks included."""
-        return fmean(result.cost.train_seconds + result.cost.frozen_prefix_seconds for result in self.results)
-
-
-def sections(results: Iterable[Result]) -> list[Section]:
-    """Return results in groups whose rows may be compared, the group with most results first.
-
-    A data set whose content changed under the same name starts a group of its own.
-    """
-    groups: dict[tuple[str, int], list[Result]] = defaultdict(list)
-    for key, group in _group(results, conditions_key).items():
-        for revisions in _group(group, lambda result: result.task.dataset).values():
-            contents = _group(revisions, lambda result: (result.task.checksum, result.task.metric))
-            newest_first = sorted(contents.values(), key=lambda content: max(map(_age, content)), reverse=True)
-            for revision, content in enumerate(newest_first):
-                groups[key, revision] += content
-    order = sorted(groups, key=lambda key: (-len(groups[key]), key))
-    return [_newest(groups[key]) for key in order]
-
-
-def _group(results: Iterable[Result], key: Callable[[Result], Any]) -> dict[Any, list[Result]]:
-    groups: dict[Any, list[Result]] = defaultdict(list)
-    for result in results:
-        groups[key(result)].append(result)
-    return groups
-
-
-def _age(result: Result) -> tuple[Any, ...]:
-    """Return what orders results of one run by age: content breaks ties, so the order of files never matters."""
-    return result.when, canonical(result.to_json())
-
-
-def _newest(results: Iterable[Result]) -> Section:
-    runs = _group(results, lambda result: result.id)
-    kept = [max(group, key=_age) for group in runs.values()]
-    kept.sort(key=lambda result: (result.method.name, result.task.dataset, result.seed, result.id))
-    return Section(kept, sum(map(len, runs.values())) - len(kept))
-
-
-def section_differences(a: Section, b: Section) -> list[str]:
-    """Return in what two sections differ, seen on the data sets that both have where there are any."""
-    sides = [{result.task.dataset: result for result in side.results} for side in (a, b)]
-    shared = sorted(set(sides[0]) & set(sides[1]))
-    pairs = [(sides[0][name], sides[1][name]) for name in shared] or [(a.results[0], b.results[0])]
-    return list(dict.fromkeys(difference for pair in pairs for difference in differences(*pair)))
-
-
-# Rows.
+    scores: Mapping[str, Score]
+    mean: Score | None
+    seeds: Sequence[int]
 
 
 def summary_rows(results: Iterable[Result]) -> list[Row]:
@@ -110,70 +64,86 @@ def summary_rows(results: Iterable[Result]) -> list[Row]:
     results = list(results)
     datasets = sorted({result.task.dataset for result in results})
     labels = method_labels(results)
-    groups = _group(results, lambda result: labels[method_key(result)])
-    rows = [_row(label, group, datasets) for label, group in groups.items()]
-    rows.sort(key=lambda row: (row.mean is None, -row.mean.mean if row.mean else 0.0, row.label))
-    return [_judged(row, rows[0]) for row in rows]
+    groups = grouped(results, lambda result: labels[method_key(result)])
+    runs = {label: _runs(group, datasets) for label, group in groups.items()}
+    columns = {
+        name: score_column({label: _runs(group, [name]) for label, group in groups.items()}) for name in datasets
+    }
+    means = columns[datasets[0]] if len(datasets) == 1 else score_column(runs)
+    rows = []
+    for label, group in groups.items():
+        scores = {name: column[label] for name, column in columns.items() if label in column}
+        rows.append(Row(label, group, scores, means.get(label), sorted(runs[label])))
+    return sorted(rows, key=lambda row: (row.mean is None, -row.mean.mean if row.mean else 0.0, row.label))
 
 
-def method_key(result: Result) -> str:
-    """Return the text that is equal for results of the same method with the same settings."""
-    return canonical([result.method.name, result.method.settings])
+def _runs(results: Iterable[Result], datasets: Sequence[str]) -> Runs:
+    """Return the results of the seeds that have one on every data set."""
+    by_seed = grouped(results, lambda result: result.seed)
+    found = {seed: {result.task.dataset: result for result in group} for seed, group in by_seed.items()}
+    return {seed: [own[name] for name in datasets] for seed, own in sorted(found.items()) if own.keys() >= {*datasets}}
 
 
-def method_labels(results: Iterable[Result]) -> dict[str, str]:
-    """Return a label by ``method_key``: the name, and if a name has several settings, those that differ."""
-    variants = _group({method_key(result): result for result in results}.values(), lambda result: result.method.name)
-    labels = {}
-    for name, group in variants.items():
-        settings = {method_key(result): flatten(result.method.settings) for result in group}
-        values = {key: {k: brief(v) for k, v in flat.items()} for key, flat in settings.items()}
-        names = sorted({k for flat in values.values() for k in flat})
-        differing = [k for k in names if len({flat.get(k, "unset") for flat in values.values()}) > 1]
-        for key, flat in values.items():
-            said = ", ".join(f"{k}={flat.get(k, 'unset')}" for k in differing)
-            labels[key] = f"{name} ({said})" if said else name
-    return labels
+# Scores of one column, and the comparison of all pairs.
 
 
-def _row(label: str, results: Sequence[Result], datasets: Sequence[str]) -> Row:
-    scores = {name: {r.seed: r.score for r in results if r.task.dataset == name} for name in datasets}
-    shared = sorted(set.intersection(*(set(by_seed) for by_seed in scores.values())))
-    by_seed = {seed: fmean(scores[name][seed] for name in datasets) for seed in shared}
-    return Row(
-        label=label,
-        results=results,
-        scores={name: estimate(list(values.values())) for name, values in scores.items() if values},
-        by_seed=by_seed,
-        mean=estimate(list(by_seed.values())) if by_seed else None,
-    )
+def score_column(runs: Mapping[str, Runs]) -> dict[str, Score]:
+    """Return the judged score of every row that has a run, by its label."""
+    runs = {label: own for label, own in sorted(runs.items()) if own}
+    tables = {label: _tables([own], list(own))[0] for label, own in runs.items()}
+    gaps = {(a, b): gap for a, b in combinations(runs, 2) if (gap := _gap(runs[a], runs[b]))}
+    found = bootstrap({**tables, **gaps})
+    scores = {label: _score(runs[label], found[label]) for label in runs}
+    p = holm({pair: p_value(found[pair].means) for pair in gaps})
+    return _judged(scores, {pair: _mean(gap) for pair, gap in gaps.items()}, p)
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Return the mean of one value a seed with its Student t interval."""
-    if len(values) < 2:
-        return Estimate(fmean(values), None, len(values))
-    from scipy import stats
-
-    half_width = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values)
-    return Estimate(fmean(values), float(half_width), len(values))
+def _score(runs: Runs, interval: Bootstrap | None) -> Score:
+    mean = fmean(result.score for results in runs.values() for result in results)
+    return Score(mean, interval and interval.low, interval and interval.high, len(runs))
 
 
-def _judged(row: Row, best: Row) -> Row:
-    if row.mean is None:
-        return row
-    return replace(row, verdict=BEST if row is best else compare(best.by_seed, row.by_seed))
+def _mean(tables: Sequence[np.ndarray]) -> float:
+    return fmean(table.mean() for table in tables)
 
 
-def compare(best: Mapping[int, float], other: Mapping[int, float]) -> str:
-    """Return WORSE if a paired t-test over shared seeds says so, else TIED; UNKNOWN below three shared seeds."""
-    shared = sorted(set(best) & set(other))
-    if len(shared) < LEAST_SEEDS:
-        return UNKNOWN
-    gaps = [best[seed] - other[seed] for seed in shared]
-    if max(gaps) - min(gaps) < 1e-12:  # no variance to test against: the difference is exactly this one
-        return WORSE if gaps[0] > 1e-12 else TIED
-    from scipy import stats
+def _tables(rows: Sequence[Runs], seeds: Sequence[int]) -> list[list[np.ndarray]]:
+    """Return each row's tables of scores, one a data set: by item only if all of the rows have the same items."""
+    import numpy as np
 
-    p = stats.ttest_rel([best[seed] for seed in shared], [other[seed] for seed in shared]).pvalue
-    return WORSE if p < 1 - CONFIDENCE and fmean(gaps) > 0 else TIED
+    tables: list[list[np.ndarray]] = [[] for _ in rows]
+    for index in range(len(rows[0][seeds[0]])):
+        results = [[own[seed][index] for seed in seeds] for own in rows]
+        first = results[0][0]
+        items = all(r.item_scores and r.targets == first.targets for group in results for r in group)
+        for table, group in zip(tables, results, strict=True):
+            table.append(np.array([r.item_scores if items else [r.score] for r in group]))
+    return tables
+
+
+def _gap(a: Runs, b: Runs) -> list[np.ndarray]:
+    """Return tables of the differences a - b over shared seeds; none where these are too few to say anything."""
+    seeds = [seed for seed in a if seed in b]
+    if len(seeds) < LEAST_SEEDS:
+        return []
+    ours, theirs = _tables([a, b], seeds)
+    has_items = any(table.shape[1] > 1 for table in ours)
+    enough = has_items or len(seeds) >= LEAST_SEEDS_ALONE
+    return [x - y for x, y in zip(ours, theirs, strict=True)] if enough else []
+
+
+def _judged(
+    scores: Mapping[str, Score], gaps: Mapping[tuple[str, str], float], p: Mapping[tuple[str, str], float]
+) -> dict[str, Score]:
+    """Return scores with rank and verdict. A pair of labels stands in their order, its gap is the first's lead."""
+    compared = {label for pair in gaps for label in pair}
+    best = min(compared, key=lambda label: (-scores[label].mean, label), default=None)
+    losses = {(b, a) if gap > 0 else (a, b) for (a, b), gap in gaps.items() if p[a, b] < 1 - CONFIDENCE}
+    judged = dict(scores)
+    for label in compared:
+        pair = (min(label, best), max(label, best))
+        if label == best or pair in p:
+            verdict = BEST if label == best else WORSE if (label, best) in losses else TIED
+            rank = 1 + sum(loser == label for loser, _ in losses)
+            judged[label] = replace(scores[label], verdict=verdict, rank=rank, p=p.get(pair))
+    return judged

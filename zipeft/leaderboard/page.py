@@ -1,72 +1,113 @@
-"""The leaderboard page of one backbone and task, in markdown. The same results always give the same text."""
+"""What a page says of one backbone and task, block by block. Every format shows the same blocks in its own way."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from zipeft.errors import UserError
-from zipeft.leaderboard.comparison import Row, Section, section_differences, summary_rows
-from zipeft.leaderboard.tables import count, escape, legend, listing, markdown_table, table
-from zipeft.results import PROTOCOL_FIELDS, Result
-from zipeft.results.environment import Environment
+from zipeft.leaderboard import costs
+from zipeft.leaderboard.blocks import Block, Bullets, Figure, Heading, Paragraph, Table
+from zipeft.leaderboard.comparison import Row
+from zipeft.leaderboard.numbers import count, counted, listing
+from zipeft.leaderboard.provenance import provenance
+from zipeft.leaderboard.sections import Section, section_differences
+from zipeft.leaderboard.tables import cost_table, main_table, text_table
+from zipeft.leaderboard.words import BOLD, caveats, legend
+from zipeft.results import PROTOCOL_FIELDS, Failure, Result
 from zipeft.results.identity import brief, flatten
-from zipeft.task import PublishedTable
 
-CAVEATS = (
-    "The interval covers what the seed changes (initial values, order of the data), not the choice of the test "
-    "examples. With few seeds a test finds only large differences, so ≈ says that no difference was shown, not that "
-    "there is none; the tests are not corrected for their number."
-)
-COSTS = (
-    "Parameters and adapter file are those of one run, a range where data sets differ; the file holds the head too. "
-    "Training time is the mean of a run: optimiser steps and activations of frozen blocks, without evaluation. Memory "
-    "is the highest peak of a run, all of the process or device counted."
-)
-PLOT = (
-    "Means over data sets with their intervals. Coloured: no other method has at least the same mean with at most as "
-    "many parameters, apart from the head. Points with nearly the same number are drawn side by side."
-)
-PUBLISHED = "## Published elsewhere, on other data and another backbone: not comparable with the rows above"
+if TYPE_CHECKING:
+    from zipeft.task import PublishedTable
+
+PUBLISHED = "Published elsewhere, on other data and another backbone: not comparable with the rows above"
 
 
-def markdown(name: str, sections: Sequence[Section], links: Mapping[int, str]) -> str:
-    """Return the page called ``name``. ``links`` maps the ``id()`` of every result to the address of its file."""
-    first = sections[0].results[0]
-    parts = [f"# {escape(title(first))}"]
-    for index, section in enumerate(sections):
-        parts += _section(sections, index, section)
-    parts += ["## Scores against trainable parameters", f"![Scores against parameters]({quote(name)}.svg)", PLOT]
-    parts += _published(first.task.name)
-    parts += _provenance([result for section in sections for result in section.results], links)
-    return "\n\n".join(parts) + "\n"
+@dataclass(frozen=True)
+class Group:
+    """A section of a page with its rows. ``heading`` names it there."""
+
+    heading: str
+    section: Section
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that is on a page. ``name`` is that of its files, ``failures`` are runs that failed, ``left_out`` counts
+    files that could not be read, and ``links`` maps the ``id()`` of every result to the address of its file."""
+
+    name: str
+    groups: Sequence[Group]
+    links: Mapping[int, str]
+    figures: Sequence[Figure] = ()
+    failures: Sequence[Failure] = ()
+    left_out: int = 0
+
+    @property
+    def title(self) -> str:
+        return title(self.groups[0].section.results[0])
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The page's content under its title."""
+        return list(_blocks(self))
 
 
 def title(result: Result) -> str:
-    """Return the title of a page and of its plot."""
+    """Return the title of a page and of its plots."""
     return f"{result.backbone.name} on {result.task.name}"
 
 
-def heading(sections: Sequence[Section], index: int) -> str:
-    """Return the name of a section on its page."""
-    return f"Results {index + 1} of {len(sections)}" if len(sections) > 1 else "Results"
+def heading(number: int, index: int) -> str:
+    """Return the name of one of a number of sections on their page."""
+    return f"Results {index + 1} of {number}" if number > 1 else "Results"
+
+
+def _blocks(page: Page) -> Iterator[Block]:
+    for group in page.groups:
+        yield from _group(page.groups[0], group)
+    yield from _missing(page)
+    if page.figures:
+        yield Heading("Plots")
+        yield from page.figures
+    yield from _published(page.groups[0].section.results[0].task.name)
+    yield from provenance([group.section.results for group in page.groups], page.links)
 
 
 # The results.
 
 
-def _section(sections: Sequence[Section], index: int, section: Section) -> list[str]:
-    rows = summary_rows(section.results)
-    parts = [f"## {heading(sections, index)}"]
-    if index:
-        different = "; ".join(map(escape, section_differences(sections[0], section)))
-        parts.append(f"Not comparable with {heading(sections, 0)}, and not ranked with it: {different}.")
-    notes = [*map(escape, legend(rows)), *_unranked(rows), CAVEATS, COSTS, *_hardware_note(section.results)]
-    if section.superseded:
-        notes.append(f"Results superseded by newer ones of the same run: {section.superseded}.")
-    return [*parts, _setting(section.results, rows), _data(section.results), table(rows, "pipe"), " ".join(notes)]
+def _group(first: Group, group: Group) -> Iterator[Block]:
+    results = group.section.results
+    yield Heading(group.heading)
+    if group is not first:
+        different = "; ".join(section_differences(first.section, group.section))
+        yield Paragraph(f"Not comparable with {first.heading}, and not ranked with it: {different}.")
+    yield Paragraph(_summary(results))
+    yield main_table(group.rows)
+    yield Paragraph(" ".join([*legend(group.rows), BOLD, *_unranked(group.rows)]))
+    if limits := caveats(group.rows):
+        yield Paragraph(" ".join(limits))
+    yield Heading("What it costs", 3)
+    yield cost_table(group.rows)
+    yield Paragraph(" ".join([costs.MEANING, costs.memory_meaning(results), *costs.hardware_note(results)]))
+    yield Heading("What was compared", 3)
+    yield Paragraph(_setting(results, group.rows))
+    yield _data(results)
+    if group.section.superseded:
+        yield Paragraph(f"Results superseded by newer ones of the same run: {group.section.superseded}.")
+
+
+def _summary(results: Sequence[Result]) -> str:
+    """Return in a line what the table below compares."""
+    datasets = sorted({result.task.dataset for result in results})
+    methods = counted(len({result.method.name for result in results}), "method")
+    seeds = counted(len({result.seed for result in results}), "seed")
+    model = f"{results[0].backbone.name} {brief(results[0].backbone.checkpoint)}"
+    preset = brief(results[0].protocol["preset"])
+    return f"{methods} on {listing(datasets)}, {seeds}; {model}, {preset} preset."
 
 
 def _setting(results: Sequence[Result], rows: Sequence[Row]) -> str:
@@ -81,102 +122,72 @@ def _setting(results: Sequence[Result], rows: Sequence[Row]) -> str:
         f"source: {sources}, SHA-256 {brief(backbone.checksum)}{_settings(backbone.settings)}.",
         f"Task: {task.name}{_settings(task.settings)}.",
         f"Protocol: {brief(protocol['preset'])} preset{_settings(ordered)}.",
-        f"{'Seed' if len(seeds) == 1 else 'Seeds'} {listing(list(map(str, seeds)))}{_fewer_seeds(rows, seeds)}.",
+        f"{'Seed' if len(seeds) == 1 else 'Seeds'} {_numbers(seeds)}{_fewer_seeds(rows, seeds)}.",
     ]
-    return escape(" ".join(words))
+    return " ".join(words)
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
     return "".join(f", {name} {brief(value)}" for name, value in flatten(settings).items())
 
 
+def _numbers(values: Sequence[int]) -> str:
+    return listing(list(map(str, values)))
+
+
 def _fewer_seeds(rows: Sequence[Row], seeds: Sequence[int]) -> str:
     """Return the rows that lack seeds on some data set."""
-    fewer = {row.label: sorted(row.by_seed) for row in rows if row.mean and sorted(row.by_seed) != list(seeds)}
-    said = [f"{label} has {listing(list(map(str, own)))} on all data sets" for label, own in fewer.items()]
+    fewer = [row for row in rows if row.mean and list(row.seeds) != list(seeds)]
+    said = [f"{row.label} has {_numbers(row.seeds)} on all data sets" for row in fewer]
     return f" ({'; '.join(said)})" if said else ""
 
 
-def _data(results: Sequence[Result]) -> str:
-    lines = []
+def _data(results: Sequence[Result]) -> Bullets:
+    items = []
     for name, task in sorted({result.task.dataset: result.task for result in results}.items()):
         sizes = f"{task.sizes.train} training, {task.sizes.validation} validation and {task.sizes.test} test examples"
         source = f"{task.source}, SHA-256 {brief(task.checksum)}"
-        lines.append(f"- **{escape(name)}**: {escape(f'{task.classes} classes; {sizes}; {source}. {task.note}')}")
-    return "\n".join(lines)
+        items.append((name, f": {task.classes} classes; {sizes}; {source}. {task.note}"))
+    return Bullets(items)
 
 
 def _unranked(rows: Sequence[Row]) -> list[str]:
     datasets = {name for row in rows for name in row.scores}
     missing = {row.label: sorted(datasets - set(row.scores)) for row in rows if row.mean is None}
     said = [f"{label} ({'no ' + listing(gaps) if gaps else 'no seed on all sets'})" for label, gaps in missing.items()]
-    return [f"Below the ranked rows, without a mean: {escape(listing(said))}."] if said else []
+    return [f"Below the ranked rows, without a mean: {listing(said)}."] if said else []
 
 
-def _hardware_note(results: Sequence[Result]) -> list[str]:
-    machines = {(r.environment.device, r.environment.cpu, r.environment.cores) for r in results}
-    note = f"Times and memory were measured on {len(machines)} kinds of hardware, listed below; do not compare them."
-    return [note] if len(machines) > 1 else []
+def _missing(page: Page) -> Iterator[Block]:
+    """Yield what is not in the tables."""
+    if page.left_out:
+        files, are = counted(page.left_out, "result file"), "is" if page.left_out == 1 else "are"
+        yield Paragraph(f"{files} could not be read and {are} left out; zipeft validate says why.")
+    if page.failures:
+        yield Paragraph("Runs that failed, and have no result:")
+        yield Bullets(
+            sorted((f"{f.method.name} on {f.task.dataset}", f", seed {f.seed}: {f.reason}") for f in page.failures)
+        )
 
 
 # What others published.
 
 
-def _published(task: str) -> list[str]:
+def _published(task: str) -> Iterator[Block]:
     from zipeft.registry import tasks
 
     try:
         tables: Sequence[PublishedTable] = tasks.get(task).published
     except UserError:
-        return [f"Results that others published are left out: the task plug-in {escape(task)} cannot be loaded here."]
-    parts = [PUBLISHED] if tables else []
+        yield Paragraph(f"Results that others published are left out: the task plug-in {task} cannot be loaded here.")
+        return
+    if tables:
+        yield Heading(PUBLISHED)
     for published in tables:
-        rows = [[escape(cell) for cell in (method, *values)] for method, values in published.rows.items()]
-        parts += [f"**{escape(published.title)}**. Source: {escape(published.source.rstrip('.'))}."]
-        parts += [markdown_table(rows, ["method", *map(escape, published.columns)])]
-    return parts
+        yield Paragraph(f". Source: {published.source.rstrip('.')}.", lead=published.title)
+        yield _published_table(published)
 
 
-# Where the rows come from.
-
-
-def _provenance(results: Sequence[Result], links: Mapping[int, str]) -> list[str]:
-    settings = {f"{r.method.name}{_settings(r.method.settings)}" for r in results}
-    commands = {" ".join(result.environment.command.split()) for result in results}
-    return [
-        "## Where the rows come from",
-        "Settings of the methods:",
-        _bullets(settings),
-        "Software and hardware:",
-        _bullets(_environments(results)),
-        "Result files:",
-        _files(results, links),
-        "## How to make this page again",
-        "The runs, then the page from their files:",
-        "\n".join(f"    {command}" for command in [*sorted(commands), "python -m zipeft.leaderboard"]),
-    ]
-
-
-def _files(results: Sequence[Result], links: Mapping[int, str]) -> str:
-    rows = []
-    for result in sorted(results, key=lambda r: (r.method.name, r.task.dataset, r.seed, links[id(r)])):
-        commit = result.environment.commit[:10] + (" with changes" if result.environment.dirty else "")
-        date = result.when.strftime("%Y-%m-%d %H:%M")
-        link = f"[{result.id}]({links[id(result)]})"
-        names = [escape(result.method.name), escape(result.task.dataset), str(result.seed)]
-        rows.append([*names, link, escape(commit) or "none", date])
-    return markdown_table(rows, ["method", "data set", "seed", "result file", "commit of zipeft", "date (UTC)"])
-
-
-def _environments(results: Sequence[Result]) -> list[str]:
-    runs = Counter(_environment(result.environment) for result in results)
-    return [f"{text}: {number} run{'s' if number > 1 else ''}" for text, number in runs.items()]
-
-
-def _environment(used: Environment) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(used.versions.items()))
-    return f"{versions}; {used.device}, {used.cpu}, {used.cores} cores"
-
-
-def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {escape(line)}" for line in sorted(lines))
+def _published_table(published: PublishedTable) -> Table:
+    rows = [(method, *values) for method, values in published.rows.items()]
+    return text_table(["method", *published.columns], rows, published.title)

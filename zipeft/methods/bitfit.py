@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.method import Method
+from zipeft.method import HEAD_SPACE, Method
+from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,6 +19,7 @@ class BitFit(Method):
     """BitFit: the backbone's bias terms train (arXiv 2106.10199)."""
 
     learning_rate: float = 1e-3
+    space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2), **HEAD_SPACE}
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         for name, parameter in model.named_parameters():

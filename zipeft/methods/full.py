@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.method import Method
+from zipeft.method import HEAD_SPACE, Method
+from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,6 +19,7 @@ class Full(Method):
     """Full fine-tuning: every parameter of the backbone trains."""
 
     learning_rate: float = 2e-5
+    space: ClassVar[Space] = {"learning_rate": Range(1e-5, 3e-4), **HEAD_SPACE}
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         model.float().requires_grad_(True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.method import Method
+from zipeft.method import HEAD_SPACE, Method
+from zipeft.search import Space
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Linear(Method):
     """Linear probe: only the head trains, on the frozen backbone's features."""
+
+    space: ClassVar[Space] = HEAD_SPACE
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         """Leave the model as it is, frozen."""

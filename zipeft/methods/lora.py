@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from zipeft.errors import require
-from zipeft.method import Method
+from zipeft.method import HEAD_SPACE, Method
+from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,6 +25,8 @@ class LoRA(Method):
     dropout: float = 0.0
     targets: tuple[str, ...] = ()
     """Names of the linear layers to adapt; empty takes those that the backbone names."""
+
+    space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2), **HEAD_SPACE}
 
     def __post_init__(self) -> None:
         super().__post_init__()

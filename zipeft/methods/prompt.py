@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from zipeft.errors import require
-from zipeft.method import Method
+from zipeft.method import HEAD_SPACE, Method
+from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,6 +21,8 @@ class Prompt(Method):
 
     learning_rate: float = 1e-2
     length: int = 10
+
+    space: ClassVar[Space] = {"learning_rate": Range(1e-3, 3e-2), **HEAD_SPACE}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zipeft.errors import require
-from zipeft.method import Method
+from zipeft.method import HEAD_SPACE, Method
+from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +27,8 @@ class ZeroGated(Method):
     squash: Literal["tanh", "none"] = "tanh"
     gate_init: Literal["zero", "random"] = "zero"
     prompt_std: float = 1.0
+
+    space: ClassVar[Space] = {"learning_rate": Range(1e-2, 3e-1), **HEAD_SPACE}
 
     def __post_init__(self) -> None:
         super().__post_init__()

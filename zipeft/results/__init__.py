@@ -1,27 +1,35 @@
-"""Results: one JSON file a run, with what decided it, what it scored, what it cost and where it came from.
+"""Results: one JSON file a record, with what decided it, what it scored, what it cost and where it came from.
 
-A run is one backbone, task, data set, method and seed. Its ``id`` is a hash of all that decides its scores, so an
-interrupted sweep finds what it has done, and a changed setting can never overwrite an earlier result.
+A run is one backbone, task, data set, method and seed; a trial is a training of the search before it; a failure is
+either, failed. The ``id`` is a hash of all that decides the scores, so an interrupted sweep finds what it has done, and
+a changed setting can never overwrite an earlier result.
 """
 
 from zipeft.results.environment import Environment, current_environment
-from zipeft.results.identity import RESULT_VERSION, comparability, conditions_key, differences, run_id
+from zipeft.results.identity import RESULT_VERSION, comparability, conditions_key, differences, record_id
 from zipeft.results.record import (
+    KINDS,
     PROTOCOL_FIELDS,
     SCHEMA,
     BackboneRecord,
     Cost,
     Epoch,
+    Failure,
     MethodRecord,
+    Record,
     Result,
-    Scores,
     Sizes,
     TaskRecord,
+    Trained,
+    Trial,
+    Tried,
+    from_json,
     now,
 )
-from zipeft.results.store import find, load_result, load_results, read_results, result_path, save_result
+from zipeft.results.store import Store, read_records, read_results, result_path, save_result
 
 __all__ = [
+    "KINDS",
     "PROTOCOL_FIELDS",
     "RESULT_VERSION",
     "SCHEMA",
@@ -29,21 +37,25 @@ __all__ = [
     "Cost",
     "Environment",
     "Epoch",
+    "Failure",
     "MethodRecord",
+    "Record",
     "Result",
-    "Scores",
     "Sizes",
+    "Store",
     "TaskRecord",
+    "Trained",
+    "Trial",
+    "Tried",
     "comparability",
     "conditions_key",
     "current_environment",
     "differences",
-    "find",
-    "load_result",
-    "load_results",
+    "from_json",
     "now",
+    "read_records",
     "read_results",
+    "record_id",
     "result_path",
-    "run_id",
     "save_result",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zipeft.results.record import BackboneRecord, MethodRecord, Result, TaskRecord
+    from zipeft.results.record import BackboneRecord, MethodRecord, Record, TaskRecord
 
 RESULT_VERSION = 1
 """Version of the code that makes results: raised whenever a change of zipeft changes scores at equal settings."""
@@ -30,7 +30,13 @@ def _backbone_key(backbone: BackboneRecord) -> dict[str, Any]:
     return {name: getattr(backbone, name) for name in ("name", "checkpoint", "checksum", "settings")}
 
 
-def run_id(
+def content_hash(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a file's content, without its own entry ``sha256``: a file edited by hand shows."""
+    return hashlib.sha256(canonical({k: v for k, v in content.items() if k != "sha256"}).encode()).hexdigest()
+
+
+def record_id(
+    kind: str,
     backbone: BackboneRecord,
     task: TaskRecord,
     method: MethodRecord,
@@ -38,9 +44,10 @@ def run_id(
     seed: int,
     version: int = RESULT_VERSION,
 ) -> str:
-    """Return the id of a run, 16 hexadecimal digits, before or after it has run."""
+    """Return the id of a trial or run, 16 hexadecimal digits, before or after it has run."""
     return _digest(
         {
+            "kind": kind,
             "backbone": _backbone_key(backbone),
             "task": {name: getattr(task, name) for name in ("name", "dataset", "checksum", "settings")},
             "method": dataclasses.asdict(method),
@@ -51,7 +58,7 @@ def run_id(
     )
 
 
-def _conditions(result: Result) -> dict[str, Any]:
+def _conditions(result: Record) -> dict[str, Any]:
     """Return what all rows of one table share, on whatever data set."""
     return {
         "backbone": _backbone_key(result.backbone),
@@ -61,21 +68,21 @@ def _conditions(result: Result) -> dict[str, Any]:
     }
 
 
-def _data(result: Result) -> dict[str, str]:
+def _data(result: Record) -> dict[str, str]:
     return {"name": result.task.dataset, "checksum": result.task.checksum, "metric": result.task.metric}
 
 
-def comparability(result: Result) -> str:
+def comparability(result: Record) -> str:
     """Return the hash of all that decides a result but method and seed: results that differ in it are not compared."""
     return _digest({**_conditions(result), "dataset": _data(result)})
 
 
-def conditions_key(result: Result) -> str:
+def conditions_key(result: Record) -> str:
     """Return ``comparability`` without the data set: it is equal for all data sets of one table."""
     return _digest(_conditions(result))
 
 
-def differences(a: Result, b: Result) -> list[str]:
+def differences(a: Record, b: Record) -> list[str]:
     """Return what makes two results incomparable, method and seed apart, as "image_size 56 / 112"."""
     names = [result.task.dataset for result in (a, b)]
     if names[0] == names[1]:

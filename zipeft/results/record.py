@@ -1,21 +1,26 @@
-"""The record of a run: what decided it, what it scored, what it cost and where it came from."""
+"""Records, one JSON file each: of a run, of a trial of the search before it, and of either that failed.
+
+A record says what decided it, what it scored, what it cost and where it came from.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import re
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from zipeft.errors import UserError
 from zipeft.results.environment import Environment
-from zipeft.results.identity import RESULT_VERSION, run_id
-from zipeft.results.schema import decode
+from zipeft.results.identity import comparability, content_hash, record_id
+from zipeft.results.schema import decode, dotted
+from zipeft.results.upgrade import SCHEMA, upgraded
 
-SCHEMA = 1
-"""Version of the file's layout."""
+ENVELOPE = ("schema", "kind", "id", "comparability", "sha256")
+"""What a file says beside the fields of its record, and what follows from them."""
 
 PROTOCOL_FIELDS = ("preset", "epochs", "batch_size", "optimizer", "schedule", "warmup", "precision", "selection")
 """What every protocol says; it may say more."""
@@ -61,19 +66,16 @@ class TaskRecord:
 
 @dataclass(frozen=True)
 class MethodRecord:
-    """A method and its settings."""
+    """A method, its settings, and the search space of those that were searched: empty where none were."""
 
     name: str
     settings: dict[str, Any]
+    space: dict[str, Any]
 
-
-@dataclass(frozen=True)
-class Scores:
-    """Named scores of the selected epoch on each split."""
-
-    test: dict[str, float]
-    validation: dict[str, float]
-    selected_epoch: int
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The settings that no search chose."""
+        return {name: value for name, value in self.settings.items() if name not in self.space}
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,12 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run cost. ``trainable_parameters`` leaves out the head; ``adapter_bytes`` is the saved file with the head.
+    """What a training cost, each part measured where it is paid. None stands for what an older zipeft did not measure.
 
-    ``train_seconds`` is spent in optimiser steps; it holds neither ``evaluation_seconds`` nor the
-    ``frozen_prefix_seconds`` that went into activations of the frozen blocks below ``adapted_from_block``.
+    ``trainable_parameters`` leaves out the head; ``adapter_bytes`` is the saved file with the head. ``train_seconds``
+    is spent in ``steps`` optimiser steps; it holds neither ``evaluation_seconds`` nor the ``frozen_prefix_seconds``
+    that went into activations of the frozen blocks below ``adapted_from_block``. FLOPs are those of one example: a
+    training step above the frozen prefix, and a whole forward pass.
     """
 
     trainable_parameters: int
@@ -99,39 +103,55 @@ class Cost:
     adapted_from_block: int
     frozen_prefix_seconds: float
     train_seconds: float
+    steps: int | None
     evaluation_seconds: float
     examples_per_second: float
     peak_memory_bytes: int
     peak_memory_kind: str
+    training_flops: int | None
+    inference_flops: int | None
 
 
 @dataclass(frozen=True)
-class Result:
-    """One run. ``predictions`` and ``targets`` hold one JSON value an example of the test split, in its order."""
+class Tried:
+    """One trial as the run that it led to remembers it: ``settings`` are those drawn, ``validation`` is the metric.
+
+    A trial that failed has ``validation`` None and says why in ``error``.
+    """
+
+    id: str
+    settings: dict[str, Any]
+    validation: float | None
+    train_seconds: float
+    error: str
+
+    def problems(self, where: str, space: Mapping[str, Any]) -> Iterator[str]:
+        """Yield what is wrong with a trial of a search of ``space``."""
+        if unknown := self.settings.keys() - space.keys():
+            yield f"{where}.settings has {', '.join(map(repr, sorted(unknown)))}, which method.space lacks"
+        if (self.validation is None) != bool(self.error):
+            yield f"{where} must have either a validation score or an error"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What every record has. ``seed`` decides initial values and the order of the data."""
 
     backbone: BackboneRecord
     task: TaskRecord
     method: MethodRecord
     protocol: dict[str, Any]
     seed: int
-    scores: Scores
-    history: tuple[Epoch, ...]
-    predictions: tuple[Any, ...]
-    targets: tuple[Any, ...]
-    cost: Cost
     environment: Environment
     created: str
-    version: int = RESULT_VERSION
+    version: int
+
+    kind: ClassVar[str]
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits: the hash of what decides this result."""
-        return run_id(self.backbone, self.task, self.method, self.protocol, self.seed, self.version)
-
-    @property
-    def score(self) -> float:
-        """The task's metric on the test split, a fraction."""
-        return self.scores.test[self.task.metric]
+        """16 hexadecimal digits: the hash of what decides this record."""
+        return record_id(self.kind, self.backbone, self.task, self.method, self.protocol, self.seed, self.version)
 
     @property
     def when(self) -> datetime:
@@ -139,49 +159,167 @@ class Result:
         return _utc(self.created)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of this result's file."""
-        return {"schema": SCHEMA, "id": self.id, **dataclasses.asdict(self)}
+        """Return the content of this record's file."""
+        head = {"schema": SCHEMA, "kind": self.kind, "id": self.id, "comparability": comparability(self)}
+        content = {**head, **dataclasses.asdict(self)}
+        return {**content, "sha256": content_hash(content)}
 
-    @classmethod
-    def from_json(cls, data: Any) -> Result:
-        """Return the checked result. Raises ``UserError``, in one line that names the field."""
-        if not isinstance(data, Mapping):
-            raise UserError("a result must be a JSON object")
-        if data.get("schema") != SCHEMA or isinstance(data["schema"], bool):
-            raise UserError(f"schema is {data.get('schema')!r}; this version of zipeft reads schema {SCHEMA}")
-        result = decode(cls, {key: value for key, value in data.items() if key not in ("schema", "id")})
-        for problem in _problems(result):
-            raise UserError(problem)
-        if data.get("id") != result.id:
-            raise UserError(f"id is {data.get('id')!r}, but the content has id {result.id}: the file was edited")
-        return result
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with a record whose fields have the right types."""
+        for name in PROTOCOL_FIELDS:
+            if name not in self.protocol:
+                yield f"protocol.{name} is missing"
+        for name in self.method.space:
+            if name not in self.method.settings:
+                yield f"method.space has {name!r}, which method.settings lacks"
+        try:
+            _utc(self.created)
+        except ValueError:
+            yield f"created is {self.created!r}, not an ISO 8601 time in UTC such as 2026-01-31T12:00:00Z"
 
 
-def _problems(result: Result) -> Iterator[str]:
-    """Yield what is wrong with a result whose fields have the right types."""
-    for name in PROTOCOL_FIELDS:
-        if name not in result.protocol:
-            yield f"protocol.{name} is missing"
-    for split in ("test", "validation"):
-        score = getattr(result.scores, split).get(result.task.metric)
-        if score is None:
-            yield f"scores.{split}.{result.task.metric} is missing"
-        elif abs(score) > 1:
-            yield f"scores.{split}.{result.task.metric} is {score}; scores are fractions, at most 1"
-    for name in ("predictions", "targets"):
-        if len(getattr(result, name)) != result.task.sizes.test:
-            yield f"{name} has {len(getattr(result, name))} entries for {result.task.sizes.test} test examples"
-    if result.scores.selected_epoch not in [epoch.epoch for epoch in result.history]:
-        yield f"scores.selected_epoch is {result.scores.selected_epoch}, which history does not have"
-    for name, value in dataclasses.asdict(result.cost).items():
-        if isinstance(value, float) and value < 0:
-            yield f"cost.{name} is {value}; it cannot be negative"
-    if result.cost.peak_memory_kind not in MEMORY_KINDS:
-        yield f"cost.peak_memory_kind is {result.cost.peak_memory_kind!r}; it is one of {', '.join(MEMORY_KINDS)}"
+@dataclass(frozen=True)
+class Trained(Record):
+    """What a training leaves on record: the validation scores of the selected epoch, every epoch, and the cost."""
+
+    validation: dict[str, float]
+    selected_epoch: int
+    history: tuple[Epoch, ...]
+    cost: Cost
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from _score_problems("validation", self.validation, self.task.metric)
+        if self.selected_epoch not in [epoch.epoch for epoch in self.history]:
+            yield f"selected_epoch is {self.selected_epoch}, which history does not have"
+        for name, value in dataclasses.asdict(self.cost).items():
+            if isinstance(value, float) and value < 0:
+                yield f"cost.{name} is {value}; it cannot be negative"
+        if self.cost.peak_memory_kind not in MEMORY_KINDS:
+            yield f"cost.peak_memory_kind is {self.cost.peak_memory_kind!r}; it is one of {', '.join(MEMORY_KINDS)}"
+
+
+@dataclass(frozen=True)
+class Trial(Trained):
+    """One trial of a search: trained like a run, scored on validation data alone. ``index`` counts from 0."""
+
+    index: int
+
+    kind: ClassVar[str] = "trial"
+
+
+@dataclass(frozen=True)
+class Result(Trained):
+    """One run: the setting that the search chose, trained from one seed, and tested once.
+
+    ``predictions``, ``targets`` and ``item_scores`` hold one JSON value an example of the test split, in its order. The
+    mean of ``item_scores`` is the metric; they are empty where the metric is no mean over examples. ``search`` lists
+    the trials, in the order of their drawing; it is empty where nothing was searched.
+    """
+
+    test: dict[str, float]
+    predictions: tuple[Any, ...]
+    targets: tuple[Any, ...]
+    item_scores: tuple[float, ...]
+    search: tuple[Tried, ...]
+
+    kind: ClassVar[str] = "run"
+
+    @property
+    def score(self) -> float:
+        """The task's metric on the test split, a fraction."""
+        return self.test[self.task.metric]
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from _score_problems("test", self.test, self.task.metric)
+        for name in ("predictions", "targets", "item_scores"):
+            entries = len(getattr(self, name))
+            if entries != self.task.sizes.test and (entries or name != "item_scores"):
+                yield f"{name} has {entries} entries for {self.task.sizes.test} test examples"
+        score = self.test.get(self.task.metric)
+        mean = sum(item / len(self.item_scores) for item in self.item_scores)  # statistics.fmean may overflow
+        if self.item_scores and score is not None and abs(mean - score) > 1e-6:
+            yield f"{dotted('test', self.task.metric)} is {score}, but the mean of item_scores is {mean}"
+        for index, tried in enumerate(self.search):
+            yield from tried.problems(f"search[{index}]", self.method.space)
+
+
+@dataclass(frozen=True)
+class Failure(Record):
+    """A trial or run that failed. ``of`` is its kind, ``reason`` one line, ``details`` a traceback or ""."""
+
+    of: str
+    reason: str
+    details: str
+
+    kind: ClassVar[str] = "failure"
+
+    @property
+    def id(self) -> str:
+        """The id of what failed."""
+        return record_id(self.of, self.backbone, self.task, self.method, self.protocol, self.seed, self.version)
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        if self.of not in (Trial.kind, Result.kind):
+            yield f"of is {self.of!r}; it is {Trial.kind} or {Result.kind}"
+
+
+R = TypeVar("R", bound=Record)
+
+KINDS: dict[str, type[Record]] = {cls.kind: cls for cls in (Result, Trial, Failure)}
+
+
+def from_json(data: Any) -> Record:
+    """Return the checked record of a file's content. Raises ``UserError``, in one line that names the field."""
     try:
-        _utc(result.created)
-    except ValueError:
-        yield f"created is {result.created!r}, not an ISO 8601 time in UTC such as 2026-01-31T12:00:00Z"
+        return _record(data)
+    except RecursionError:  # JSON can be read, or made, that nests deeper than Python calls may
+        raise UserError("the content is nested too deeply to be a result") from None
+
+
+def _record(data: Any) -> Record:
+    if not isinstance(data, Mapping):
+        raise UserError("a result must be a JSON object")
+    content, older = upgraded(data)
+    fields = {name: value for name, value in content.items() if name not in ENVELOPE}
+    record = decode(_class_of(content), fields)
+    for problem in record.problems():
+        raise UserError(problem)
+    if not older:
+        _check_envelope(content, record.to_json())
+    return record
+
+
+def checked(record: R) -> R:
+    """Return a record as its file would give it back. Raises ``UserError`` if it would not read back."""
+    # Decoded before its hashes are taken: they cannot be taken of what is not JSON, and 1 and 1.0 have different ones.
+    return from_json(decode(type(record), dataclasses.asdict(record)).to_json())  # type: ignore[return-value]
+
+
+def _class_of(content: Mapping[str, Any]) -> type[Record]:
+    kind = content.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UserError(f"kind is {reprlib.repr(kind)}; it is one of {', '.join(KINDS)}")
+    return KINDS[kind]
+
+
+def _check_envelope(found: Mapping[str, Any], right: Mapping[str, Any]) -> None:
+    for name in ENVELOPE:
+        if name not in found:
+            raise UserError(f"{name} is missing")
+        if found[name] != right[name]:
+            value = reprlib.repr(found[name])
+            raise UserError(f"{name} is {value}, but the content has {right[name]}: the file was edited")
+
+
+def _score_problems(split: str, scores: Mapping[str, float], metric: str) -> Iterator[str]:
+    score = scores.get(metric)
+    if score is None:
+        yield f"{dotted(split, metric)} is missing"
+    elif abs(score) > 1:
+        yield f"{dotted(split, metric)} is {score}; scores are fractions, at most 1"
 
 
 def _utc(text: str) -> datetime:

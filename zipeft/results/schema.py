@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import reprlib
 import sys
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -14,16 +15,21 @@ from zipeft.errors import UserError
 
 
 def decode(kind: Any, value: Any, where: str = "") -> Any:
-    """Return ``value`` as ``kind``: a dataclass, dict[str, X], tuple[X, ...], str, bool, int (not negative), float or
-    Any (JSON). Raises ``UserError`` that names the field: missing, unknown, of another type, or not finite."""
+    """Return ``value`` as ``kind``: a dataclass, dict[str, X], tuple[X, ...], str, bool, int (not negative), float, one
+    of these or None, or Any (JSON). ``where`` is the dotted name of the field.
+
+    Raises ``UserError`` that names the field: missing, unknown, of another type, or not finite.
+    """
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _decode_dataclass(kind, value, where)
     if kind is Any:
         return _decode_any(value, where)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:  # X | None
+        return None if value is None else decode(arguments[0], value, where)
     if origin is dict:
         _require(isinstance(value, Mapping) and all(isinstance(key, str) for key in value), where, "an object", value)
-        return {key: decode(arguments[1], item, _join(where, key)) for key, item in value.items()}
+        return {key: decode(arguments[1], item, dotted(where, key)) for key, item in value.items()}
     if origin is tuple:
         _require(isinstance(value, list | tuple), where, "a list", value)
         return tuple(decode(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
@@ -32,19 +38,21 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
 
 def _decode_dataclass(kind: type, value: Any, where: str) -> Any:
     _require(isinstance(value, Mapping), where, "an object", value)
-    hints = _hints(kind)
+    hints = field_hints(kind)
     for name in value:
         if name not in hints:
-            raise UserError(f"{_join(where, name)} is not a field of this schema")
+            raise UserError(f"{dotted(where, name)} is not a field of this schema")
     for name in hints:
         if name not in value:
-            raise UserError(f"{_join(where, name)} is missing")
-    return kind(**{name: decode(hint, value[name], _join(where, name)) for name, hint in hints.items()})
+            raise UserError(f"{dotted(where, name)} is missing")
+    return kind(**{name: decode(hint, value[name], dotted(where, name)) for name, hint in hints.items()})
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def field_hints(kind: type) -> dict[str, Any]:
+    """Return the type of every field of a dataclass."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}  # class variables are no fields
 
 
 def _decode_scalar(kind: type, value: Any, where: str) -> Any:
@@ -77,5 +85,7 @@ def _require(condition: bool, where: str, what: str, value: Any) -> None:
         raise UserError(f"{where or 'the content'} must be {what}, not {reprlib.repr(value)}")
 
 
-def _join(where: str, name: Any) -> str:
-    return f"{where}.{name}" if where else str(name)
+def dotted(where: str, name: str) -> str:
+    """Return the dotted name of a field in ``where``, fit for a message of one line whatever a file calls it."""
+    shown = name if name.isprintable() else repr(name)
+    return f"{where}.{shown}" if where else shown

@@ -1,76 +1,205 @@
-"""The store: one JSON file a result, written whole or not at all."""
+"""The store: one JSON file a record, written whole or not at all, and claims on what is being measured."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
+
+from filelock import FileLock, Timeout
 
 from zipeft.errors import UserError
 from zipeft.files import safe_name, write_atomically
-from zipeft.results.record import Result
-from zipeft.results.schema import decode
+from zipeft.results.record import Failure, Record, Result, Trial, checked, from_json
+
+R = TypeVar("R", bound=Record)
+
+log = logging.getLogger(__name__)
+
+FOLDERS: dict[type[Record], str] = {Result: "", Trial: "trials", Failure: "failures"}
+"""Where a data set's folder keeps each kind."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """The records under one folder, which need not exist yet. Many processes may use it at once."""
+
+    root: Path
+
+    def path(self, record: Record) -> Path:
+        """Return where a record is kept."""
+        return self.root / relative_path(record, record.id)
+
+    def save(self, record: Record) -> Path:
+        """Write a record and return its path. Raises ``UserError`` if it would not read back or cannot be written.
+
+        What it supersedes is deleted: a file of the same id under another name, and the failure of what now succeeded.
+        """
+        record = checked(record)
+        path = self.path(record)
+        # One line a field: short enough to read, and a change shows in a diff where it is.
+        fields = record.to_json().items()
+        lines = [f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in fields]
+        write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+        for kind in {type(record), Failure}:
+            for file in _of_id(self.root / _folder(kind, *_place(record)), record.id):
+                if file != path:
+                    _delete(file)
+        return path
+
+    def find(self, kind: type[R], backbone: str, task: str, dataset: str, id: str) -> R | None:
+        """Return the record with this id, or None if there is none yet.
+
+        A file that does not hold what its name says counts as none, with a warning: what it should hold is to be
+        measured again, and ``save`` then replaces it.
+        """
+        for file in _of_id(self.root / _folder(kind, backbone, task, dataset), id):
+            try:
+                record = from_json(read_json(file))
+            except UserError as error:
+                _pass_over(file, str(error))
+                continue
+            if isinstance(record, kind) and record.id == id:
+                return record
+            _pass_over(file, f"holds the {record.kind} {record.id}")
+        return None
+
+    @contextmanager
+    def claim(self, id: str) -> Iterator[bool]:
+        """Yield whether this process now has the sole right to measure what has this id; it never waits.
+
+        The right ends with the context or with the process, however that ends. Who gets it looks for a record first:
+        one may have been saved just before. Raises ``UserError`` where no lock can be made.
+        """
+        file = self.root / ".claims" / f"{id}.lock"
+        lock = FileLock(file)
+        if not _acquire(lock, file):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            # Deleted while it is held, so that it is no other's. A process that opened the file just before can still
+            # lock it, while another locks a new file of this name. But both come after the work under this claim, and
+            # find the record that it left. If it left none, both measure, and the later one replaces the same file.
+            with suppress(OSError):  # Windows deletes no open file
+                file.unlink()
+            lock.release()
+
+
+def _acquire(lock: FileLock, file: Path) -> bool:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    except OSError as error:
+        raise UserError(
+            f"cannot lock {file}: {error.strerror or error}; choose a folder that can be written"
+        ) from error
+    return True
+
+
+def _place(record: Record) -> tuple[str, str, str]:
+    return record.backbone.name, record.task.name, record.task.dataset
+
+
+def _folder(kind: type[Record], backbone: str, task: str, dataset: str) -> Path:
+    return Path(f"{safe_name(backbone)}-{safe_name(task)}", safe_name(dataset), FOLDERS[kind])
+
+
+def relative_path(record: Record, id: str) -> Path:
+    """Return where a store keeps a record under the id that its file says: in an older schema it was another."""
+    which = {Result: "seed{0.seed}", Trial: "trial{0.index}", Failure: "{0.of}"}[type(record)].format(record)
+    return _folder(type(record), *_place(record)) / f"{safe_name(record.method.name)}-{which}-{id}.json"
+
+
+def _of_id(folder: Path, id: str) -> list[Path]:
+    return sorted(folder.glob(f"*-{id}.json"))
+
+
+@cache  # who waits for a record looks for it again and again; one warning is enough
+def _pass_over(file: Path, fault: str) -> None:
+    log.warning("%s: %s; it counts as missing", file, fault)
+
+
+def _delete(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("cannot delete %s, which is superseded: %s", file, error.strerror)
+
+
+def save_result(root: Path, result: Result) -> Path:
+    """Write a result under ``root`` and return its path. Raises ``UserError`` as ``Store.save`` does."""
+    return Store(Path(root)).save(result)
 
 
 def result_path(root: Path, result: Result) -> Path:
     """Return where a result is kept under ``root``."""
-    folder = f"{safe_name(result.backbone.name)}-{safe_name(result.task.name)}"
-    name = f"{safe_name(result.method.name)}-seed{result.seed}-{result.id}.json"
-    return Path(root) / folder / safe_name(result.task.dataset) / name
+    return Store(Path(root)).path(result)
 
 
-def save_result(root: Path, result: Result) -> Path:
-    """Write a result under ``root`` and return its path. Raises ``UserError`` if it would not read back."""
-    decode(Result, dataclasses.asdict(result))  # before the id, which cannot be taken of what is not JSON
-    content = result.to_json()
-    Result.from_json(content)
-    # One line a field: short enough to read, and a change shows in a diff where it is.
-    lines = [f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in content.items()]
-    path = result_path(root, result)
-    write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
-    return path
-
-
-def load_result(path: Path) -> Result:
-    """Read one result file. Raises ``UserError`` that names the file and the field."""
+def read_json(path: Path) -> Any:
+    """Return the JSON of a file. Raises ``UserError`` that says what is wrong, without the file's name."""
     try:
-        return Result.from_json(json.loads(Path(path).read_bytes()))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        return json.loads(path.read_bytes())
     except OSError as error:
-        _cannot_read(error)
+        raise UserError(f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not a JSON file ({' '.join(str(error).split())}); delete it and run again") from error
+        raise UserError(f"not a JSON file ({' '.join(str(error).split())}); delete it and run again") from error
+
+
+def read_records(roots: Iterable[Path]) -> tuple[dict[Path, Record], dict[Path, str]]:
+    """Return the records of files and folders by path, in the order of the paths, and what is wrong with other files.
+
+    Takes all that ``json_files`` returns. Raises ``UserError`` for a folder that cannot be read.
+    """
+    records: dict[Path, Record] = {}
+    faults: dict[Path, str] = {}
+    for file in json_files(roots):
+        try:
+            records[file] = from_json(read_json(file))
+        except UserError as error:
+            faults[file] = str(error)
+    return records, faults
 
 
 def read_results(roots: Iterable[Path]) -> dict[Path, Result]:
-    """Return the results of files and folders (recursively) by path, in the order of the paths."""
-    files = {file.resolve(): file for root in roots for file in _json_files(Path(root))}
-    return {file: load_result(file) for file in sorted(files.values())}
+    """Return the runs among ``read_records``, with a warning for each file that is no valid record."""
+    records, faults = read_records(roots)
+    for file, fault in faults.items():
+        log.warning("%s: %s; it is left out (see zipeft validate)", file, fault)
+    return {file: record for file, record in records.items() if isinstance(record, Result)}
 
 
-def _json_files(root: Path) -> list[Path]:
+def json_files(roots: Iterable[Path]) -> list[Path]:
+    """Return, each once and sorted, the files among ``roots`` and the JSON files in the folders among them.
+
+    Folders are searched to any depth, hidden files and folders and JSON schemas left out. What does not exist has no
+    files. Raises ``UserError`` for a folder that cannot be read.
+    """
+    files = {file.resolve(): file for root in roots for file in _files_of(Path(root))}
+    return sorted(files.values())
+
+
+def _files_of(root: Path) -> Iterator[Path]:
     if not root.is_dir():
-        return [root] if root.exists() else []
+        yield from [root] if root.exists() else []
+        return
     # Not Path.rglob, which passes over a folder that cannot be read as if it were empty.
-    walk = os.walk(root, onerror=_cannot_read)
-    return [Path(folder, name) for folder, _, names in walk for name in names if name.endswith(".json")]
+    for folder, folders, names in os.walk(root, onerror=_cannot_read):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.endswith(".json") and not name.startswith(".") and not name.endswith(".schema.json"):
+                yield Path(folder, name)
 
 
 def _cannot_read(error: OSError) -> NoReturn:
     raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
-
-
-def load_results(root: Path) -> list[Result]:
-    """Return all results under ``root`` in the order of their paths; none if there is no such folder."""
-    return list(read_results([root]).values())
-
-
-def find(root: Path, run: str) -> Result | None:
-    """Return the result with id ``run`` under ``root``, or None if it has not run yet."""
-    for path in sorted(Path(root).rglob(f"*-{run}.json")):
-        return load_result(path)
-    return None

@@ -1,0 +1,123 @@
+"""Plans and sweep files: what spans a sweep, from flags and from TOML or YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from toys import ToyTask, ToyViT, registered
+
+from zipeft import registry
+from zipeft.errors import UserError
+from zipeft.plan import make_plan
+from zipeft.run import _parse, main
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with registered():
+        registry.backbones.register("other", ToyViT)
+        registry.tasks.register("text", type("Text", (ToyTask,), {"modality": "text", "__doc__": "Text."}))
+        yield
+        registry.backbones.unregister("other")
+        registry.tasks.unregister("text")
+
+
+def plan(*arguments):
+    return make_plan(_parse(arguments))
+
+
+def pairs(comparisons):
+    return [(comparison.backbone[0], comparison.task[0]) for comparison in comparisons]
+
+
+def write(content: str, name="sweep.toml") -> list[str]:
+    Path(name).write_text(content)
+    return ["--config", name]
+
+
+def test_repeated_flags_span_backbones_and_tasks(capsys):
+    made = plan("--backbone", "toy", "other", "--task", "toy", "--task", "text", "--seeds", "4", "--trials", "2")
+    assert pairs(made) == [("toy", "toy"), ("other", "toy")]
+    assert {comparison.seeds for comparison in made} == {(0, 1, 2, 3)}
+    assert {comparison.trainings for comparison in made} == {6}
+    assert "zipeft: left out: text is a task on texts; the backbone toy takes images" in capsys.readouterr().err
+
+
+TOML = """
+backbone = ["toy", "other"]
+task = "toy"
+method = ["linear", "zero_gated"]
+seeds = [3, 5]
+trials = 2
+no-pretrained = true
+
+[set.zero_gated]
+length = 3
+[set.protocol]
+warmup = 0.5
+"""
+YAML = """
+backbone: [toy, other]
+task: toy
+method: [linear, zero_gated]
+seeds: 3,5
+trials: 2
+no_pretrained: yes
+set: [zero_gated.length=3, protocol.warmup=0.5]
+"""
+
+
+@pytest.mark.parametrize(("content", "name"), [(TOML, "sweep.toml"), (YAML, "sweep.yaml")])
+def test_a_sweep_file_is_its_flags(content, name):
+    flags = ["--backbone", "toy", "other", "--task", "toy", "--method", "linear", "zero_gated", "--seeds", "3,5"]
+    flags += ["--trials", "2", "--no-pretrained", "--set", "zero_gated.length=3", "--set", "protocol.warmup=0.5"]
+    assert plan(*write(content, name)) == plan(*flags)
+
+
+def test_the_command_line_overrides_a_sweep_file():
+    assert plan(*write("backbone = 'toy'\ntask = 'toy'\nseeds = [7]"))[0].seeds == (7,)
+    made = plan(*write(TOML), "--backbone", "toy", "--seeds", "1", "--set", "zero_gated.length=7")
+    assert pairs(made) == [("toy", "toy")]
+    assert made[0].seeds == (0,)
+    assert made[0].contenders[1].method.length == 7
+    assert made[0].protocol.warmup == 0.5
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        ("backbon = 'toy'", "sweep.toml", "no option 'backbon'; did you mean 'backbone'?"),
+        ("backbone = [", "sweep.toml", "sweep.toml: "),
+        ("- toy", "sweep.yaml", "options are expected"),
+        ("a: [", "sweep.yml", "sweep.yml: "),
+        ("{}", "sweep.json", "a sweep file is named .toml, .yaml or .yml"),
+        ("redo = 1", "sweep.toml", "redo is true or false"),
+        ("set = 'x'", "sweep.toml", "set is a table of tables"),
+        ("trials = {a = 1}", "sweep.toml", "trials is {'a': 1}, but one value is expected"),
+        ("backbone = 'toy'", "sweep.toml", "required: --task"),
+        ("backbone = 'toy'\ntask = 'toy'\nseeds = 'many'", "sweep.toml", "--seeds many: give a number"),
+        ("backbone = 'toy'\ntask = 'toy'\ntrials = -1", "sweep.toml", "trials must be 0 (no search) or more"),
+        ("config = 'other.toml'", "sweep.toml", "no option 'config'"),
+        ("\xff", "sweep.toml", "sweep.toml: "),
+    ],
+)
+def test_a_mistake_in_a_sweep_file_is_named(content, name, message, capsys):
+    Path(name).write_bytes(content.encode("latin-1"))
+    assert main(["--config", name]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in last
+    assert name in last or "sweep" not in message
+
+
+def test_a_missing_sweep_file_is_named(capsys):
+    assert main(["--config", "none.toml"]) == 2
+    assert "cannot read none.toml: No such file" in capsys.readouterr().err
+
+
+def test_what_fits_one_backbone_or_task_is_not_given_to_several():
+    with pytest.raises(UserError, match=r"--checkpoint fits one only; with several write --set toy\.checkpoint="):
+        plan("--backbone", "toy", "other", "--task", "toy", "--checkpoint", "x")
+    made = plan("--backbone", "toy", "other", "--task", "toy", "--set", "other.checkpoint=x")
+    assert [comparison.backbone[1].checkpoint for comparison in made] == ["", "x"]

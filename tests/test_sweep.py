@@ -1,0 +1,295 @@
+"""Sweeps: equal budgets, resuming, several processes, failures; and that nothing is lost or done twice."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from toys import ToyTask, registered
+
+from zipeft import registry
+from zipeft.method import Method
+from zipeft.results import Failure, Result, Store, Trial, read_records
+from zipeft.run import main
+from zipeft.search import Range, Space
+
+TOY = ["--backbone", "toy", "--task", "toy", "--device", "cpu", "--epochs", "1", "--seeds", "2", "--trials", "2"]
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with registered():
+        yield
+
+
+@pytest.fixture
+def method(request):
+    """Make a method known as "odd" for one test."""
+    registry.methods.register("odd", request.param)
+    yield request.param
+    registry.methods.unregister("odd")
+
+
+def run(*arguments) -> int:
+    return main([*TOY, *arguments])
+
+
+def records(folder="results") -> dict[type, list]:
+    found, broken = read_records([Path(folder)])
+    assert not broken
+    return {kind: [r for r in found.values() if isinstance(r, kind)] for kind in (Result, Trial, Failure)}
+
+
+def outcomes(folder: Path) -> dict[str, object]:
+    """Return what came of every training by its id, times and dates aside."""
+    found, broken = read_records([folder])
+    assert not broken
+    kept = {}
+    for record in found.values():
+        assert (record.kind, record.id) not in kept, "the same training is on record twice"
+        content = json.loads(json.dumps(record.to_json()))
+        for name in ("cost", "environment", "created", "sha256"):
+            content.pop(name, None)
+        for tried in content.get("search", ()):
+            del tried["train_seconds"]
+        kept[record.kind, record.id] = content
+    return kept
+
+
+def test_every_trial_is_on_record_and_the_best_on_validation_is_what_runs():
+    assert run("--method", "linear", "zero_gated") == 0
+    found = records()
+    for name in ("linear", "zero_gated"):
+        trials = sorted((t for t in found[Trial] if t.method.name == name), key=lambda trial: trial.index)
+        results = [r for r in found[Result] if r.method.name == name]
+        assert [trial.index for trial in trials] == [0, 1]
+        assert {trial.seed for trial in trials} == {1000}
+        assert {result.seed for result in results} == {0, 1}
+        scores = [trial.validation["accuracy"] for trial in trials]
+        chosen = trials[scores.index(max(scores))]
+        for result in results:
+            assert result.method == chosen.method
+            assert [tried.id for tried in result.search] == [trial.id for trial in trials]
+            assert [tried.validation for tried in result.search] == scores
+            assert result.search[0].settings.keys() == result.method.space.keys()
+
+
+def test_a_setting_that_the_user_fixes_is_not_searched():
+    assert run("--method", "zero_gated", "--set", "zero_gated.learning_rate=0.05") == 0
+    for result in records()[Result]:
+        assert result.method.settings["learning_rate"] == 0.05
+        assert result.method.space.keys() == {"head_learning_rate"}
+
+
+def test_more_trials_use_those_that_there_are():
+    run("--method", "linear", "--trials", "1")
+    before = {trial.id for trial in records()[Trial]}
+    run("--method", "linear", "--trials", "3")
+    after = {trial.id for trial in records()[Trial]}
+    assert len(before) == 1
+    assert len(after) == 3
+    assert before < after
+    assert len(records()[Result]) == 4  # of another budget, so not comparable with the first
+
+
+def test_without_a_search_the_defaults_run_and_nothing_is_tried():
+    run("--method", "linear", "--trials", "0")
+    found = records()
+    assert not found[Trial]
+    for result in found[Result]:
+        assert result.method.space == {}
+        assert result.search == ()
+        assert "search_seed" not in result.protocol
+
+
+def test_the_same_id_gives_the_same_metrics_to_the_last_digit():
+    run("--method", "lora", "zero_gated")
+    run("--method", "lora", "zero_gated", "--results", "again")
+    assert outcomes(Path("results")) == outcomes(Path("again"))
+
+
+@dataclass(frozen=True)
+class Diverging(Method):
+    """Diverges in the lower half of its space."""
+
+    space: ClassVar[Space] = {"learning_rate": Range(1e-4, 1e-2)}
+
+    def apply(self, backbone, model):
+        if self.learning_rate < 1e-3:
+            model.register_forward_hook(lambda *outputs: outputs[-1] * math.nan)
+
+
+@pytest.mark.parametrize("method", [Diverging], indirect=True)
+def test_a_trial_that_diverges_is_recorded_and_the_other_one_runs(method, capsys):
+    assert run("--method", "odd") == 0
+    found = records()
+    (failure,) = found[Failure]
+    assert (failure.of, failure.reason) == ("trial", "the training loss is nan in epoch 1; lower the learning rate")
+    assert len(found[Trial]) == 1
+    assert len(found[Result]) == 2
+    failed = [tried for tried in found[Result][0].search if tried.validation is None]
+    assert [tried.error for tried in failed] == [failure.reason]
+
+
+@dataclass(frozen=True)
+class Broken(Method):
+    """Fails in every way."""
+
+    error: ClassVar[type[Exception]] = MemoryError
+    tries: ClassVar[int] = 0
+    space: ClassVar[Space] = {}
+
+    def apply(self, backbone, model):
+        type(self).tries += 1
+        if self.error is not None:
+            raise self.error("cannot allocate\nso much")
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError, ZeroDivisionError, KeyError])
+@pytest.mark.parametrize("method", [Broken], indirect=True)
+def test_a_run_that_fails_is_recorded_and_tried_again_only_when_asked(method, error, monkeypatch, capsys):
+    monkeypatch.setattr(Broken, "error", error)
+    monkeypatch.setattr(Broken, "tries", 0)
+    for tries in (2, 2):  # the second time the failures are known
+        assert run("--method", "odd", "linear") == 1
+        assert Broken.tries == tries
+        err = capsys.readouterr().err
+        assert "colours, odd, run of seed 0: " + error.__name__ in err
+        assert "--retry-failed" in err
+        assert "Traceback" not in err
+    failures = records()[Failure]
+    assert {failure.seed for failure in failures} == {0, 1}
+    assert all("cannot allocate" in failure.details and "Traceback" in failure.details for failure in failures)
+    assert len(records()[Result]) == 2  # of linear
+    monkeypatch.setattr(Broken, "error", None)
+    assert run("--method", "odd", "linear", "--retry-failed") == 0
+    assert not records()[Failure]
+    assert len(records()[Result]) == 4
+
+
+def test_a_broken_result_file_is_measured_again(caplog):
+    run("--method", "linear")
+    before = outcomes(Path("results"))
+    damaged = sorted(Path("results").rglob("linear-seed*.json"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    run("--method", "linear")
+    assert str(damaged) in caplog.text
+    assert outcomes(Path("results")) == before
+
+
+def test_a_run_that_another_process_has_claimed_is_left_to_it(capsys):
+    run("--method", "linear")
+    before = outcomes(Path("results"))
+    (victim,) = [result for result in records()[Result] if result.seed == 1]
+    Store(Path("results")).path(victim).unlink()
+    script = f"""
+import sys, time
+from pathlib import Path
+from zipeft.results import Store
+with Store(Path("results")).claim({victim.id!r}) as mine:
+    assert mine
+    print("claimed", flush=True)
+    time.sleep(600)
+"""
+    holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "claimed\n"
+    waiting = start("results", "--method", "linear")
+    time.sleep(8)
+    assert waiting.poll() is None
+    assert not Store(Path("results")).path(victim).exists()
+    holder.kill()  # its claim goes with it, and the waiting process takes over
+    assert waiting.wait(60) == 0
+    assert outcomes(Path("results")) == before
+
+
+def start(results, *arguments) -> subprocess.Popen:
+    """Start a sweep of the toys in a process of its own."""
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from toys import registered
+from zipeft.run import main
+with registered():
+    sys.exit(main({[*TOY, "--results", str(results), *arguments]!r}))
+"""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([sys.executable, "-c", script], start_new_session=True, **quiet)
+
+
+def test_two_processes_on_one_sweep_share_it_and_do_nothing_twice(tmp_path):
+    arguments = ["--method", "linear", "zero_gated", "lora", "--save-adapters", str(tmp_path / "adapters")]
+    both = [start("results", *arguments) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    run("--method", "linear", "zero_gated", "lora", "--results", "alone")
+    assert outcomes(Path("results")) == outcomes(Path("alone"))
+
+
+def kill_and_restart(times: int, low: float, high: float, *arguments) -> int:
+    """Kill a sweep at random moments and start it again each time; return how often it was killed at work."""
+    moments, killed = random.Random(0), 0
+    for _ in range(times):
+        process = start("results", *arguments)
+        try:
+            process.wait(moments.uniform(low, high))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            killed += 1
+    assert start("results", *arguments).wait(300) == 0
+    return killed
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_at_twenty_random_moments_ends_as_an_undisturbed_one():
+    arguments = ["--method", "all", "--epochs", "6", "--seeds", "3"]
+    assert kill_and_restart(20, 3.0, 8.0, *arguments) == 20
+    assert start("alone", *arguments).wait(300) == 0
+    assert outcomes(Path("results")) == outcomes(Path("alone"))
+    kinds = records()
+    assert (len(kinds[Trial]), len(kinds[Result])) == (
+        2 * len(registry.methods.names()),
+        3 * len(registry.methods.names()),
+    )
+
+
+def test_a_sweep_killed_at_work_goes_on():
+    arguments = ["--method", "linear", "zero_gated"]
+    kill_and_restart(2, 4.0, 6.0, *arguments)
+    run("--method", "linear", "zero_gated", "--results", "alone")
+    assert outcomes(Path("results")) == outcomes(Path("alone"))
+
+
+class TwoSets(ToyTask):
+    """A task of which one data set cannot be loaded."""
+
+    def datasets(self):
+        return ("missing", "colours")
+
+    def load(self, dataset):
+        from zipeft.errors import UserError
+
+        if dataset == "missing":
+            raise UserError("missing.tar is damaged: download it again")
+        return super().load(dataset)
+
+
+def test_a_data_set_that_cannot_be_loaded_stops_no_other(capsys):
+    registry.tasks.register("two", TwoSets)
+    try:
+        status = main(["--backbone", "toy", "--task", "two", *TOY[4:], "--method", "linear"])
+    finally:
+        registry.tasks.unregister("two")
+    assert status == 1
+    assert "zipeft: failed: missing: missing.tar is damaged: download it again" in capsys.readouterr().err
+    assert len(records()[Result]) == 2

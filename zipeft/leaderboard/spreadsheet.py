@@ -1,0 +1,63 @@
+"""A page's numbers for other programs, as CSV: plain units, empty where there is no number."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from zipeft.leaderboard import costs
+from zipeft.leaderboard.comparison import Row, Score
+from zipeft.leaderboard.page import Page
+
+OVER_ALL = "(mean)"
+"""Stands for a data set in the lines of the mean over all of them."""
+
+SCORE_FIELDS = ("mean", "low", "high", "seeds", "rank", "p")
+FIELDS = (
+    *("backbone", "task", "section", "method", "data_set", "metric"),
+    *SCORE_FIELDS,
+    *(quantity.name for quantity in costs.ALL),
+)
+
+
+def spreadsheet(page: Page) -> str:
+    """Return one line a row and data set, and one a row for the mean over them.
+
+    Scores are fractions, ``low`` and ``high`` the ends of the 95 % interval, ``p`` the corrected p-value of the
+    comparison with the best row. Costs are counts, bytes, seconds and operations, those of all data sets with the mean.
+    """
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for number, group in enumerate(page.groups, start=1):
+        first = group.section.results[0]
+        for row in group.rows:
+            for line in _lines(row):
+                writer.writerow({"backbone": first.backbone.name, "task": first.task.name, "section": number, **line})
+    return buffer.getvalue()
+
+
+def _lines(row: Row) -> Iterator[dict[str, object]]:
+    for dataset, score in row.scores.items():
+        yield _line(row, dataset, score)
+    if row.mean:
+        yield _line(row, OVER_ALL, row.mean)
+
+
+def _line(row: Row, dataset: str, score: Score) -> dict[str, object]:
+    results = [result for result in row.results if dataset in (result.task.dataset, OVER_ALL)]
+    return {
+        "method": row.label,
+        "data_set": dataset,
+        "metric": " or ".join(sorted({result.task.metric for result in results})),
+        **{name: _plain(getattr(score, name)) for name in SCORE_FIELDS},
+        **{quantity.name: _plain(quantity.number(results)) for quantity in costs.ALL},
+    }
+
+
+def _plain(value: float | None) -> float | None:
+    """Return a number without the digits after the sixth decimal, which differ from processor to processor."""
+    if value is None:
+        return None
+    return int(value) if value == int(value) else round(value, 6)

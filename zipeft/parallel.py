@@ -1,0 +1,123 @@
+"""Several processes that train one model: who takes which examples, and what they tell each other.
+
+Every process holds the whole model and sees the same order of examples. Of each batch it takes its share; gradients
+are averaged over the processes, weighted so that they are those of the whole batch. With one process the share is all
+and there is nothing to tell.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object, set_seed
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import BatchSampler, Sampler
+
+from zipeft.errors import UserError
+
+T = TypeVar("T")
+Some = TypeVar("Some", bound=Sequence)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part that one process takes of what all do together: from number ``process`` on, every ``processes``-th."""
+
+    process: int = 0
+    processes: int = 1
+
+    @classmethod
+    def of_process(cls, accelerator: Accelerator) -> Share:
+        return cls(accelerator.process_index, accelerator.num_processes)
+
+    def of(self, items: Some) -> Some:
+        return items[self.process :: self.processes]
+
+    def weight(self, size: int) -> float:
+        """Return what the mean over this share of ``size`` items counts, so that the mean over all processes of the
+        weighted means is the mean over all items; 1 if all shares are equal, 0 if this one is empty."""
+        return len(self.of(range(size))) * self.processes / size
+
+
+ALL = Share()
+
+
+class ShareOfBatches(BatchSampler):
+    """Batches of indices, of which each holds a process's share. Where the share is empty it holds one index of the
+    batch nevertheless, with weight 0: every process has to take part in every step."""
+
+    def __init__(self, sampler: Sampler[int], batch_size: int, share: Share) -> None:
+        super().__init__(sampler, batch_size, drop_last=False)
+        self.share = share
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in super().__iter__():
+            yield self.share.of(batch) or batch[:1]
+
+    def weights(self) -> list[float]:
+        """Return the weight of each batch's mean loss; see ``Share.weight``."""
+        examples = len(self.sampler)
+        return [self.share.weight(min(self.batch_size, examples - at)) for at in range(0, examples, self.batch_size)]
+
+
+def new_accelerator(cpu: bool = False, **settings: Any) -> Accelerator:
+    """Return this process's accelerator, in one group with all processes that a launcher started with it."""
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    # Where there is no GPU, accelerate leaves each process to itself unless it is told to use the CPU.
+    return Accelerator(cpu=cpu or (launched and not torch.cuda.is_available()), **settings)
+
+
+def prepare(accelerator: Accelerator, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Any]:
+    """Return a model and its optimizer as ``accelerator.prepare`` does, for training steps that all processes take.
+
+    Parameters without a gradient stay as they are, as with one process. Raises: ``RuntimeError`` from PyTorch in a
+    step in which other parameters get a gradient than in the first.
+    """
+    # A static graph finds parameters that nothing reads (a pooler, in full fine-tuning) in the first step, once.
+    accelerator.ddp_handler = DistributedDataParallelKwargs(static_graph=True)
+    return accelerator.prepare(model, optimizer)
+
+
+def draw_apart(accelerator: Accelerator, seed: int) -> None:
+    """Let the processes draw different random numbers (dropout masks) from here on; the main one goes on as it was."""
+    if not accelerator.is_main_process:
+        set_seed(seed, device_specific=True)
+
+
+def merge(accelerator: Accelerator, part: list[Any]) -> list[Any]:
+    """Return on every process the list of which each has its ``Share``."""
+    if accelerator.num_processes == 1:
+        return part
+    parts = gather_object([part])
+    merged: list[Any] = [None] * sum(map(len, parts))
+    for process, values in enumerate(parts):
+        merged[process :: len(parts)] = values
+    return merged
+
+
+def agree(accelerator: Accelerator, value: T) -> T:
+    """Return the main process's value, which can be pickled, on every process."""
+    return value if accelerator.num_processes == 1 else broadcast_object_list([value])[0]
+
+
+def on_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
+    """Let the main process alone act (download, write), and return what comes of it on every process.
+
+    Raises: on every process the ``UserError`` that ``action`` raises.
+    """
+    value, error = None, None
+    if accelerator.is_main_process:
+        try:
+            value = action()
+        except UserError as caught:
+            error = caught
+    value, error = agree(accelerator, (value, error))
+    if error is not None:
+        raise error
+    return value

@@ -1,0 +1,156 @@
+"""What is to be compared: backbones and tasks by name, methods with their settings and spaces, seeds, a protocol."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from zipeft import registry
+from zipeft.backbone import Backbone
+from zipeft.errors import UserError, did_you_mean
+from zipeft.method import Method
+from zipeft.protocol import Protocol
+from zipeft.search import Space, draw
+from zipeft.settings import override, parse_assignments
+from zipeft.task import Preset, Task
+
+Assigned = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method as it enters a comparison: with its settings, and the space in which some of them are searched."""
+
+    name: str
+    method: Method
+    space: Space
+
+    def candidates(self, protocol: Protocol) -> list[tuple[dict[str, Any], Method]]:
+        """Return what its trials try: the drawn settings, and the method with them."""
+        drawn = draw(self.space, protocol.trials, protocol.search_seed)
+        return [(settings, replace(self.method, **settings)) for settings in drawn]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods against each other on one backbone and one task, all names resolved and all settings checked."""
+
+    backbone: tuple[str, Backbone]
+    task: tuple[str, Task]
+    contenders: tuple[Contender, ...]
+    protocol: Protocol
+    seeds: tuple[int, ...]
+
+    @property
+    def trainings(self) -> int:
+        """How often a method trains on a data set: its trials, and its runs."""
+        return self.protocol.trials + len(self.seeds)
+
+
+def make_plan(options: argparse.Namespace) -> list[Comparison]:
+    """Return a comparison for every backbone and task that go together.
+
+    Raises ``UserError`` for whatever is unknown or does not fit, before anything is loaded.
+    """
+    assigned = parse_assignments(options.set)
+    _check_parts(assigned, options)
+    for one, names in (("checkpoint", options.backbone), ("data_dir", options.task)):
+        if getattr(options, one) and len(names) > 1:
+            flag = one.replace("_", "-")
+            raise UserError(f"--{flag} fits one only; with several write --set {names[0]}.{one}=...")
+    return [_comparison(backbone, task, options, assigned) for backbone, task in _pairs(options)]
+
+
+def _pairs(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Yield the backbones and tasks that go together; say of the others that they are left out."""
+    pairs = list(product(dict.fromkeys(options.backbone), dict.fromkeys(options.task)))
+    fitting = 0
+    for index, (backbone, task) in enumerate(pairs):
+        takes, gives = registry.backbones.get(backbone).modality, registry.tasks.get(task).modality
+        if takes == gives:
+            fitting += 1
+            yield backbone, task
+            continue
+        message = f"{task} is a task on {gives}s; the backbone {backbone} takes {takes}s"
+        if index == len(pairs) - 1 and not fitting:
+            raise UserError(f"{message} (zipeft ls lists all)")
+        print(f"zipeft: left out: {message}", file=sys.stderr)
+
+
+def _comparison(backbone_name: str, task_name: str, options: argparse.Namespace, assigned: Assigned) -> Comparison:
+    task_class = registry.tasks.get(task_name)
+    preset = _preset(task_class, options.preset)
+    flags = {"checkpoint": options.checkpoint}
+    backbone = _with(registry.backbones.get(backbone_name), ("backbone", backbone_name), flags, assigned)
+    if options.no_pretrained:
+        backbone = replace(backbone, pretrained=False)
+    task = _with(task_class(**preset.task), ("task", task_name), {"data_dir": options.data_dir}, assigned)
+    flags = {name: getattr(options, name) for name in ("epochs", "batch_size", "precision", "trials")}
+    protocol = Protocol(preset=options.preset, **preset.protocol)
+    protocol = _with(protocol, ("protocol",), {**flags, "max_steps": options.steps}, assigned)
+    contenders = tuple(_contender(name, protocol, assigned) for name in _method_names(options.method, preset))
+    seeds = _seeds(options.seeds) if options.seeds else tuple(range(preset.seeds))
+    return Comparison((backbone_name, backbone), (task_name, task), contenders, protocol, seeds)
+
+
+def _contender(name: str, protocol: Protocol, assigned: Assigned) -> Contender:
+    """Return a method of a comparison; what the user has set is not searched."""
+    cls = registry.methods.get(name)
+    method = _with(cls, (name,), {}, assigned)
+    space = {setting: dimension for setting, dimension in cls.space.items() if setting not in assigned.get(name, {})}
+    return Contender(name, method, space if protocol.trials else {})
+
+
+def _preset(task: type[Task], name: str) -> Preset:
+    if name not in task.presets:
+        raise UserError(f"unknown preset {name!r}{did_you_mean(name, task.presets)} ({', '.join(task.presets)})")
+    return task.presets[name]
+
+
+def _method_names(asked: Sequence[str] | None, preset: Preset) -> list[str]:
+    if asked is None:
+        return list(preset.methods) or registry.methods.names()
+    names = [name for part in asked for name in part.split(",") if name]
+    if names == ["all"]:
+        return registry.methods.names()
+    return list(dict.fromkeys(names))
+
+
+def _check_parts(assigned: Iterable[str], options: argparse.Namespace) -> None:
+    """Raise ``UserError`` if --set names a part that no comparison has, or that could be more than one."""
+    tasks = {name: registry.tasks.get(name) for name in options.task}
+    presets = [_preset(task, options.preset) for task in tasks.values()]
+    methods = {name for preset in presets for name in _method_names(options.method, preset)}
+    parts = ["backbone", "task", "protocol", *options.backbone, *tasks, *sorted(methods)]
+    for name in assigned:
+        if name not in parts:
+            raise UserError(f"--set {name}...: this comparison has no {name!r}{did_you_mean(name, parts)}")
+        if parts.count(name) > 1:
+            raise UserError(f"--set {name}...: more than one part is called {name!r}; write backbone. or task.")
+
+
+def _with(target: Any, names: Sequence[str], flags: Mapping[str, str | None], assigned: Assigned) -> Any:
+    """Set fields of a part, by whichever of its names, from flags and from --set; each field at most once."""
+    values = {field: value for field, value in flags.items() if value is not None}
+    for name in names:
+        for field, value in assigned.get(name, {}).items():
+            if field in values:
+                raise UserError(f"{name}.{field} is set twice; keep one")
+            values[field] = value
+    return override(target, values, names[-1])
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(part) for part in text.split(",") if part)
+    except ValueError:
+        seeds = ()
+    if "," not in text and len(seeds) == 1:
+        seeds = tuple(range(seeds[0]))
+    if not seeds or min(seeds) < 0:
+        raise UserError(f"--seeds {text}: give a number of seeds, such as 3, or a list, such as 0,1,7")
+    return tuple(dict.fromkeys(seeds))

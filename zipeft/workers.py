@@ -1,0 +1,53 @@
+"""Who does a sweep's trainings on this machine: this process, or several that were launched to train together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from zipeft.errors import UserError
+from zipeft.experiment import Experiment, Run
+from zipeft.learner import Learner
+from zipeft.parallel import agree
+from zipeft.results import Record
+from zipeft.sweep import attempt
+
+OnStep = Callable[[int], None]
+Keep = Callable[[Run, Learner], None]
+
+
+class ThisProcess:
+    """One run at a time, in this process; with processes that ``follow``, all of them train it together."""
+
+    def __init__(self, experiments: Sequence[Experiment], on_step: OnStep, keep: Callable | None = None) -> None:
+        self.experiments, self.on_step, self.keep = experiments, on_step, keep
+        self._done: list[tuple[Run, Record]] = []
+        self._last: Experiment | None = None
+
+    def room(self) -> bool:
+        return not self._done
+
+    def submit(self, experiment: Experiment, run: Run) -> None:
+        if self._last is not None and self._last is not experiment:
+            self._last.forget()  # one model in memory is enough
+        self._last = experiment
+        agree(experiment.accelerator, (self.experiments.index(experiment), run))
+        keep = None if self.keep is None else lambda run, learner: self.keep(experiment, run, learner)
+        self._done.append((run, attempt(experiment, run, self.on_step, keep)))
+
+    def completed(self) -> list[tuple[Run, Record]]:
+        done, self._done = self._done, []
+        return done
+
+    def dismiss(self) -> None:
+        """Let the processes that follow end."""
+        agree(self.experiments[0].accelerator, None)
+
+
+def follow(experiments: Sequence[Experiment]) -> None:
+    """Train along with the main process until it is done; the main process keeps the results."""
+    while (work := agree(experiments[0].accelerator, None)) is not None:
+        index, run = work
+        try:
+            experiments[index].measure(run)
+        except UserError:
+            continue  # the main process has met the same error, and records it
