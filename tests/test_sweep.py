@@ -23,6 +23,8 @@ from zipeft.results import Failure, Result, Store, Trial, read_records
 from zipeft.run import main
 from zipeft.search import Range, Space
 
+SCRIPT = Path(__file__).with_name("toy_run.py")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 TOY = ["--backbone", "toy", "--task", "toy", "--device", "cpu", "--epochs", "1", "--seeds", "2", "--trials", "2"]
 
 
@@ -213,18 +215,11 @@ with Store(Path("results")).claim({victim.id!r}) as mine:
     assert outcomes(Path("results")) == before
 
 
-def start(results, *arguments) -> subprocess.Popen:
-    """Start a sweep of the toys in a process of its own."""
-    script = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from toys import registered
-from zipeft.run import main
-with registered():
-    sys.exit(main({[*TOY, "--results", str(results), *arguments]!r}))
-"""
+def start(results, *arguments, launcher=(sys.executable,)) -> subprocess.Popen:
+    """Start a sweep of the toys in a process of its own, or in several."""
+    command = [*launcher, SCRIPT, *TOY, "--results", str(results), *arguments]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, "-c", script], start_new_session=True, **quiet)
+    return subprocess.Popen(command, start_new_session=True, **quiet)
 
 
 def test_two_processes_on_one_sweep_share_it_and_do_nothing_twice(tmp_path):
@@ -233,6 +228,20 @@ def test_two_processes_on_one_sweep_share_it_and_do_nothing_twice(tmp_path):
     assert [process.wait(120) for process in both] == [0, 0]
     run("--method", "linear", "zero_gated", "lora", "--results", "alone")
     assert outcomes(Path("results")) == outcomes(Path("alone"))
+
+
+def test_two_processes_that_train_together_give_the_results_of_one():
+    arguments = ["--method", "linear", "zero_gated", "--epochs", "2"]
+    assert start("together", *arguments, launcher=TORCHRUN).wait(300) == 0
+    assert run(*arguments, "--results", "alone") == 0
+    together, alone = outcomes(Path("together")), outcomes(Path("alone"))
+    assert together.keys() == alone.keys()
+    for name, content in alone.items():
+        losses = [[epoch["train_loss"] for epoch in each["history"]] for each in (together[name], content)]
+        assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+        for epoch in (*together[name]["history"], *content["history"]):
+            del epoch["train_loss"]
+        assert together[name] == content
 
 
 def kill_and_restart(times: int, low: float, high: float, *arguments) -> int:

@@ -68,8 +68,9 @@ def count_flops(learner: Learner, task: Task, train: Encoded, device: torch.devi
         batch = send_to_device(next(iter(train.loader(COUNTED))), device)
         targets = batch.pop("targets")
         with torch.enable_grad(), _counting() as step:
-            loss = task.loss(learner(**batch), targets)
-            torch.autograd.grad(loss, list(learner.trainable().values()), allow_unused=True)
+            # Not torch.autograd.grad: the counter fails in it where a module's input is a parameter, as a prompt is.
+            task.loss(learner(**batch), targets).backward()
+        learner.zero_grad()
         inputs = send_to_device(train.batch(COUNTED), device)
         with torch.no_grad():
             learner(inputs)  # fills what is kept from one batch to the next while nothing trains
@@ -80,8 +81,12 @@ def count_flops(learner: Learner, task: Task, train: Encoded, device: torch.devi
 
 @contextmanager
 def _evaluating(learner: Learner) -> Iterator[None]:
-    """Keep a learner from drawing dropout masks and from updating running statistics; neither of them is counted."""
+    """Keep a learner from drawing dropout masks and from updating running statistics; neither of them is counted.
+    Afterwards modes and gradients are what they were."""
     modes = {module: module.training for module in learner.modules()}
+    gradients = {parameter: parameter.grad for parameter in learner.parameters()}
+    for parameter in gradients:
+        parameter.grad = None
     learner.eval()
     try:
         yield
@@ -89,6 +94,8 @@ def _evaluating(learner: Learner) -> Iterator[None]:
         learner.eval()  # drops what was cached in here
         for module, mode in modes.items():
             module.training = mode
+        for parameter, gradient in gradients.items():
+            parameter.grad = gradient
 
 
 @contextmanager

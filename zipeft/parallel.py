@@ -8,7 +8,7 @@ and there is nothing to tell.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -82,6 +82,17 @@ def prepare(accelerator: Accelerator, model: nn.Module, optimizer: Optimizer) ->
     # A static graph finds parameters that nothing reads (a pooler, in full fine-tuning) in the first step, once.
     accelerator.ddp_handler = DistributedDataParallelKwargs(static_graph=True)
     return accelerator.prepare(model, optimizer)
+
+
+def read(accelerator: Accelerator, batches: Iterable[T]) -> Iterator[T]:
+    """Yield this process's batches. What it cannot read, it alone knows of, while the others wait for it in a step:
+    with several processes it ends with a message, upon which their launcher ends all."""
+    try:
+        yield from batches
+    except UserError as error:
+        if accelerator.num_processes == 1:
+            raise
+        raise SystemExit(f"zipeft: error: {error}") from error
 
 
 def draw_apart(accelerator: Accelerator, seed: int) -> None:

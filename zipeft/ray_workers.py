@@ -251,9 +251,9 @@ def _join(address: str) -> None:
     try:
         ray.init(address, log_to_driver=False, logging_level="ERROR", include_dashboard=_dashboard(address))
     except ConnectionError as error:
-        message = "no Ray cluster runs here: start one with `ray start --head`, or write --ray local for this machine"
+        message = "no Ray cluster answers: start one with `ray start --head`, or write --ray local for this machine"
         raise UserError(message) from error
-    except (ValueError, RuntimeError) as error:  # a malformed address; other versions of Ray or Python
+    except Exception as error:  # a malformed address, another version of Ray, a start that took too long: of any class
         raise UserError(f"--ray {address}: {' '.join(str(error).split())}") from error
 
 

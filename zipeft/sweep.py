@@ -204,9 +204,10 @@ class Sweep:
         entries = [Entry(experiment, dataset, contender, comparison.seeds) for contender in comparison.contenders]
         for entry in entries:
             entry.look(self.store, self.policy)
-            self.progress.entered(entry)
         if any(entry.open() for entry in entries):
             experiment.prepare(dataset)
+        for entry in entries:
+            self.progress.entered(entry)
         return entries
 
     def _start(self) -> None:

@@ -83,7 +83,8 @@ class Trainer:
         while result.steps < steps:
             start = time.perf_counter()
             losses = []
-            for batch, weight in islice(zip(loader, loader.batch_sampler.weights(), strict=True), steps - result.steps):
+            batches = zip(parallel.read(self.accelerator, loader), loader.batch_sampler.weights(), strict=True)
+            for batch, weight in islice(batches, steps - result.steps):
                 losses.append(step(batch, weight))
                 on_step(steps)
             loss = self.accelerator.reduce(torch.stack(losses).mean(), "mean").item()
@@ -102,7 +103,7 @@ class Trainer:
         """Return the scores of a split, and its predictions and targets in the order of its examples."""
         learner.eval()
         predictions, targets = [], []
-        for batch in data.loader(self.protocol.batch_size, self.share):
+        for batch in parallel.read(self.accelerator, data.loader(self.protocol.batch_size, self.share)):
             batch = send_to_device(batch, self.accelerator.device)
             targets += batch.pop("targets").tolist()
             predictions += self.task.predict(learner(**batch)).tolist()

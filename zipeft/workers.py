@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from zipeft.errors import UserError
 from zipeft.experiment import Experiment, Run
@@ -12,16 +13,17 @@ from zipeft.results import Record
 from zipeft.sweep import attempt
 
 OnStep = Callable[[int], None]
-Keep = Callable[[Run, Learner], None]
+Keep = Callable[[Experiment, Run, Learner], None]
 
 
 class ThisProcess:
     """One run at a time, in this process; with processes that ``follow``, all of them train it together."""
 
-    def __init__(self, experiments: Sequence[Experiment], on_step: OnStep, keep: Callable | None = None) -> None:
+    def __init__(self, experiments: Sequence[Experiment], on_step: OnStep, keep: Keep | None = None) -> None:
         self.experiments, self.on_step, self.keep = experiments, on_step, keep
         self._done: list[tuple[Run, Record]] = []
         self._last: Experiment | None = None
+        self._at_work = False
 
     def room(self) -> bool:
         return not self._done
@@ -31,16 +33,19 @@ class ThisProcess:
             self._last.forget()  # one model in memory is enough
         self._last = experiment
         agree(experiment.accelerator, (self.experiments.index(experiment), run))
-        keep = None if self.keep is None else lambda run, learner: self.keep(experiment, run, learner)
+        keep = None if self.keep is None else partial(self.keep, experiment)
+        self._at_work = True
         self._done.append((run, attempt(experiment, run, self.on_step, keep)))
+        self._at_work = False
 
     def completed(self) -> list[tuple[Run, Record]]:
         done, self._done = self._done, []
         return done
 
     def dismiss(self) -> None:
-        """Let the processes that follow end."""
-        agree(self.experiments[0].accelerator, None)
+        """Let the processes that follow end; those that wait in the middle of a step are for their launcher to end."""
+        if not self._at_work:
+            agree(self.experiments[0].accelerator, None)
 
 
 def follow(experiments: Sequence[Experiment]) -> None:
@@ -50,4 +55,4 @@ def follow(experiments: Sequence[Experiment]) -> None:
         try:
             experiments[index].measure(run)
         except UserError:
-            continue  # the main process has met the same error, and records it
+            continue  # every process has met it, and the main one records it: see parallel.read for others

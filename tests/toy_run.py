@@ -1,0 +1,18 @@
+"""``python -m zipeft.run`` with the toys registered, as a script: what tests start, kill and launch several times over.
+
+    python tests/toy_run.py --backbone toy --task toy ...
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from toys import registered
+
+from zipeft.run import main
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with registered():
+        sys.exit(main())
