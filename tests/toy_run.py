@@ -1,6 +1,6 @@
 """``python -m zipeft.run`` with the toys registered, as a script: what tests start, kill and launch several times over.
 
-    python tests/toy_run.py --backbone toy --task toy ...
+python tests/toy_run.py --backbone toy --task toy ...
 """
 
 from __future__ import annotations
