@@ -75,7 +75,8 @@ def _experiments(plan: Sequence[Comparison], options: argparse.Namespace, comman
     precisions = {comparison.protocol.precision for comparison in plan}
     if len(precisions) > 1:
         raise UserError(f"the tasks' presets differ in precision ({', '.join(sorted(precisions))}): set --precision")
-    accelerator = _accelerator(options.device, precisions.pop())
+    # Where a cluster computes, this machine need not have its devices.
+    accelerator = _accelerator("cpu", "fp32") if options.ray else _accelerator(options.device, precisions.pop())
     return [Experiment(each.backbone, each.task, each.protocol, accelerator, command) for each in plan]
 
 
