@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import pickle
@@ -112,6 +113,24 @@ def test_a_method_that_reads_the_test_split_while_it_trains_fails():
 
     with pytest.raises(TestLocked, match="during training"):
         experiment().measure(Run("colours", "cheat", Layer(forged=True), 0))
+
+
+def test_a_method_cannot_look_answers_up_while_it_is_tested():
+    seen = []
+
+    class Late(Cheat):
+        """Looks at test labels in every forward pass, whatever comes of it."""
+
+        def apply(self, backbone, model):
+            model.register_forward_hook(lambda *_: self.look())
+
+        def look(self):
+            for way in (lambda test: test.open(key()), lambda test: test.convert(seen.append)):
+                with contextlib.suppress(TestLocked):
+                    seen.append(way(ToyTask().load("colours").test))
+
+    experiment().measure(Run("colours", "cheat", Late(), 0))
+    assert seen == []
 
 
 class SelectsOnTest(ToyTask):

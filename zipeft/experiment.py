@@ -126,7 +126,8 @@ class Experiment:
         key.chosen(f"epoch {trained['selected_epoch']}")
         test = self._encoded(run.dataset)["test"].open(key)
         start = time.perf_counter()
-        scores, predictions, targets = self.trainer.evaluate(learner, test)
+        with training(str(run)):  # the method's code runs here too, and could look the answers up
+            scores, predictions, targets = self.trainer.evaluate(learner, test)
         seconds = trained["cost"].evaluation_seconds + time.perf_counter() - start
         self.accelerator.free_memory()
         tested = Result(

@@ -1,9 +1,9 @@
 """The test lock: a run gets the test data once, after everything that it chooses is chosen.
 
 A data set's test split is sealed from the moment it is made. A run opens it with a ``TestKey``, which works once, and
-not before ``chosen`` was called on it. While anything trains, no key opens anything. The lock guards against mistakes
-and against cheating by the means that a plug-in has; Python offers no wall against code that searches the memory of its
-own process.
+not before ``chosen`` was called on it. While anything trains or is tested, no key opens anything. The lock guards
+against mistakes and against cheating by the means that a plug-in has; Python offers no wall against code that searches
+the memory of its own process.
 """
 
 from __future__ import annotations
@@ -58,17 +58,17 @@ class SealedSplit:
         """Let ``open`` hand out what ``read`` makes of the split: encoded examples, say. It is made at once, so that
         what is broken in the data shows before anything trains. Raises ``TestLocked`` during training."""
         if _training:
-            raise TestLocked(f"the test data of {self._name} were asked for during training")
+            raise TestLocked(f"the test data of {self._name} were asked for during training or testing")
         made = read(self._reveal())
         self._reveal = lambda: made
 
     def open(self, key: TestKey) -> Any:
         """Hand out the split, or what it was converted to.
 
-        Raises: ``TestLocked`` during training, before the run's choice, and the second time.
+        Raises: ``TestLocked`` during training or testing, before the run's choice, and the second time.
         """
         if _training:
-            raise TestLocked(f"{key.run}: the test data of {self._name} were asked for during training")
+            raise TestLocked(f"{key.run}: the test data of {self._name} were asked for during training or testing")
         if not key.choice:
             raise TestLocked(f"{key.run}: the test data of {self._name} were asked for before the choice was made")
         if key.used:
@@ -82,7 +82,7 @@ _training: list[str] = []
 
 @contextmanager
 def training(what: str) -> Iterator[None]:
-    """Keep every test split of this process shut as long as this context lasts."""
+    """Keep every test split of this process shut as long as this context lasts: a method's code runs in it."""
     _training.append(what)
     try:
         yield
