@@ -91,7 +91,7 @@ class FGVC(ImageTask):
             protocol={"epochs": 6, "batch_size": 32},
             methods=("linear", "full", "lora", "prompt", "zero_gated", "zero_gated_random"),
         ),
-        "standard": Preset(task={"image_size": 56}, protocol={"epochs": 6, "batch_size": 32, "trials": 4}),
+        "standard": Preset(task={"image_size": 56}, protocol={"epochs": 6, "batch_size": 32, "trials": 8}),
         "paper": Preset(
             task={"image_size": 224, "resize": "crop"},
             protocol={"epochs": 100, "batch_size": 64, "trials": 8},
