@@ -62,13 +62,13 @@ def train(
     steps: list[int] = []
     trainer = Trainer(task, Protocol(epochs=3, batch_size=BATCH), accelerator)
     fit = trainer.fit(learner, method, train, validation, seed=0, on_step=steps.append)
-    scores, predictions, targets = trainer.evaluate(learner, validation)
+    scores, predictions = trainer.evaluate(learner, validation)
     accelerator.free_memory()
     return {
         "losses": [epoch["train_loss"] for epoch in fit.history],
         "validation": [epoch["validation"] for epoch in fit.history],
         "counts": (fit.selected_epoch, fit.steps, fit.examples, steps),
-        "after": (scores, predictions, targets),
+        "after": (scores, predictions),
         "drawn": torch.rand(4),
         "parameters": {name: parameter.detach().clone() for name, parameter in learner.trainable().items()},
     }
@@ -82,8 +82,8 @@ def prepared(method: Method, task: ToyTask) -> tuple[Learner, Encoded, Encoded]:
     head = task.head(data.classes, backbone.width(model))
     method.apply(backbone, model)
     learner = Learner(backbone, model, head).eval()
-    encode = task.encoder(backbone)
-    splits = Encoded(data.train, encode), Encoded(data.validation, encode)
+    windows = task.windows(backbone)
+    splits = [Encoded(split, windows, backbone) for split in (data.train, data.validation)]
     learner.find_prefix(splits[0].batch(2))
     if learner.has_prefix:
         needs_inputs = not learner.only_head_trains

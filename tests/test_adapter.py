@@ -16,6 +16,7 @@ from zipeft.errors import UserError
 from zipeft.examples import Encoded
 from zipeft.experiment import Experiment, Run
 from zipeft.protocol import Protocol
+from zipeft.training import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +42,9 @@ def saved(experiment, folder, name="zero_gated"):
 def test_an_adapter_comes_back_with_the_same_predictions(name, experiment, tmp_path):
     folder, result, learner = saved(experiment, tmp_path, name)
     loaded, record = load_adapter(folder)
-    _, predictions, _ = experiment.trainer.evaluate(
-        loaded, Encoded(split_of(ToyTask().load("colours"), "test"), lambda x: x)
-    )
+    task, backbone = ToyTask(), ToyViT()
+    test = Encoded(split_of(task.load("colours"), "test"), task.windows(backbone), backbone)
+    _, predictions = Trainer(task, Protocol(), Accelerator(cpu=True)).evaluate(loaded, test)
     assert tuple(predictions) == result.predictions
     assert record["classes"] == ["red", "green", "blue"]
     assert (folder / TENSORS).stat().st_size == adapter_bytes(learner) == result.cost.adapter_bytes

@@ -71,7 +71,7 @@ def test_a_method_that_trains_more_counts_more():
 
 def test_without_its_prefix_the_frozen_part_is_counted_as_it_then_runs_in_every_step():
     learner, train, _ = prepared(registry.methods.get("linear")(), TASK)
-    inputs = Encoded(train.split, TASK.encoder(ToyViT()))
+    inputs = Encoded(train.split, TASK.windows(ToyViT()), ToyViT())
     assert count_flops(learner, TASK, inputs, CPU) == (FROZEN_MODEL + HEAD, FROZEN_MODEL)
 
 
@@ -119,7 +119,7 @@ def test_attention_of_torch_itself_is_counted_past_its_inference_path():
 
     backbone = Torch()
     learner = Learner(backbone, backbone.build(), nn.Linear(WIDTH, CLASSES))
-    train = Encoded(TASK.load("colours").train, lambda image: image)
+    train = Encoded(TASK.load("colours").train, TASK.windows(backbone), backbone)
     random = torch.random.get_rng_state()
     expected = BLOCKS * BLOCK + HEAD
     assert count_flops(learner, TASK, train, CPU) == (expected + HEAD, expected)

@@ -14,7 +14,7 @@ from zipeft.experiment import Experiment, Run
 from zipeft.learner import Learner
 from zipeft.protocol import Protocol
 
-METHODS = registry.methods.names()
+METHODS = [name for name in registry.methods.names() if "image" in registry.methods.get(name).modalities]
 START_AT_THE_FROZEN_MODEL = {"linear", "full", "bitfit", "lora", "zero_gated"}
 BACKBONE = ToyViT()
 

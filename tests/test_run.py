@@ -13,7 +13,8 @@ from zipeft.errors import UserError
 from zipeft.method import Method
 from zipeft.plan import _seeds, make_plan
 from zipeft.run import _parse, main
-from zipeft.task import Classification
+from zipeft.objective import Classification
+from zipeft.task import Task
 
 TOY = ["--backbone", "toy", "--task", "toy", "--device", "cpu"]
 

@@ -15,6 +15,7 @@ from zipeft.errors import UserError
 from zipeft.examples import Encoded
 from zipeft.learner import Learner
 from zipeft.protocol import Protocol
+from zipeft.task import Window
 from zipeft.training import Best, Trainer, _optimizer, _warm_cosine, total_steps
 
 LINEAR = registry.methods.get("linear")()
@@ -28,8 +29,8 @@ def learner():
 
 
 def encoded(name="train", task=None):
-    data = (task or ToyTask()).load("colours")
-    return Encoded(getattr(data, name), lambda image: image)
+    task = task or ToyTask()
+    return Encoded(getattr(task.load("colours"), name), task.windows(ToyViT()), ToyViT())
 
 
 def trainer(task=None, **protocol):
@@ -109,16 +110,16 @@ def test_matrices_decay_and_vectors_do_not_and_the_head_has_its_own_rate():
 def test_examples_that_do_not_fit_in_memory_are_encoded_when_they_are_needed(monkeypatch):
     calls = []
 
-    def encode(image):
+    def windows(image, target):
         calls.append(1)
-        return image
+        return [Window(image, target)]
 
     split = ToyTask().load("colours").train
-    kept = Encoded(split, encode)
+    kept = Encoded(split, windows, ToyViT())
     assert len(calls) == 48 + 1
     monkeypatch.setattr("zipeft.examples.fits", lambda size: False)
     calls.clear()
-    lazy = Encoded(split, encode)
+    lazy = Encoded(split, windows, ToyViT())
     batches = [list(data.shuffled(8, seed=3)) for data in (kept, lazy)]
     assert all(torch.equal(a["inputs"], b["inputs"]) for a, b in zip(*batches, strict=True))
     assert len(calls) == 48 + 1

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import timm
 import torch
 from PIL.Image import Image
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
+from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 from zipeft import registry
-from zipeft.backbone import ImageBackbone, Weights
-from zipeft.task import Classification, Data, Preset, Split
+from zipeft.backbone import ImageBackbone, TextBackbone, Weights
+from zipeft.objective import Classification
+from zipeft.task import Data, Preset, Split, Task
 from zipeft.test_lock import TestKey
 
 SIZE = 16
@@ -56,8 +61,8 @@ class ToyViT(ImageBackbone):
 
 
 @dataclass(frozen=True)
-class ToyTask(Classification):
-    """Noise with one bright colour channel, which is the label."""
+class ToyTask(Classification, Task):
+    """Noise with one bright colour channel, which is the label. It is its own objective."""
 
     examples: int = 48
     classes: int = 3
@@ -75,6 +80,9 @@ class ToyTask(Classification):
         names = ["red", "green", "blue"][: self.classes]
         return Data(dataset, names, train, validation, test, "drawn", f"{self.examples} {self.classes}")
 
+    def objective(self, dataset: str) -> ToyTask:
+        return self
+
     def encoder(self, backbone: ImageBackbone) -> Callable[[Tensor], Tensor]:
         return backbone.image_transform(SIZE)
 
@@ -87,16 +95,107 @@ class ToyTask(Classification):
         return Split(list(images), targets, [f"{seed}/{index}" for index in range(self.examples)])
 
 
+WORDS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "good", "bad", "so", "it", "was", "the", "film", "a", "very", "end")
+
+
+@cache
+def toy_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    special = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_input_names=["input_ids", "attention_mask"], **special
+    )
+
+
+@dataclass(frozen=True)
+class ToyEncoder(TextBackbone):
+    """A RoBERTa of two narrow layers with random weights."""
+
+    lora_targets: ClassVar[tuple[str, ...]] = ("query", "value")
+
+    def build(self) -> nn.Module:
+        size = {"vocab_size": len(WORDS), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        places = {"max_position_embeddings": 66, "type_vocab_size": 1, "pad_token_id": 0}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            config = RobertaConfig(**size, **places, intermediate_size=64, initializer_range=0.2)
+            return RobertaModel(config, add_pooling_layer=False).eval()
+
+    def weights(self) -> Weights:
+        return Weights(self.checkpoint or "toy", "random", "")
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        return toy_tokenizer()
+
+    def max_length(self) -> int:
+        return 64
+
+    def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
+        return list(model.encoder.layer)
+
+    def width(self, model: nn.Module) -> int:
+        return model.config.hidden_size
+
+    def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        return self.tokens(model, inputs).sum(1) / inputs["attention_mask"].sum(1, keepdim=True)
+
+    def tokens(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        return model(**inputs).last_hidden_state * inputs["attention_mask"].unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class ToyTexts(Classification, Task):
+    """Sentences of different lengths; the label is which of two words is half of them. It is its own objective."""
+
+    examples: int = 48
+
+    modality: ClassVar[str] = "text"
+    presets: ClassVar[dict[str, Preset]] = {
+        "quick": Preset(protocol={"epochs": 3, "batch_size": 8}, methods=("linear", "zero_gated"), seeds=2)
+    }
+
+    def datasets(self) -> Sequence[str]:
+        return ("praise",)
+
+    def load(self, dataset: str) -> Data:
+        train, validation, test = (self._split(seed) for seed in range(3))
+        return Data(dataset, ["bad", "good"], train, validation, test, "written", f"{self.examples}")
+
+    def objective(self, dataset: str) -> ToyTexts:
+        return self
+
+    def encoder(self, backbone: TextBackbone) -> Callable[[str], dict[str, Tensor]]:
+        tokenizer = backbone.tokenizer()
+        return lambda text: {name: torch.tensor(ids) for name, ids in tokenizer(text).items()}
+
+    def _split(self, seed: int) -> Split:
+        stream = random.Random(seed)
+        targets = [index % 2 for index in range(self.examples)]
+        texts = []
+        for target in targets:
+            words = stream.choices(WORDS[6:], k=stream.randint(2, 12))
+            for _ in range(len(words)):
+                words.insert(stream.randint(0, len(words)), ("bad", "good")[target])
+            texts.append(" ".join(words))
+        return Split(texts, targets, [f"{seed}/{index}" for index in range(self.examples)])
+
+
 @contextmanager
 def registered() -> Iterator[None]:
-    """Make the toys known as "toy" in this process."""
-    registry.backbones.register("toy", ToyViT)
-    registry.tasks.register("toy", ToyTask)
+    """Make the toys known in this process, as "toy" those on images, as "toy_text" those on text."""
+    for name, backbone, task in (("toy", ToyViT, ToyTask), ("toy_text", ToyEncoder, ToyTexts)):
+        registry.backbones.register(name, backbone)
+        registry.tasks.register(name, task)
     try:
         yield
     finally:
-        registry.backbones.unregister("toy")
-        registry.tasks.unregister("toy")
+        for name in ("toy", "toy_text"):
+            registry.backbones.unregister(name)
+            registry.tasks.unregister(name)
 
 
 def split_of(data: Data, name: str) -> Split:

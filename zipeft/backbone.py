@@ -11,9 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from zipeft.errors import UserError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,20 @@ class Backbone(abc.ABC):
     def features(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return pooled features (batch, width) of a batch of encoded inputs."""
 
+    def tokens(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return features (batch, tokens, width) of every token, exact zeros where a batch is padded."""
+        raise UserError(f"the backbone {type(self).__name__} gives no features of single tokens")
+
+    def collate(self, inputs: Sequence[Any]) -> Any:
+        """Return a batch of encoded inputs."""
+        from torch.utils.data import default_collate
+
+        return default_collate(inputs)
+
+    def length(self, inputs: Any) -> int:
+        """Return the length of one example's inputs where a batch is padded to its longest; else any constant."""
+        return 1
+
 
 @dataclass(frozen=True)
 class ImageBackbone(Backbone):
@@ -82,3 +99,31 @@ class ImageBackbone(Backbone):
     @abc.abstractmethod
     def image_transform(self, size: int) -> Callable[[Image], Tensor]:
         """Return the normalising transform of an image, already of ``size`` x ``size`` pixels, to (3, size, size)."""
+
+
+@dataclass(frozen=True)
+class TextBackbone(Backbone):
+    """A backbone that takes tokens: a dict of integer tensors (tokens,) an example, (batch, tokens) a batch."""
+
+    modality: ClassVar[str] = "text"
+
+    @abc.abstractmethod
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Return the tokenizer, the same object each time; what it gives for a text is just what the model takes."""
+
+    @abc.abstractmethod
+    def max_length(self) -> int:
+        """Return how many tokens the model takes, special ones included."""
+
+    def length(self, inputs: dict[str, Tensor]) -> int:
+        return len(inputs["input_ids"])
+
+    def collate(self, inputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return a batch, padded on the right to its longest example."""
+        from torch.nn.utils.rnn import pad_sequence
+
+        padding = {"input_ids": self.tokenizer().pad_token_id}
+        return {
+            name: pad_sequence([each[name] for each in inputs], batch_first=True, padding_value=padding.get(name, 0))
+            for name in inputs[0]
+        }

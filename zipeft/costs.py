@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zipeft.examples import Encoded
 from zipeft.learner import Learner
-from zipeft.task import Task
+from zipeft.objective import Objective
 
 COUNTED = 2
 """How many examples are counted at once: what a training step computes once for a batch, such as a prompt's keys, they
@@ -53,7 +53,7 @@ class PeakMemory:
             self.bytes = self._sampler.stop() if self._sampler else _high_water_mark()
 
 
-def count_flops(learner: Learner, task: Task, train: Encoded, device: torch.device) -> tuple[int, int]:
+def count_flops(learner: Learner, objective: Objective, train: Encoded, device: torch.device) -> tuple[int, int]:
     """Return the floating-point operations of one example in a training step and in a forward pass from the inputs.
 
     A step is the forward and backward pass as it is trained: from the prefix, where ``train`` has one. Counted are
@@ -62,21 +62,23 @@ def count_flops(learner: Learner, task: Task, train: Encoded, device: torch.devi
 
     Args:
         learner: on ``device``, before it trains (a data-parallel wrapper listens to its gradients).
-        train: the training data; nothing but the size of its first examples matters.
+        train: the training data, of which nothing but sizes matters: those of median length are counted.
     """
-    with _evaluating(learner), torch.random.fork_rng(devices=[]):  # a data loader draws a number
-        batch = send_to_device(next(iter(train.loader(COUNTED))), device)
+    middle = (len(train) - 1) // 2
+    median = train.order()[middle : middle + COUNTED]
+    with _evaluating(learner):
+        batch = send_to_device(train.items(median), device)
         targets = batch.pop("targets")
         with torch.enable_grad(), _counting() as step:
             # Not torch.autograd.grad: the counter fails in it where a module's input is a parameter, as a prompt is.
-            task.loss(learner(**batch), targets).backward()
+            objective.loss(learner(**batch), targets).backward()
         learner.zero_grad()
-        inputs = send_to_device(train.batch(COUNTED), device)
+        inputs = send_to_device(train.inputs(median), device)
         with torch.no_grad():
             learner(inputs)  # fills what is kept from one batch to the next while nothing trains
             with _counting() as forward:
                 learner(inputs)
-    return tuple(round(counter.get_total_flops() / len(targets)) for counter in (step, forward))
+    return tuple(round(counter.get_total_flops() / len(median)) for counter in (step, forward))
 
 
 @contextmanager

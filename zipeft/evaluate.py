@@ -47,13 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = task.load(record["task"]["dataset"])
     if list(data.classes) != record["classes"]:
         raise UserError(f"{data.source} has other classes than the data that {options.adapter} was trained on")
-    trainer = Trainer(task, Protocol(), new_accelerator())
+    objective = task.objective(data.name)
+    trainer = Trainer(objective, Protocol(), new_accelerator())
     learner.to(trainer.accelerator.device)
     key = TestKey(f"{options.adapter}")
     key.chosen("what the adapter was saved with")
-    scores, _, targets = trainer.evaluate(learner, Encoded(data.test.open(key), task.encoder(learner.backbone)))
-    for name, score in scores.items() if trainer.accelerator.is_main_process else ():
-        print(f"{data.name} ({data.source}), {len(targets)} test examples: {name} {100 * score:.1f}")
+    windows = task.windows(learner.backbone)
+    for name, sealed in {"test": data.test, **data.shifted}.items():
+        test = sealed.open(key)
+        scores, _ = trainer.evaluate(learner, Encoded(test, windows, learner.backbone))
+        told = ", ".join(f"{score} {100 * value:.1f}" for score, value in scores.items())
+        if trainer.accelerator.is_main_process:
+            print(f"{data.name} ({data.source}), {len(test)} {name} examples: {told}")
     return 0
 
 

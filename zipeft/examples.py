@@ -2,72 +2,167 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, default_collate
 
+from zipeft.backbone import Backbone
+from zipeft.errors import UserError
 from zipeft.parallel import ALL, Share, ShareOfBatches
-from zipeft.task import Split
+from zipeft.task import Split, Window
 
 MEMORY_SHARE = 0.25
 """The part of the memory that is free at the time which one encoded split, or one prefix, may take."""
 
+BATCHES_SORTED = 32
+"""So many batches of shuffled examples are sorted by length together: little padding, and little order."""
+
+NO_LABEL = -100
+"""Pads labels of tokens; PyTorch's losses leave it out by default."""
+
 
 class Encoded(Dataset):
-    """A split as the backbone takes it: ``{"inputs": ..., "targets": ...}`` an item, and ``"prefix"`` where known."""
+    """A split as the backbone takes it. An item is a window: ``{"inputs": ..., "targets": ...}``, and ``"prefix"``
+    where it is known. An example has one window or, where it is too long, several."""
 
-    def __init__(self, split: Split, encode: Callable[[Any], Any]) -> None:
-        self.split, self.encode = split, encode
-        self.prefix: Tensor | None = None
+    def __init__(self, split: Split, windows: Callable[[Any, Any], Sequence[Window]], backbone: Backbone) -> None:
+        self.split, self.windows, self.backbone = split, windows, backbone
+        self.prefix: Sequence[Tensor] | None = None
         self.needs_inputs = True
-        self._kept = self._encode_all() if fits(_size(encode(split.examples[0])) * len(split)) else None
+        first = self._windows(0)
+        self.kept: list[Window] | None = None
+        self.example_of: Sequence[int] = range(len(split))
+        self.lengths: list[int] | None = None
+        if fits(sum(_size(window.inputs) for window in first) * len(split)):
+            self._keep()
+        elif len(first) > 1:
+            raise UserError("the examples do not fit in memory as windows: take fewer, or shorter ones")
 
     def __len__(self) -> int:
-        return len(self.split)
+        return len(self.example_of)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item = {"targets": self.split.targets[index]}
+        window = self.window(index) if self.needs_inputs or self.kept is not None else None
+        item = {"targets": self.split.targets[index] if window is None else window.target}
         if self.needs_inputs:
-            item["inputs"] = self._inputs(index)
+            item["inputs"] = window.inputs
         if self.prefix is not None:
             item["prefix"] = self.prefix[index]
         return item
 
-    def with_prefix(self, prefix: Tensor, needs_inputs: bool) -> Encoded:
-        """Return the same examples with their prefix (examples, ...), and without inputs if nothing needs them."""
+    def window(self, index: int) -> Window:
+        return self._windows(index)[0] if self.kept is None else self.kept[index]
+
+    def with_prefix(self, prefix: Sequence[Tensor], needs_inputs: bool) -> Encoded:
+        """Return the same windows with their prefix, one tensor a window, and without inputs if nothing needs them."""
         copy = object.__new__(Encoded)
         copy.__dict__.update(self.__dict__, prefix=prefix, needs_inputs=needs_inputs)
         return copy
 
     def batch(self, size: int) -> Any:
-        """Return the inputs of the first ``size`` examples as a batch."""
-        return default_collate([self._inputs(index) for index in range(min(size, len(self)))])
+        """Return the inputs of the first ``size`` windows as a batch."""
+        return self.inputs(range(min(size, len(self))))
+
+    def inputs(self, indices: Sequence[int]) -> Any:
+        """Return the inputs of some windows as a batch, whether or not anything needs them for training."""
+        return self.backbone.collate([self.window(index).inputs for index in indices])
+
+    def items(self, indices: Sequence[int]) -> dict[str, Any]:
+        """Return some windows as a loader's batch."""
+        return self._collate([self[index] for index in indices])
+
+    def order(self) -> list[int]:
+        """Return the indices of all windows, by length where lengths differ: batches of equals need no padding."""
+        indices = list(range(len(self)))
+        return sorted(indices, key=self.lengths.__getitem__) if self.lengths else indices
 
     def loader(self, batch_size: int, share: Share = ALL) -> DataLoader:
-        """Return the share of the examples, in their order, in batches that with those of all make ``batch_size``."""
-        return DataLoader(self, math.ceil(batch_size / share.processes), sampler=share.of(range(len(self))))
+        """Return the share of the windows, in the order of ``order``, in batches that with those of all make
+        ``batch_size``."""
+        size = -(-batch_size // share.processes)
+        return DataLoader(self, size, sampler=share.of(self.order()), collate_fn=self._collate)
 
     def shuffled(self, batch_size: int, seed: int, share: Share = ALL) -> DataLoader:
         """Return the share of every batch; ``seed`` decides the order, another in each epoch."""
         generator = torch.Generator().manual_seed(seed)
-        batches = ShareOfBatches(RandomSampler(self, generator=generator), batch_size, share)
-        return DataLoader(self, batch_sampler=batches, generator=generator)
+        sampler: Sampler[int] = RandomSampler(self, generator=generator)
+        if self.lengths:
+            sampler = _Bucketed(sampler, self.lengths, batch_size, generator)
+        batches = ShareOfBatches(sampler, batch_size, share)
+        return DataLoader(self, batch_sampler=batches, generator=generator, collate_fn=self._collate)
 
-    def _inputs(self, index: int) -> Any:
-        return self.encode(self.split.examples[index]) if self._kept is None else self._kept[index]
+    def by_example(self, values: Sequence[Any]) -> Iterator[tuple[list[Window], list[Any]]]:
+        """Yield the windows of each example and the values that belong to them; ``values`` holds one a window."""
+        at = 0
+        while at < len(self):
+            end = at + 1
+            while end < len(self) and self.example_of[end] == self.example_of[at]:
+                end += 1
+            kept = self.kept[at:end] if self.kept is not None else []
+            yield kept, list(values[at:end])
+            at = end
 
-    def _encode_all(self) -> list[Any]:
-        return [self.encode(example) for example in self.split.examples]
+    def _windows(self, index: int) -> Sequence[Window]:
+        return self.windows(self.split.examples[index], self.split.targets[index])
+
+    def _keep(self) -> None:
+        self.kept, self.example_of = [], []
+        for index in range(len(self.split)):
+            windows = self._windows(index)
+            self.kept += windows
+            self.example_of += [index] * len(windows)
+        lengths = [self.backbone.length(window.inputs) for window in self.kept]
+        self.lengths = lengths if len(set(lengths)) > 1 else None
+
+    def _collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = {"targets": _collate_targets([item["targets"] for item in items])}
+        if self.needs_inputs:
+            batch["inputs"] = self.backbone.collate([item["inputs"] for item in items])
+        if self.prefix is not None:
+            batch["prefix"] = pad_sequence([item["prefix"] for item in items], batch_first=True)
+        return batch
+
+
+class _Bucketed(Sampler[int]):
+    """Shuffled indices in which those that share a batch are of about the same length; whole batches are shuffled.
+
+    The smaller one that is left over comes last, as without buckets.
+    """
+
+    def __init__(self, sampler: Sampler[int], lengths: list[int], size: int, generator: torch.Generator) -> None:
+        self.sampler, self.lengths, self.size, self.generator = sampler, lengths, size, generator
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[int]:
+        shuffled = iter(self.sampler)
+        full = len(self) - len(self) % self.size
+        batches = []
+        while len(batches) * self.size < full:
+            many = list(islice(shuffled, min(BATCHES_SORTED * self.size, full - len(batches) * self.size)))
+            many.sort(key=self.lengths.__getitem__)
+            batches += [many[at : at + self.size] for at in range(0, len(many), self.size)]
+        for index in torch.randperm(len(batches), generator=self.generator).tolist():
+            yield from batches[index]
+        yield from shuffled
 
 
 def fits(size: int) -> bool:
     """Whether so many bytes may be kept in memory."""
     return size <= MEMORY_SHARE * psutil.virtual_memory().available
+
+
+def _collate_targets(targets: list[Any]) -> Any:
+    if isinstance(targets[0], Tensor) and targets[0].dim() == 1:
+        return pad_sequence(targets, batch_first=True, padding_value=NO_LABEL)
+    return default_collate(targets)
 
 
 def _size(value: Any) -> int:

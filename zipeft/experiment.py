@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ from zipeft.results import (
 from zipeft.results.environment import Environment, current_environment
 from zipeft.search import Space
 from zipeft.settings import as_json
-from zipeft.task import Data, Task
+from zipeft.task import Data, Split, Task
 from zipeft.test_lock import TestKey, TestLocked, training
 from zipeft.training import Fit, Trainer
 
@@ -85,8 +86,7 @@ class Experiment:
         self.backbone_name, self.backbone = backbone
         self.task_name, self.task = task
         self.protocol, self.accelerator, self.command = protocol, accelerator, command
-        self.trainer = Trainer(self.task, protocol, accelerator)
-        self._prefixes: dict[tuple, tuple[Tensor, float]] = {}
+        self._prefixes: dict[tuple, tuple[list[Tensor], float]] = {}
         self._task_records: dict[str, TaskRecord] = {}
         self.data = lru_cache(maxsize=1)(self.task.load)
         self._encoded = lru_cache(maxsize=1)(self._encode)
@@ -124,20 +124,8 @@ class Experiment:
         if run.trial is not None:
             return Trial(**trained, index=run.trial), learner
         key.chosen(f"epoch {trained['selected_epoch']}")
-        test = self._encoded(run.dataset)["test"].open(key)
-        start = time.perf_counter()
-        with training(str(run)):  # the method's code runs here too, and could look the answers up
-            scores, predictions, targets = self.trainer.evaluate(learner, test)
-        seconds = trained["cost"].evaluation_seconds + time.perf_counter() - start
+        tested = self._test(run, learner, key, trained)
         self.accelerator.free_memory()
-        tested = Result(
-            **{**trained, "cost": replace(trained["cost"], evaluation_seconds=seconds)},
-            test=scores,
-            predictions=tuple(predictions),
-            targets=tuple(targets),
-            item_scores=tuple(self.task.item_scores(predictions, targets)),
-            search=run.search,
-        )
         return tested, learner
 
     def failure(self, run: Run, reason: str, details: str = "") -> Failure:
@@ -148,11 +136,11 @@ class Experiment:
         """Train once; return what has learnt and what a trial and a run both say of it."""
         data, encoded = self.data(run.dataset), self._encoded(run.dataset)
         set_seed(run.seed)
-        learner = self._learner(run.method, data, encoded["train"])
+        learner = self._learner(run, data, encoded["train"])
         train, validation, prefix_seconds = self._with_prefixes(run.dataset, learner, encoded)
-        flops = count_flops(learner, self.task, train, self.accelerator.device)
+        flops = count_flops(learner, self.task.objective(run.dataset), train, self.accelerator.device)
         with PeakMemory(self.accelerator.device) as memory:
-            outcome = self.trainer.fit(learner, run.method, train, validation, run.seed, on_step)
+            outcome = self._trainer(run).fit(learner, run.method, train, validation, run.seed, on_step)
         selected = next(epoch for epoch in outcome.history if epoch["epoch"] == outcome.selected_epoch)
         return learner, {
             **self._head(run),
@@ -162,6 +150,28 @@ class Experiment:
             "cost": _cost(learner, outcome, memory, prefix_seconds, flops),
         }
 
+    def _test(self, run: Run, learner: Learner, key: TestKey, trained: dict[str, Any]) -> Result:
+        """Test what has learnt, once, and return the run's record."""
+        encoded, objective, trainer = self._encoded(run.dataset), self.task.objective(run.dataset), self._trainer(run)
+        test = encoded["test"].open(key)
+        shifted = {name: split.open(key) for name, split in encoded["shifted"].items()}
+        start = time.perf_counter()
+        with training(str(run)):  # the method's code runs here too, and could look the answers up
+            scores, predictions = trainer.evaluate(learner, test)
+            for name, split in shifted.items():
+                there, _ = trainer.evaluate(learner, split)
+                scores |= {f"{name} {score}": value for score, value in there.items()}
+        seconds = trained["cost"].evaluation_seconds + time.perf_counter() - start
+        targets = test.split.targets
+        return Result(
+            **{**trained, "cost": replace(trained["cost"], evaluation_seconds=seconds)},
+            test=scores,
+            predictions=tuple(map(objective.record, predictions)),
+            targets=tuple(map(objective.record, targets)),
+            item_scores=tuple(objective.item_scores(predictions, targets)),
+            search=run.search,
+        )
+
     def adapter_record(self, run: Run) -> dict[str, Any]:
         """Return what is saved beside the run's adapter."""
         method, task = (run.method_name, run.method), (self.task_name, self.task)
@@ -170,17 +180,25 @@ class Experiment:
 
     def _encode(self, dataset: str) -> dict[str, Any]:
         """Return training and validation data encoded, and the test data too, but sealed."""
-        data, encode = self.data(dataset), self.task.encoder(self.backbone)
+        data, windows = self.data(dataset), self.task.windows(self.backbone)
         self._prefixes.clear()
-        splits = {name: Encoded(getattr(data, name), encode) for name in ("train", "validation")}
-        data.test.convert(lambda split: _unlike(splits["validation"], Encoded(split, encode), dataset))
-        return {**splits, "test": data.test}
 
-    def _learner(self, method: Method, data: Data, train: Encoded) -> Learner:
-        model = copy.deepcopy(self.model)
-        head = self.task.head(data.classes, self.backbone.width(model))
-        method.apply(self.backbone, model)
-        learner = Learner(self.backbone, model, head).to(self.accelerator.device)
+        def encode(split: Split) -> Encoded:
+            return Encoded(split, windows, self.backbone)
+
+        train, validation = encode(data.train), encode(data.validation)
+        for test in (data.test, *data.shifted.values()):
+            test.convert(lambda split: _unlike(validation, encode(split), dataset))
+        return {"train": train, "validation": validation, "test": data.test, "shifted": data.shifted}
+
+    def _trainer(self, run: Run) -> Trainer:
+        return Trainer(self.task.objective(run.dataset), self.protocol, self.accelerator)
+
+    def _learner(self, run: Run, data: Data, train: Encoded) -> Learner:
+        model, objective = copy.deepcopy(self.model), self.task.objective(run.dataset)
+        head = objective.head(data.classes, self.backbone.width(model))
+        run.method.apply(self.backbone, model)
+        learner = Learner(self.backbone, model, head, objective.reads).to(self.accelerator.device)
         learner.find_prefix(send_to_device(train.batch(2), self.accelerator.device))
         return learner
 
@@ -194,7 +212,7 @@ class Experiment:
             splits.append(encoded[name] if prefix is None else encoded[name].with_prefix(prefix, needs_inputs))
         return *splits, seconds
 
-    def _prefix(self, split: tuple[str, str], learner: Learner, data: Encoded) -> tuple[Tensor | None, float]:
+    def _prefix(self, split: tuple[str, str], learner: Learner, data: Encoded) -> tuple[list[Tensor] | None, float]:
         """Return the prefix of a split, and the seconds that it took to compute.
 
         Runs that are frozen up to the same place share it; the first batch is computed anew and compared, lest a
@@ -206,24 +224,27 @@ class Experiment:
         first = self._compute(learner, data, batches=1)
         key = (*split, learner.frozen_blocks, learner.only_head_trains)
         known = self._prefixes.get(key)
-        if known is not None and torch.equal(known[0][: len(first)], first):
+        if known is not None and all(torch.equal(known[0][index], part) for index, part in first.items()):
             return known
-        if not fits(first[0].nbytes * len(data)):
+        if not fits(_bytes_of_all(first, data)):
             return None, 0.0
         start = time.perf_counter()
-        prefix = self._compute(learner, data)
+        computed = self._compute(learner, data)
+        prefix = [computed[index] for index in range(len(data))]
         self._prefixes = {key: kept for key, kept in self._prefixes.items() if key[:2] != split}
         self._prefixes[key] = prefix, time.perf_counter() - start
         return self._prefixes[key]
 
-    def _compute(self, learner: Learner, data: Encoded, batches: int | None = None) -> Tensor:
-        parts = []
+    def _compute(self, learner: Learner, data: Encoded, batches: int | None = None) -> dict[int, Tensor]:
+        """Return the prefix of each window by its index, for all or for the first few batches, without padding."""
+        parts: dict[int, Tensor] = {}
+        order = iter(data.order())
         with self.accelerator.autocast():
-            for batch in data.loader(self.protocol.batch_size):
-                parts.append(learner.prefix(send_to_device(batch["inputs"], self.accelerator.device)).cpu())
-                if len(parts) == batches:
-                    break
-        return torch.cat(parts)
+            for batch in islice(data.loader(self.protocol.batch_size), batches):
+                hidden = learner.prefix(send_to_device(batch["inputs"], self.accelerator.device)).cpu()
+                for row, index in zip(hidden, islice(order, len(hidden)), strict=True):
+                    parts[index] = row[: data.lengths[index]] if data.lengths and row.dim() > 1 else row
+        return parts
 
     @cached_property
     def _environment(self) -> Environment:
@@ -248,7 +269,7 @@ class Experiment:
         return TaskRecord(
             name=self.task_name,
             dataset=dataset,
-            metric=self.task.metric,
+            metric=self.task.objective(dataset).metric,
             source=data.source,
             checksum=data.checksum,
             note=data.note,
@@ -277,16 +298,24 @@ def _unlike(validation: Encoded, test: Encoded, dataset: str) -> Encoded:
 
     Only data that are in memory anyway are compared.
     """
-    if test._kept is None or validation._kept is None:
+    if test.kept is None or validation.kept is None:
         return test
-    seen = set(map(_content, validation._kept))
-    shared = sum(_content(inputs) in seen for inputs in test._kept)
+    seen = {_content(window.inputs) for window in validation.kept}
+    shared = sum(_content(window.inputs) in seen for window in test.kept)
     if 2 * shared > len(test):
         raise TestLocked(
             f"{dataset}: {shared} of {len(test)} test examples are validation examples under another name: "
             "a choice made on them would be made on test data"
         )
     return test
+
+
+def _bytes_of_all(some: dict[int, Tensor], data: Encoded) -> int:
+    """Return how many bytes all of a split's prefixes take, from a few of them."""
+    values = sum(part.nbytes for part in some.values())
+    if not data.lengths or next(iter(some.values())).dim() == 1:
+        return values // len(some) * len(data)
+    return values * sum(data.lengths) // sum(data.lengths[index] for index in some)
 
 
 def _content(inputs: Any) -> bytes:

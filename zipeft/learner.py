@@ -14,18 +14,20 @@ if TYPE_CHECKING:
 
 
 class Learner(nn.Module):
-    """A backbone and a head.
+    """A backbone and a head, which reads the backbone's "features" or its "tokens" (see ``Objective.reads``).
 
     The *prefix* is what no trainable parameter changes: the hidden states (batch, tokens, width) that leave the last of
-    the ``frozen_blocks``, or the features (batch, width) if only the head trains. Where inputs are not augmented the
+    the ``frozen_blocks``, or what the head reads if only the head trains. Where inputs are not augmented the
     prefix is the same in every epoch, so it can be computed once and handed to ``forward``.
     """
 
-    def __init__(self, backbone: Backbone, model: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: Backbone, model: nn.Module, head: nn.Module, reads: str = "features") -> None:
         super().__init__()
-        self.backbone, self.model, self.head = backbone, model, head
+        self.backbone, self.model, self.head, self.reads = backbone, model, head, reads
         self.frozen_blocks = 0
         self.only_head_trains = False
+        self.chosen: dict[str, float] = {}
+        """What ``Objective.choose`` chose on validation data."""
 
     def find_prefix(self, inputs: Any) -> None:
         """Find how far up the model is frozen, by asking autograd what carries a gradient for one batch of inputs."""
@@ -36,7 +38,7 @@ class Learner(nn.Module):
             carries.append(hidden.requires_grad)
 
         with torch.enable_grad(), _hooks(blocks, keep):
-            features = self.backbone.features(self.model, inputs)
+            features = self._read(inputs)
         self.only_head_trains = not features.requires_grad
         self.frozen_blocks = carries.index(True) if True in carries else len(carries)
 
@@ -48,11 +50,11 @@ class Learner(nn.Module):
     def prefix(self, inputs: Any) -> Tensor:
         """Compute the prefix of a batch of inputs, and nothing above it."""
         if self.only_head_trains:
-            return self.backbone.features(self.model, inputs)
+            return self._read(inputs)
         last = self.backbone.blocks(self.model)[self.frozen_blocks - 1]
         with _hooks([last], _stop):
             try:
-                self.backbone.features(self.model, inputs)
+                self._read(inputs)
             except _Reached as reached:
                 return reached.hidden
         raise RuntimeError(f"{type(self.model).__name__} did not run its blocks")
@@ -60,12 +62,12 @@ class Learner(nn.Module):
     def forward(self, inputs: Any = None, prefix: Tensor | None = None) -> Tensor:
         """Return the head's outputs for inputs, or from their prefix (and the inputs, unless only the head trains)."""
         if prefix is None:
-            features = self.backbone.features(self.model, inputs)
+            features = self._read(inputs)
         elif self.only_head_trains:
             features = prefix
         else:
             with _returning(self.backbone.blocks(self.model)[: self.frozen_blocks], prefix):
-                features = self.backbone.features(self.model, inputs)
+                features = self._read(inputs)
         return self.head(features.float())
 
     def train(self, mode: bool = True) -> Learner:
@@ -77,6 +79,9 @@ class Learner(nn.Module):
                 for block in self.backbone.blocks(self.model)[self.frozen_blocks :]:
                     block.train()
         return self
+
+    def _read(self, inputs: Any) -> Tensor:
+        return getattr(self.backbone, self.reads)(self.model, inputs)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the parameters that train, by name; those of the head begin with ``head.``."""

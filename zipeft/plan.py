@@ -92,7 +92,10 @@ def _comparison(backbone_name: str, task_name: str, options: argparse.Namespace,
     flags = {name: getattr(options, name) for name in ("epochs", "batch_size", "precision", "trials")}
     protocol = Protocol(preset=options.preset, **preset.protocol)
     protocol = _with(protocol, ("protocol",), {**flags, "max_steps": options.steps}, assigned)
-    contenders = tuple(_contender(name, protocol, assigned) for name in _method_names(options.method, preset))
+    names = _fitting(
+        _method_names(options.method, preset), task_class.modality, named=options.method not in (None, ["all"])
+    )
+    contenders = tuple(_contender(name, protocol, assigned) for name in names)
     seeds = _seeds(options.seeds) if options.seeds else tuple(range(preset.seeds))
     return Comparison((backbone_name, backbone), (task_name, task), contenders, protocol, seeds)
 
@@ -118,6 +121,16 @@ def _method_names(asked: Sequence[str] | None, preset: Preset) -> list[str]:
     if names == ["all"]:
         return registry.methods.names()
     return list(dict.fromkeys(names))
+
+
+def _fitting(names: Sequence[str], modality: str, named: bool) -> list[str]:
+    """Return the methods that go with a kind of backbone. Raises ``UserError`` if the user ``named`` another one."""
+    fitting = [name for name in names if modality in registry.methods.get(name).modalities]
+    for name in names:
+        if named and name not in fitting:
+            goes = " and ".join(registry.methods.get(name).modalities)
+            raise UserError(f"the method {name} goes with backbones for {goes} only, not for {modality}")
+    return fitting
 
 
 def _check_parts(assigned: Iterable[str], options: argparse.Namespace) -> None:

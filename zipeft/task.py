@@ -1,4 +1,4 @@
-"""What a task plug-in provides: data sets with splits, a head, a loss, a score, and its presets.
+"""What a task plug-in provides: data sets with splits, an objective for each, and its presets.
 
 Plug-ins are named in the entry-point group ``zipeft.tasks``. This module imports no torch, and a plug-in
 should import its heavy libraries inside its methods, so that ``zipeft ls`` stays instant.
@@ -10,16 +10,16 @@ import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from zipeft.test_lock import SealedSplit, TestLocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor, nn
-
     from zipeft.backbone import Backbone
+    from zipeft.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,27 @@ class Split:
         return len(self.targets)
 
 
+class Window(NamedTuple):
+    """What goes through the model at once: an example, or a window on one that is too long.
+
+    ``inputs`` is what the backbone takes, without the batch dimension; ``target`` is what the loss takes (a number, a
+    tuple of numbers, or a tensor of labels with -100 for none); ``origin`` is what ``Objective.merge`` needs.
+    """
+
+    inputs: Any
+    target: Any
+    origin: Any = None
+
+
 @dataclass(frozen=True)
 class Data:
     """One data set, split. ``source`` says in a short phrase where it came from ("carrier qtawesome 1.4.2",
     "folder CUB_200_2011"); ``checksum`` is a SHA-256 over what decides its content; ``note`` says in one sentence
     what was taken and how it was split.
 
-    ``test`` is given as a ``Split`` and sealed at once (``zipeft.test_lock``). Raises ``TestLocked`` if it shares
-    examples with the other splits: who selects on validation data would select on test data.
+    ``test`` is given as a ``Split`` and sealed at once (``zipeft.test_lock``). ``shifted`` holds further test splits by
+    name, of other domains than the training data: reported, never selected on, and sealed too. Raises ``TestLocked``
+    if one of them shares examples with the other splits: who selects on validation data would select on test data.
     """
 
     name: str
@@ -53,17 +66,23 @@ class Data:
     source: str
     checksum: str
     note: str = ""
+    shifted: Mapping[str, Split | SealedSplit] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if isinstance(self.test, SealedSplit):
-            return
+        object.__setattr__(self, "test", self._sealed(self.test, self.name))
+        sealed = {name: self._sealed(split, f"{self.name} {name}") for name, split in self.shifted.items()}
+        object.__setattr__(self, "shifted", MappingProxyType(sealed))
+
+    def _sealed(self, test: Split | SealedSplit, name: str) -> SealedSplit:
+        if isinstance(test, SealedSplit):
+            return test
         for split in ("train", "validation"):
-            if shared := set(self.test.names).intersection(getattr(self, split).names):
+            if shared := set(test.names).intersection(getattr(self, split).names):
                 raise TestLocked(
-                    f"{self.name}: {len(shared)} examples are in the {split} split and in the test split, such as "
+                    f"{name}: {len(shared)} examples are in the {split} split and in the test split, such as "
                     f"{min(shared)!r}: a choice made on them would be made on test data"
                 )
-        object.__setattr__(self, "test", SealedSplit(self.name, self.test))
+        return SealedSplit(name, test)
 
 
 @dataclass(frozen=True)
@@ -101,7 +120,6 @@ class Task(abc.ABC):
     """A folder of the user's data; None stands for the embedded default."""
 
     modality: ClassVar[str]
-    metric: ClassVar[str] = "accuracy"
     presets: ClassVar[Mapping[str, Preset]]
     published: ClassVar[Sequence[PublishedTable]] = ()
     unrecorded: ClassVar[tuple[str, ...]] = ("data_dir",)
@@ -116,54 +134,14 @@ class Task(abc.ABC):
         """Return one data set, split. The same settings always give the same splits. Raises ``UserError``."""
 
     @abc.abstractmethod
+    def objective(self, dataset: str) -> Objective:
+        """Return what is learnt on one of the data sets, cheaply."""
+
     def encoder(self, backbone: Backbone) -> Callable[[Any], Any]:
         """Return the function from one raw example to what the backbone takes (without the batch dimension)."""
+        raise NotImplementedError(f"{type(self).__name__} has neither an encoder nor windows")
 
-    @abc.abstractmethod
-    def head(self, classes: Sequence[str], width: int) -> nn.Module:
-        """Return a fresh head on features of ``width``. It always trains."""
-
-    @abc.abstractmethod
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean training loss of a batch, a scalar."""
-
-    @abc.abstractmethod
-    def predict(self, outputs: Tensor) -> Tensor:
-        """Return one prediction an example (batch,)."""
-
-    @abc.abstractmethod
-    def score(self, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
-        """Return named scores over a whole split; ``metric`` is among them."""
-
-    def item_scores(self, predictions: Sequence[Any], targets: Sequence[Any]) -> list[float]:
-        """Return one score an example, whose mean is ``metric``: intervals then cover the choice of test examples.
-
-        Empty where the metric is no mean over examples, as a correlation is.
-        """
-        return []
-
-
-@dataclass(frozen=True)
-class Classification(Task):
-    """A task with one label an example: linear head, cross-entropy, accuracy."""
-
-    def head(self, classes: Sequence[str], width: int) -> nn.Module:
-        from torch import nn
-
-        return nn.Linear(width, len(classes))
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        from torch.nn import functional
-
-        return functional.cross_entropy(outputs, targets)
-
-    def predict(self, outputs: Tensor) -> Tensor:
-        return outputs.argmax(-1)
-
-    def score(self, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
-        from sklearn.metrics import accuracy_score
-
-        return {"accuracy": float(accuracy_score(targets, predictions))}
-
-    def item_scores(self, predictions: Sequence[Any], targets: Sequence[Any]) -> list[float]:
-        return [float(prediction == target) for prediction, target in zip(predictions, targets, strict=True)]
+    def windows(self, backbone: Backbone) -> Callable[[Any, Any], Sequence[Window]]:
+        """Return the function from one raw example and its target to the windows on it: one, by ``encoder``."""
+        encode = self.encoder(backbone)
+        return lambda example, target: [Window(encode(example), target)]

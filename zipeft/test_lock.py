@@ -25,12 +25,13 @@ class TestLocked(UserError):
 
 
 class TestKey:
-    """The right of one run to one look at test data. ``run`` says whose, for messages."""
+    """The right of one run to one look at each test split. ``run`` says whose, for messages."""
 
     __test__ = False
 
     def __init__(self, run: str) -> None:
-        self.run, self.choice, self.used = run, "", False
+        self.run, self.choice = run, ""
+        self.used: set[str] = set()
 
     def chosen(self, choice: str) -> None:
         """Say that the run is settled (its setting, its epoch): from now on the key opens."""
@@ -71,9 +72,9 @@ class SealedSplit:
             raise TestLocked(f"{key.run}: the test data of {self._name} were asked for during training or testing")
         if not key.choice:
             raise TestLocked(f"{key.run}: the test data of {self._name} were asked for before the choice was made")
-        if key.used:
+        if self._name in key.used:
             raise TestLocked(f"{key.run}: the test data of {self._name} were asked for a second time")
-        key.used = True
+        key.used.add(self._name)
         return self._reveal()
 
 

@@ -21,8 +21,8 @@ from zipeft.errors import UserError
 from zipeft.examples import Encoded
 from zipeft.learner import Learner
 from zipeft.method import Method
+from zipeft.objective import Objective
 from zipeft.protocol import Protocol
-from zipeft.task import Task
 
 
 @dataclass
@@ -47,15 +47,15 @@ class Fit:
 
 
 class Trainer:
-    """Trains and evaluates learners on one task under one protocol.
+    """Trains and evaluates learners for one objective under one protocol.
 
     With several processes, each calls every method with the same arguments; each trains its learner alike and gets the
     same outcome, which is that of one process up to rounding. Two things are a process's own: dropout draws other
     masks, and what a layer computes over a batch (batch normalisation, in training) it computes over the share.
     """
 
-    def __init__(self, task: Task, protocol: Protocol, accelerator: Accelerator) -> None:
-        self.task, self.protocol, self.accelerator = task, protocol, accelerator
+    def __init__(self, objective: Objective, protocol: Protocol, accelerator: Accelerator) -> None:
+        self.objective, self.protocol, self.accelerator = objective, protocol, accelerator
         self.share = parallel.Share.of_process(accelerator)
 
     def fit(
@@ -79,7 +79,7 @@ class Trainer:
         parallel.draw_apart(self.accelerator, seed)
         schedule = LambdaLR(optimizer.optimizer, _warm_cosine(steps, self.protocol.warmup))
         step = partial(self._step, model, optimizer, schedule)
-        result, best = Fit(), Best(self.task.metric)
+        result, best = Fit(), Best(self.objective.metric)
         while result.steps < steps:
             start = time.perf_counter()
             losses = []
@@ -89,7 +89,7 @@ class Trainer:
                 on_step(steps)
             loss = self.accelerator.reduce(torch.stack(losses).mean(), "mean").item()
             evaluated = time.perf_counter()
-            scores, _, _ = self.evaluate(learner, validation)
+            scores, _ = self.evaluate(learner, validation, choose=True)
             result.add(loss, scores, evaluated - start, time.perf_counter() - evaluated)
             result.steps += len(losses)
             result.examples += min(len(losses) * self.protocol.batch_size, len(train))
@@ -99,16 +99,31 @@ class Trainer:
         return result
 
     @torch.no_grad()
-    def evaluate(self, learner: Learner, data: Encoded) -> tuple[dict[str, float], list[Any], list[Any]]:
-        """Return the scores of a split, and its predictions and targets in the order of its examples."""
+    def evaluate(self, learner: Learner, data: Encoded, choose: bool = False) -> tuple[dict[str, float], list[Any]]:
+        """Return the scores of a split, and its predictions in the order of its examples.
+
+        With ``choose``, which is for validation data, what an objective leaves open (a threshold) is chosen on them: it
+        is among the scores, and the learner keeps it for the next evaluation.
+        """
+        predictions, targets = self._predict(learner, data), data.split.targets
+        if choose:
+            learner.chosen = self.objective.choose(predictions, targets)
+        final = list(self.objective.decide(predictions, learner.chosen))
+        return {**self.objective.score(final, targets), **(learner.chosen if choose else {})}, final
+
+    def _predict(self, learner: Learner, data: Encoded) -> list[Any]:
+        """Return one prediction an example, in their order."""
         learner.eval()
-        predictions, targets = [], []
+        predictions: list[Any] = []
         for batch in parallel.read(self.accelerator, data.loader(self.protocol.batch_size, self.share)):
             batch = send_to_device(batch, self.accelerator.device)
-            targets += batch.pop("targets").tolist()
-            predictions += self.task.predict(learner(**batch)).tolist()
-        predictions, targets = (parallel.merge(self.accelerator, part) for part in (predictions, targets))
-        return self.task.score(predictions, targets), predictions, targets
+            del batch["targets"]
+            predictions += self.objective.predict(learner(**batch))
+        predictions = parallel.merge(self.accelerator, predictions)
+        in_order: list[Any] = [None] * len(predictions)
+        for index, prediction in zip(data.order(), predictions, strict=True):
+            in_order[index] = prediction
+        return [self.objective.merge(*parts) for parts in data.by_example(in_order)]
 
     def _step(
         self, model: nn.Module, optimizer: Any, schedule: LambdaLR, batch: dict[str, Any], weight: float
@@ -117,7 +132,7 @@ class Trainer:
         model.train()
         batch = send_to_device(batch, self.accelerator.device)
         targets = batch.pop("targets")
-        loss = self.task.loss(model(**batch), targets) * weight
+        loss = self.objective.loss(model(**batch), targets) * weight
         optimizer.zero_grad()
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(model.parameters(), self.protocol.clip)
@@ -127,19 +142,21 @@ class Trainer:
 
 
 class Best:
-    """What the learner's parameters were after the epoch with the best validation score, the later of ties."""
+    """What the learner was after the epoch with the best validation score, the later of ties."""
 
     def __init__(self, metric: str) -> None:
         self.metric, self.epoch, self.score = metric, 0, -math.inf
         self.parameters: dict[str, Tensor] = {}
+        self.chosen: dict[str, float] = {}
 
     def keep(self, epoch: int, scores: dict[str, float], learner: Learner) -> None:
         if scores[self.metric] >= self.score:
-            self.epoch, self.score = epoch, scores[self.metric]
+            self.epoch, self.score, self.chosen = epoch, scores[self.metric], learner.chosen
             self.parameters = {name: parameter.detach().clone() for name, parameter in learner.trainable().items()}
 
     @torch.no_grad()
     def restore(self, learner: Learner) -> None:
+        learner.chosen = self.chosen
         for name, parameter in learner.trainable().items():
             parameter.copy_(self.parameters[name])
 

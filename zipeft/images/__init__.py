@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, overload
 
 from zipeft.errors import UserError
-from zipeft.task import Classification
+from zipeft.objective import Classification
+from zipeft.task import Task
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,7 +25,7 @@ CROP = 224 / 256
 
 
 @dataclass(frozen=True)
-class ImageTask(Classification):
+class ImageTask(Task):
     """Classification of images: settings that every image task has."""
 
     image_size: int = 224
@@ -49,6 +50,9 @@ class ImageTask(Classification):
             raise UserError(f"resize is {self.resize!r}: give one of {' or '.join(RESIZES)}")
         if not 0 <= self.split_seed < 2**32:
             raise UserError(f"split_seed is {self.split_seed}: give a number from 0 to {2**32 - 1}")
+
+    def objective(self, dataset: str) -> Classification:
+        return Classification()
 
     def encoder(self, backbone: ImageBackbone) -> Callable[[Image], Tensor]:
         """Return the function from one PIL image to the backbone's tensor (3, image_size, image_size)."""

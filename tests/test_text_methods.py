@@ -1,0 +1,67 @@
+"""Every method that goes with text, on sentences of different lengths: it learns, repeats, and padding changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from accelerate import Accelerator
+from toys import ToyEncoder, ToyTexts
+
+from zipeft import registry
+from zipeft.experiment import Experiment, Run
+from zipeft.learner import Learner
+from zipeft.protocol import Protocol
+
+METHODS = [name for name in registry.methods.names() if "text" in registry.methods.get(name).modalities]
+BACKBONE, TASK = ToyEncoder(), ToyTexts(examples=96)
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    protocol = Protocol(epochs=10, batch_size=8)
+    return Experiment(("toy", BACKBONE), ("toy", TASK), protocol, Accelerator(cpu=True), "pytest")
+
+
+def moved(name, reads="features"):
+    """A learner whose every trainable parameter has left its initial value: gates are open, LoRA's updates are there."""
+    torch.manual_seed(0)
+    model = BACKBONE.build().requires_grad_(False)
+    registry.methods.get(name)().apply(BACKBONE, model)
+    learner = Learner(BACKBONE, model, torch.nn.Linear(32, 2), reads)
+    with torch.no_grad():
+        for parameter in learner.trainable().values():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return learner.eval()
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("reads", ["features", "tokens"])
+def test_a_padded_batch_gives_what_each_sentence_gives_alone(name, reads):
+    learner = moved(name, reads)
+    encode = TASK.encoder(BACKBONE)
+    sentences = [encode(text) for text in ("it was good", "the film was so very very bad it was the end", "good")]
+    together = learner(BACKBONE.collate(sentences))
+    for row, sentence in zip(together, sentences, strict=True):
+        (alone,) = learner(BACKBONE.collate([sentence]))
+        torch.testing.assert_close(row[: len(alone)], alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_learns_and_repeats_with_its_seed(name, experiment):
+    run = Run("praise", name, registry.methods.get(name)(), seed=0)
+    result, _ = experiment.measure(run)
+    assert result.history[-1].train_loss < result.history[0].train_loss
+    assert result.score > 0.9  # a half by chance
+    again, _ = experiment.measure(run)
+    assert (again.test, again.history, again.predictions) == (result.test, result.history, result.predictions)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_computing_the_frozen_prefix_once_changes_no_result(name, experiment, monkeypatch):
+    run = Run("praise", name, registry.methods.get(name)(), seed=0)
+    kept, _ = experiment.measure(run)
+    monkeypatch.setattr("zipeft.experiment.fits", lambda size: False)
+    experiment._prefixes.clear()
+    anew, _ = experiment.measure(run)
+    assert [e.train_loss for e in anew.history] == pytest.approx([e.train_loss for e in kept.history], abs=1e-5)
+    assert anew.predictions == kept.predictions
