@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -36,7 +38,7 @@ def test_an_epoch_of_buckets_holds_every_window_once_in_batches_of_one_size(leng
     loader = data.shuffled(size, seed)
     for _epoch in range(2):
         batches = [batch["targets"].tolist() for batch in loader]
-        assert sorted(sum(batches, [])) == [10 * index for index in range(len(lengths))]
+        assert sorted(chain(*batches)) == [10 * index for index in range(len(lengths))]
         assert {len(batch) for batch in batches[:-1]} <= {size}
 
 
@@ -58,7 +60,7 @@ def test_processes_share_the_batches_of_buckets(processes):
     whole = [batch["targets"].tolist() for batch in encoded(lengths).shuffled(8, seed=1)]
     shares = [encoded(lengths).shuffled(8, 1, Share(process, processes)) for process in range(processes)]
     for batch, *parts in zip(whole, *shares, strict=True):
-        assert sorted(batch) == sorted(sum((part["targets"].tolist() for part in parts), []))
+        assert sorted(batch) == sorted(chain(*(part["targets"].tolist() for part in parts)))
 
 
 def test_batches_are_padded_to_their_longest_and_labels_with_what_no_loss_counts():

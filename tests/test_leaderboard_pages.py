@@ -150,6 +150,26 @@ def test_metrics_that_differ_are_named_in_the_header(tmp_path):
     assert cells(text)["method"][1:3] == ["icons (accuracy)", "typefaces (f1)"]
 
 
+def test_other_scores_have_a_table_and_lines_of_their_own_and_rank_nothing(tmp_path):
+    results = [
+        make_result("lora", seed=seed, score=0.5, test={"accuracy": 0.5, "nyt f1": nyt, "f1": 0.4})
+        for seed, nyt in enumerate((0.1, 0.3))
+    ]
+    results += [make_result("linear", seed=seed, score=0.6, test={"accuracy": 0.6}) for seed in (0, 1)]
+    files = build(tmp_path, results)
+    text = files["vit-fgvc.md"]
+    table = cells(text.partition("### Other scores\n")[2].partition("\n### ")[0])
+    assert table["method"] == ["nyt f1", "f1"]
+    assert table["lora"] == ["20.0 ± 14.1", "40.0 ± 0.0"]
+    assert table["linear"] == [DASH, DASH]
+    assert "Nothing was selected by these scores" in text
+    lines = [line.split(",")[3:8] for line in files["vit-fgvc.csv"].splitlines()]
+    assert ["lora", "icons", "nyt f1", "0.2", ""] in lines
+    assert "nyt f1" in files["vit-fgvc.tex"]
+    assert "nyt f1" in files["vit-fgvc.html"]
+    assert "Other scores" not in build(tmp_path / "plain", make_results(), "md")["vit-fgvc.md"]
+
+
 def test_published_numbers_are_apart_and_say_so(tmp_path, monkeypatch):
     published = PublishedTable("Five sets", "Someone 2024, Table 1.", ["CUB", "Dogs"], {"VPT | deep": ["88.5", "90.2"]})
 

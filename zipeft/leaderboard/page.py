@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zipeft.errors import UserError
-from zipeft.leaderboard import costs
+from zipeft.leaderboard import costs, other_scores
 from zipeft.leaderboard.blocks import Block, Bullets, Figure, Heading, Paragraph, Table
 from zipeft.leaderboard.comparison import Row
 from zipeft.leaderboard.numbers import count, counted, listing
@@ -90,6 +90,10 @@ def _group(first: Group, group: Group) -> Iterator[Block]:
     yield Paragraph(" ".join([*legend(group.rows), BOLD, *_unranked(group.rows)]))
     if limits := caveats(group.rows):
         yield Paragraph(" ".join(limits))
+    if others := other_scores.other_table(group.rows):
+        yield Heading("Other scores", 3)
+        yield others
+        yield Paragraph(other_scores.MEANING)
     yield Heading("What it costs", 3)
     yield cost_table(group.rows)
     yield Paragraph(" ".join([costs.MEANING, costs.memory_meaning(results), *costs.hardware_note(results)]))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from statistics import fmean
 
 from zipeft.leaderboard import costs
 from zipeft.leaderboard.comparison import Row, Score
+from zipeft.leaderboard.other_scores import other_names, other_values
 from zipeft.leaderboard.page import Page
 
 OVER_ALL = "(mean)"
@@ -25,7 +27,7 @@ def spreadsheet(page: Page) -> str:
     """Return one line a row and data set, and one a row for the mean over them.
 
     Scores are fractions, ``low`` and ``high`` the ends of the 95 % interval, ``p`` the corrected p-value of the
-    comparison with the best row. Costs are counts, bytes, seconds and operations, those of all data sets with the mean.
+    comparison with the best row; scores that rank nothing have lines with their mean alone. Costs are counts, bytes, seconds and operations, those of all data sets with the mean.
     """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
@@ -43,6 +45,10 @@ def _lines(row: Row) -> Iterator[dict[str, object]]:
         yield _line(row, dataset, score)
     if row.mean:
         yield _line(row, OVER_ALL, row.mean)
+    for dataset, name in other_names([row]):
+        values = other_values(row, dataset, name)
+        mean = _plain(fmean(values))
+        yield {"method": row.label, "data_set": dataset, "metric": name, "mean": mean, "seeds": len(values)}
 
 
 def _line(row: Row, dataset: str, score: Score) -> dict[str, object]:

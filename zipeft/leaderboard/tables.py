@@ -9,6 +9,7 @@ from zipeft.leaderboard.blocks import DOWN, Cell, Column, Table
 from zipeft.leaderboard.comparison import TIED, Row, Score, summary_rows
 from zipeft.leaderboard.costs import Quantity
 from zipeft.leaderboard.numbers import DASH, percent
+from zipeft.leaderboard.other_scores import other_table
 from zipeft.leaderboard.sections import Section, section_differences, sections
 from zipeft.leaderboard.words import legend
 from zipeft.results import Result
@@ -112,5 +113,11 @@ def _terminal_section(section: Section, first: Section) -> str:
     title = f"{run.backbone.name} on {run.task.name}, {run.protocol['preset']} preset"
     if section is not first:
         title += f" (not comparable with the first table: {'; '.join(section_differences(first, section))})"
-    tables = [tabulated(table, "simple_outline") for table in (main_table(rows), cost_table(rows))]
-    return "\n".join([title, tables[0], *legend(rows), "", "What it costs", tables[1]])
+    parts = [title, _as_text(main_table(rows)), *legend(rows)]
+    if others := other_table(rows):
+        parts += ["", "Other scores", _as_text(others)]
+    return "\n".join([*parts, "", "What it costs", _as_text(cost_table(rows))])
+
+
+def _as_text(table: Table) -> str:
+    return tabulated(table, "simple_outline")

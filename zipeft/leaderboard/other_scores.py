@@ -1,0 +1,54 @@
+"""Scores beside the one that ranks: other metrics, and test data from elsewhere, as a table of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean, stdev
+
+from zipeft.leaderboard.blocks import DOWN, Cell, Column, Table
+from zipeft.leaderboard.comparison import Row
+from zipeft.leaderboard.numbers import DASH, percent
+
+MEANING = (
+    "Means over seeds in percent, and their standard deviation. Nothing was selected by these scores, and no row is "
+    "ranked by them; those named after another set are from its test data, which training and validation data are "
+    "not like."
+)
+
+
+def other_names(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return the data set and the name of every score that is not its data set's metric, in order."""
+    found = {
+        (result.task.dataset, name): None
+        for row in rows
+        for result in row.results
+        for name in result.test
+        if name != result.task.metric
+    }
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def other_values(row: Row, dataset: str, name: str) -> list[float]:
+    """Return a row's values of such a score, one a seed."""
+    return [result.test[name] for result in row.results if result.task.dataset == dataset and name in result.test]
+
+
+def other_table(rows: Sequence[Row]) -> Table | None:
+    """Return all rows' other scores; None where there are none."""
+    names = other_names(rows)
+    if not names:
+        return None
+    several = len({result.task.dataset for row in rows for result in row.results}) > 1
+    columns = [Column("method", numeric=False)]
+    columns += [Column(f"{dataset}\n({name})" if several else name, first=DOWN) for dataset, name in names]
+    cells = [
+        [Cell(row.label, value=row.label), *(_cell(other_values(row, dataset, name)) for dataset, name in names)]
+        for row in rows
+    ]
+    return Table(columns, cells, "Other scores")
+
+
+def _cell(values: Sequence[float]) -> Cell:
+    if not values:
+        return Cell(DASH)
+    return Cell(percent(fmean(values)), f"± {percent(stdev(values))}" if len(values) > 1 else "", fmean(values))
