@@ -27,7 +27,8 @@ def spreadsheet(page: Page) -> str:
     """Return one line a row and data set, and one a row for the mean over them.
 
     Scores are fractions, ``low`` and ``high`` the ends of the 95 % interval, ``p`` the corrected p-value of the
-    comparison with the best row; scores that rank nothing have lines with their mean alone. Costs are counts, bytes, seconds and operations, those of all data sets with the mean.
+    comparison with the best row; scores that rank nothing have lines with their mean alone. Costs are counts, bytes,
+    seconds and operations, those of all data sets with the mean.
     """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")

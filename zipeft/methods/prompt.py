@@ -31,7 +31,7 @@ class Prompt(Method):
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         from zipeft.token_prompt import insert
 
-        insert(backbone.blocks(model)[:1], until=backbone.blocks(model)[-1], **self._place(backbone, model))
+        insert(backbone.blocks(model), entries=1, **self._place(backbone, model))
 
     def _place(self, backbone: Backbone, model: nn.Module) -> dict[str, int]:
         return {"length": self.length, "width": backbone.width(model), "offset": backbone.prefix_tokens(model)}
@@ -47,4 +47,4 @@ class DeepPrompt(Prompt):
         from zipeft.token_prompt import insert
 
         blocks = backbone.blocks(model)
-        insert(blocks, until=blocks[-1], **self._place(backbone, model))
+        insert(blocks, entries=len(blocks), **self._place(backbone, model))

@@ -1,4 +1,4 @@
-"""Joining prompts to the attention layers of a model, and taking them off again.
+"""Joining prompts to the attention layers of a model, and taking them off again; prefixes likewise.
 
 prompts = attach(model, length=10, layers=4)
 ...
@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from zipeft.errors import UserError
 from zipeft.prompt import ZeroGatedPrompt
-from zipeft.splices.base import PROMPT_NAME, Splice
+from zipeft.splices.base import Splice
 from zipeft.splices.multihead_attention import MultiheadSplice
+from zipeft.splices.prefix import PrefixSplice
 from zipeft.splices.timm_attention import TimmSplice
 from zipeft.splices.transformers_attention import TransformersSplice
 
-__all__ = ["Splice", "attach", "conditioned", "detach", "prompts", "register"]
+__all__ = ["PrefixSplice", "Splice", "attach", "conditioned", "detach", "prompts", "register"]
 
 _splices: list[type[Splice]] = [TransformersSplice, TimmSplice, MultiheadSplice]
 
@@ -32,25 +33,33 @@ def register(splice: type[Splice]) -> type[Splice]:
 
 
 def attach(
-    model: nn.Module, *, layers: int | None = None, blocks: Sequence[nn.Module] | None = None, **settings: Any
-) -> list[ZeroGatedPrompt]:
-    """Join a ``ZeroGatedPrompt`` to attention layers of a model, in place.
+    model: nn.Module,
+    *,
+    layers: int | None = None,
+    blocks: Sequence[nn.Module] | None = None,
+    splices: Sequence[type[Splice]] | None = None,
+    **settings: Any,
+) -> list[nn.Module]:
+    """Join a ``ZeroGatedPrompt``, or what else a splice makes, to attention layers of a model, in place.
 
     Args:
         model: the model, or a part of one (a tower of CLIP, say).
         layers: how many of the topmost layers; None for all.
         blocks: the transformer blocks in order, each with one attention layer; None takes every attention layer that a
             splice knows, in the order of the model's modules.
-        settings: of ``ZeroGatedPrompt`` (length, gate, squash, gate_init, prompt_std).
+        splices: what to join, asked in this order; None takes the known ones, which join gated prompts, and
+            ``PrefixSplice`` joins prefixes.
+        settings: of what joins; for ``ZeroGatedPrompt``: length, gate, squash, gate_init, prompt_std.
 
-    Returns: the prompts, lowest layer first. They are submodules of their attention layers.
+    Returns: what joined, lowest layer first: submodules of their attention layers.
 
-    Raises: ``UserError`` if there is no attention layer that a splice knows, fewer than ``layers``, or prompts already.
+    Raises: ``UserError`` if there is no attention layer that a splice knows, fewer than ``layers``, or if something has
+    joined the model already.
     """
-    if prompts(model):
-        raise UserError("this model has gated prompts already; detach them first")
+    if any("zipeft_splice" in vars(module) for module in model.modules()):
+        raise UserError("this model has prompts or prefixes already; detach them first")
     parts = [model] if blocks is None else blocks
-    found = [_attentions(part) for part in parts]
+    found = [_attentions(part, _splices if splices is None else splices) for part in parts]
     if blocks is not None and any(len(inside) != 1 for inside in found):
         raise UserError(f"each block of {type(model).__name__} must hold one attention layer that a splice knows")
     attentions = [attention for inside in found for attention in inside]
@@ -64,16 +73,16 @@ def attach(
 
 
 def detach(model: nn.Module) -> None:
-    """Take every prompt off a model; it is then what it was before ``attach``."""
+    """Take off a model what has joined it; it is then what it was before ``attach``."""
     for module in list(model.modules()):
         splice = module.__dict__.pop("zipeft_splice", None)
         if splice is not None:
             splice.remove()
-            delattr(module, PROMPT_NAME)
+            delattr(module, splice.name)
 
 
 def prompts(model: nn.Module) -> list[ZeroGatedPrompt]:
-    """Return the prompts of a model, lowest layer first."""
+    """Return the gated prompts of a model, lowest layer first."""
     return [module for module in model.modules() if isinstance(module, ZeroGatedPrompt)]
 
 
@@ -90,18 +99,14 @@ def conditioned(model: nn.Module, features: Tensor) -> Iterator[None]:
             prompt.condition = condition
 
 
-def _attentions(part: nn.Module) -> list[tuple[nn.Module, type[Splice]]]:
-    known = ((module, next((s for s in _splices if s.matches(module)), None)) for module in part.modules())
+def _attentions(part: nn.Module, splices: Sequence[type[Splice]]) -> list[tuple[nn.Module, type[Splice]]]:
+    known = ((module, next((s for s in splices if s.matches(module)), None)) for module in part.modules())
     return [(module, splice) for module, splice in known if splice is not None]
 
 
-def _join(attention: nn.Module, splice: type[Splice], settings: dict[str, Any]) -> ZeroGatedPrompt:
-    width, heads = splice.width_and_heads(attention)
-    device = next(attention.parameters()).device
-    prompt = ZeroGatedPrompt(width, heads, device=device, **settings)
-    prompt.train(attention.training)
-    joined = splice(attention, prompt)
-    joined.install()
-    attention.add_module(PROMPT_NAME, prompt)
-    attention.zipeft_splice = joined
-    return prompt
+def _join(attention: nn.Module, splice: type[Splice], settings: dict[str, Any]) -> nn.Module:
+    joined = splice.make(attention, **settings).train(attention.training)
+    attention.zipeft_splice = splice(attention, joined)
+    attention.zipeft_splice.install()
+    attention.add_module(splice.name, joined)
+    return joined

@@ -1,28 +1,40 @@
-"""What a splice is: how a prompt joins one class of attention layer."""
+"""What a splice is: how something learnt joins one class of attention layer."""
 
 from __future__ import annotations
 
 import abc
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from zipeft.prompt import ZeroGatedPrompt
 
 PROMPT_NAME = "zero_gated_prompt"
-"""Under this name the prompt is a submodule of the attention layer that it joins."""
+"""Under this name a gated prompt is a submodule of the attention layer that it joins."""
 
 
 class Splice(abc.ABC):
-    """One prompt joined to one attention layer.
+    """One gated prompt joined to one attention layer.
 
     A splice knows one class of attention: how to reach its queries before and its result after the softmax, and
     its key and value projections. It lives in the attention layer and holds no reference from outside, so that a
     deep copy of the model is a working model.
+
+    A subclass that joins something else than a gated prompt gives it a ``name`` and overrides ``make``.
     """
 
-    def __init__(self, attention: nn.Module, prompt: ZeroGatedPrompt) -> None:
+    name: ClassVar[str] = PROMPT_NAME
+    """Under this name what joins is a submodule of its attention layer."""
+
+    def __init__(self, attention: nn.Module, joined: nn.Module) -> None:
         self.attention = attention
-        self.prompt = prompt
+        self.joined = joined
+
+    @classmethod
+    def make(cls, attention: nn.Module, **settings: Any) -> nn.Module:
+        """Return what is to join a layer, on the layer's device."""
+        width, heads = cls.width_and_heads(attention)
+        return ZeroGatedPrompt(width, heads, device=next(attention.parameters()).device, **settings)
 
     @classmethod
     @abc.abstractmethod
@@ -36,7 +48,7 @@ class Splice(abc.ABC):
 
     @abc.abstractmethod
     def install(self) -> None:
-        """Make the layer add the prompt's term."""
+        """Make the layer take in what joins it."""
 
     @abc.abstractmethod
     def remove(self) -> None:
@@ -52,4 +64,4 @@ class Splice(abc.ABC):
 
     def term(self, query: Tensor, scale: float) -> Tensor:
         """Return the gated term (batch, heads, queries, head dim) of a query of that shape."""
-        return self.prompt(query, self.project, scale, self.frozen)
+        return self.joined(query, self.project, scale, self.frozen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -24,8 +25,9 @@ KNOWN_PARTS = {*sum(PROJECTIONS, ()), *KEY_NORMS, *VALUE_NORMS, *OTHER_PARTS}
 class TransformersSplice(Splice):
     """Joins LLaMA, Mistral, Qwen, Gemma, RoBERTa, BERT, ViT, CLIP and whatever else dispatches through the interface.
 
-    A function registered as ``zipeft_<kernel>`` calls the model's kernel (sdpa, eager, flash) as it is and adds the
-    term. It receives the queries after the rotary embedding, and its result goes to the output projection.
+    A function registered as ``zipeft_<kernel>`` takes the place of the model's kernel (sdpa, eager, flash) and hands it
+    to ``attend``. It receives queries, keys and values after the rotary embedding, and its result goes to the output
+    projection.
     """
 
     @classmethod
@@ -41,15 +43,35 @@ class TransformersSplice(Splice):
 
     @classmethod
     def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
-        query, key, _ = _projections(attention)
+        query, *_ = _projections(attention)
         groups = getattr(attention, "num_key_value_groups", 1)  # some query projections hold an output gate too
-        return query.in_features, key.out_features // _head_dim(attention) * groups
+        return query.in_features, key_value_heads(attention)[0] * groups
 
     def install(self) -> None:
         self.attention.config = _JoinedConfig(self.attention.config)
 
     def remove(self) -> None:
         self.attention.config = self.attention.config.config
+
+    def attend(
+        self, kernel: str, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the layer's result (batch, queries, heads, head dim) and its attention weights, if the kernel has any.
+
+        Args:
+            kernel: the name of the model's own kernel.
+            query: (batch, heads, queries, head dim).
+            key, value: (batch, key-value heads, keys, head dim).
+            mask: what the kernel takes, or None.
+            options: of the kernel.
+        """
+        output, weights = self.run(kernel, query, key, value, mask, **options)
+        scale = options.get("scaling") or query.shape[-1] ** -0.5
+        return output + self.term(query, scale).transpose(1, 2), weights
+
+    def run(self, kernel: str, *inputs: Tensor | None, **options: Any) -> tuple[Tensor, Tensor | None]:
+        """Call the model's own kernel."""
+        return _kernel(self.attention, kernel)(self.attention, *inputs, **options)
 
     def frozen(self) -> list[Tensor] | None:
         _, *projections = _projections(self.attention)
@@ -61,6 +83,12 @@ class TransformersSplice(Splice):
             _split_heads(self.attention, key(prompt), KEY_NORMS),
             _split_heads(self.attention, value(prompt), VALUE_NORMS),
         )
+
+
+def key_value_heads(attention: nn.Module) -> tuple[int, int]:
+    """Return the number and the width of the heads of a layer's keys and values."""
+    _, key, _ = _projections(attention)
+    return key.out_features // _head_dim(attention), _head_dim(attention)
 
 
 class _JoinedConfig:
@@ -91,12 +119,10 @@ def _register(kernel: str) -> str:
         return PREFIX + kernel
 
     def spliced(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options):
-        output, weights = _kernel(module, kernel)(module, query, key, value, mask, **options)
         splice = getattr(module, "zipeft_splice", None)
         if splice is None:
-            return output, weights
-        scale = options.get("scaling") or query.shape[-1] ** -0.5
-        return output + splice.term(query, scale).transpose(1, 2), weights
+            return _kernel(module, kernel)(module, query, key, value, mask, **options)
+        return splice.attend(kernel, query, key, value, mask, **options)
 
     AttentionInterface.register(PREFIX + kernel, spliced)
     return PREFIX + kernel
