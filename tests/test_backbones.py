@@ -9,7 +9,17 @@ from zipeft import registry
 from zipeft.learner import Learner
 
 SIZE = 56
-INPUTS = {"image": lambda: torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))}
+
+
+def text():
+    """Two sentences, of which the second is padded."""
+    ids = torch.randint(5, 1000, (2, 12), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    ids[1, 8:], mask[1, 8:] = 0, 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+INPUTS = {"image": lambda: torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)), "text": text}
 
 
 @pytest.fixture(scope="module", params=registry.backbones.names())
@@ -51,6 +61,8 @@ def test_data_pass_the_blocks_in_order_each_returning_what_it_takes(backbone, mo
 
 @pytest.mark.parametrize("name", registry.methods.names())
 def test_a_method_trains_on_it_and_its_prefix_is_what_the_whole_model_computes(backbone, model, inputs, name):
+    if backbone.modality not in registry.methods.get(name).modalities:
+        pytest.skip(f"{name} does not go with {backbone.modality}")
     torch.manual_seed(0)
     registry.methods.get(name)().apply(backbone, model.requires_grad_(False))
     learner = Learner(backbone, model, torch.nn.Linear(backbone.width(model), 3))

@@ -95,8 +95,9 @@ class Echo(Learner):
         return inputs["input_ids"][:, :1].float()
 
 
-@pytest.mark.parametrize("windows", [1, 3])
-def test_predictions_come_back_in_order_one_an_example_from_all_its_windows(windows):
+@pytest.mark.parametrize(("windows", "kept"), [(1, True), (1, False), (3, True)])
+def test_predictions_come_back_in_order_one_an_example_from_all_its_windows(windows, kept, monkeypatch):
+    monkeypatch.setattr("zipeft.examples.fits", lambda size: kept)
     data = encoded([5, 2, 9, 2, 7, 1, 3], windows)
     assert len(data) == 7 * windows
     echo = Echo(BACKBONE, BACKBONE.build(), torch.nn.Identity())

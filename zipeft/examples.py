@@ -97,15 +97,14 @@ class Encoded(Dataset):
         batches = ShareOfBatches(sampler, batch_size, share)
         return DataLoader(self, batch_sampler=batches, generator=generator, collate_fn=self._collate)
 
-    def by_example(self, values: Sequence[Any]) -> Iterator[tuple[list[Window], list[Any]]]:
+    def by_example(self, values: Sequence[Any]) -> Iterator[tuple[Sequence[Window], list[Any]]]:
         """Yield the windows of each example and the values that belong to them; ``values`` holds one a window."""
         at = 0
         while at < len(self):
             end = at + 1
             while end < len(self) and self.example_of[end] == self.example_of[at]:
                 end += 1
-            kept = self.kept[at:end] if self.kept is not None else []
-            yield kept, list(values[at:end])
+            yield _Windows(self, range(at, end)), list(values[at:end])
             at = end
 
     def _windows(self, index: int) -> Sequence[Window]:
@@ -127,6 +126,19 @@ class Encoded(Dataset):
         if self.prefix is not None:
             batch["prefix"] = pad_sequence([item["prefix"] for item in items], batch_first=True)
         return batch
+
+
+class _Windows(Sequence):
+    """Some of the windows, each made when it is asked for if they are not kept: most objectives never look."""
+
+    def __init__(self, data: Encoded, indices: range) -> None:
+        self.data, self.indices = data, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Window:
+        return self.data.window(self.indices[index])
 
 
 class _Bucketed(Sampler[int]):
