@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from zipeft.data_folder import require_folder, subfolders
 from zipeft.errors import UserError, did_you_mean
 from zipeft.images import ImageTask
 from zipeft.images.data import image_data
-from zipeft.images.files import counted, read_class_folders, read_split_files, require_folder, subfolders
+from zipeft.images.files import read_class_folders, read_split_files
 from zipeft.task import Data, Preset, PublishedTable
+from zipeft.words import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+from zipeft.data_folder import require_folder, subfolders
 from zipeft.errors import UserError, did_you_mean
-from zipeft.images.files import counted, require_folder, subfolders
 from zipeft.metrics.tags import OUTSIDE
 from zipeft.splits import cut
 from zipeft.task import Data, Preset, PublishedTable, Split, Task, Window
 from zipeft.tasks._conll import Labelled, find_splits, holds_roles, read_entities, read_roles, read_table
 from zipeft.text.objectives import NO_LABEL, SequenceLabelling
+from zipeft.words import counted
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerFast

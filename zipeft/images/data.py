@@ -11,9 +11,10 @@ from pathlib import Path
 
 from zipeft.errors import UserError
 from zipeft.images import BrokenImage, ImageFiles, read_image
-from zipeft.images.files import LabelledFile, Listing, counted
+from zipeft.images.files import LabelledFile, Listing
 from zipeft.splits import choose_classes, cut
 from zipeft.task import Data, Split
+from zipeft.words import counted
 
 log = logging.getLogger(__name__)
 

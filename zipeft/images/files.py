@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from zipeft.data_folder import subfolders, unreadable, visible
 from zipeft.errors import UserError
+from zipeft.words import counted
 
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -39,28 +41,7 @@ class Listing:
     notes: list[str] = field(default_factory=list)
 
 
-def require_folder(path: Path | None, task: str) -> Path:
-    """Return the folder of the user's data. Raises ``UserError`` if none is named or it is not a folder."""
-    if path is None:
-        raise UserError(f"task {task} has no data of its own: name a folder of images with --data-dir")
-    path = Path(path).expanduser()
-    if not path.is_dir():
-        raise UserError(
-            f"data folder {path} {'is not a folder' if path.exists() else 'does not exist'}: check --data-dir"
-        )
-    return Path(os.path.abspath(path))  # a name even for "."; links keep the name that the user gave them
-
-
 # --- class folders ----------------------------------------------------------------------------------------------------
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Return the visible folders in ``folder``, sorted by name. Raises ``UserError`` if it cannot be read."""
-    try:
-        entries = [entry for entry in folder.iterdir() if _visible(entry.name) and entry.is_dir()]
-    except OSError as error:
-        raise _unreadable(error) from None
-    return sorted(entries, key=lambda entry: entry.name)
 
 
 def image_files(folder: Path, recursive: bool = True) -> list[Path]:
@@ -70,7 +51,7 @@ def image_files(folder: Path, recursive: bool = True) -> list[Path]:
     """
 
     def stop(error: OSError) -> None:
-        raise _unreadable(error)
+        raise unreadable(error)
 
     found, seen, top = [], set(), folder.resolve()
     for place, folders, files in os.walk(folder, onerror=stop, followlinks=True):
@@ -79,13 +60,9 @@ def image_files(folder: Path, recursive: bool = True) -> list[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if recursive and _visible(name))
-        found += [Path(place, name) for name in files if _visible(name) and name.lower().endswith(SUFFIXES)]
+        folders[:] = sorted(name for name in folders if recursive and visible(name))
+        found += [Path(place, name) for name in files if visible(name) and name.lower().endswith(SUFFIXES)]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
 
 
 def read_class_folders(root: Path) -> Listing:
@@ -170,7 +147,7 @@ def _read_json(path: Path) -> Mapping[str, object]:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: put {path.name} beside the other split files") from None
     except OSError as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): repair it") from None
     if not isinstance(content, dict) or not content:
@@ -194,12 +171,3 @@ def _class_id(split_file: Path, path: str, label: object) -> str:
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun: "1 class", "1,000 classes"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def _unreadable(error: OSError) -> UserError:
-    return UserError(f"{error.filename} cannot be read ({error.strerror}): check its permissions")

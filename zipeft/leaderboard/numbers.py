@@ -69,8 +69,3 @@ def _scaled(value: float, units: Sequence[tuple[str, float, int]]) -> str:
 def listing(words: Sequence[str]) -> str:
     """Return "a", "a and b", "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return "1 trial", "2 trials"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

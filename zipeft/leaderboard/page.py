@@ -10,13 +10,14 @@ from zipeft.errors import UserError
 from zipeft.leaderboard import costs, other_scores
 from zipeft.leaderboard.blocks import Block, Bullets, Figure, Heading, Paragraph, Table
 from zipeft.leaderboard.comparison import Row
-from zipeft.leaderboard.numbers import count, counted, listing
+from zipeft.leaderboard.numbers import count, listing
 from zipeft.leaderboard.provenance import provenance
 from zipeft.leaderboard.sections import Section, section_differences
 from zipeft.leaderboard.tables import cost_table, main_table, text_table
 from zipeft.leaderboard.words import BOLD, caveats, legend
 from zipeft.results import PROTOCOL_FIELDS, Failure, Result
 from zipeft.results.identity import brief, flatten
+from zipeft.words import counted
 
 if TYPE_CHECKING:
     from zipeft.task import PublishedTable
@@ -151,7 +152,8 @@ def _data(results: Sequence[Result]) -> Bullets:
     for name, task in sorted({result.task.dataset: result.task for result in results}.items()):
         sizes = f"{task.sizes.train} training, {task.sizes.validation} validation and {task.sizes.test} test examples"
         source = f"{task.source}, SHA-256 {brief(task.checksum)}"
-        items.append((name, f": {task.classes} classes; {sizes}; {source}. {task.note}"))
+        classes = f"{task.classes} classes; " if task.classes else ""
+        items.append((name, f": {classes}{sizes}; {source}. {task.note}"))
     return Bullets(items)
 
 

@@ -8,11 +8,12 @@ from itertools import chain
 
 from zipeft.leaderboard.blocks import Block, Bullets, Cell, Commands, Heading, Paragraph, Table
 from zipeft.leaderboard.labels import chosen, fixed, method_key, method_labels, space, spoken
-from zipeft.leaderboard.numbers import DASH, counted, listing, percent
+from zipeft.leaderboard.numbers import DASH, listing, percent
 from zipeft.leaderboard.sections import grouped
 from zipeft.leaderboard.tables import text_table
 from zipeft.results import Result, Tried
 from zipeft.results.environment import Environment
+from zipeft.words import counted
 
 
 def provenance(sections: Sequence[Sequence[Result]], links: Mapping[int, str]) -> Iterator[Block]:

@@ -1,0 +1,95 @@
+"""What batching by length saves on text: an epoch's time, as a ratio to that with every example padded to the longest.
+
+Run with ``pytest -m slow tests/benchmarks``. Lengths are those of sentences (a log-normal distribution, of 25 tokens in
+the middle and up to 128). The variants take turns, so that they see the same state of a busy machine; the ratio is that
+of the fastest rounds. Nothing is asserted of time; that the losses are the same is.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from zipeft import registry
+from zipeft.examples import Encoded
+from zipeft.learner import Learner
+from zipeft.objective import Classification
+from zipeft.protocol import Protocol
+from zipeft.task import Split, Window
+from zipeft.training import Trainer
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES, BATCH, LONGEST, ROUNDS = 256, 16, 128, 3
+ROBERTA = registry.backbones.get("roberta")
+
+
+class Unsorted(Encoded):
+    """Batches as they come, each padded to its longest example."""
+
+    def _keep(self) -> None:
+        super()._keep()
+        self.lengths = None
+
+
+class Padded(ROBERTA):
+    """Batches by length, each padded to the longest example of all."""
+
+    def collate(self, inputs):
+        batch = super().collate(inputs)
+        room = LONGEST - batch["input_ids"].shape[1]
+        return {name: torch.nn.functional.pad(values, (0, room)) for name, values in batch.items()}
+
+
+VARIANTS = {
+    "padded to the longest of all": (Encoded, Padded(pretrained=False)),
+    "padded to the longest of the batch": (Unsorted, ROBERTA(pretrained=False)),
+    "batches by length": (Encoded, ROBERTA(pretrained=False)),
+}
+
+
+def split() -> Split:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randn(EXAMPLES, generator=generator).mul(0.7).add(3.2).exp().long().clamp(3, LONGEST)
+    ids = [torch.randint(1000, 20_000, (length,), generator=generator) for length in lengths.tolist()]
+    return Split(ids, [index % 2 for index in range(EXAMPLES)], [str(index) for index in range(EXAMPLES)])
+
+
+def window(ids: torch.Tensor, target: int) -> list[Window]:
+    return [Window({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, target)]
+
+
+def epoch(encoded: type[Encoded], backbone) -> tuple[float, float]:
+    """Return the seconds that an epoch of training takes, and its mean loss."""
+    torch.manual_seed(0)
+    method = registry.methods.get("lora")()
+    model = backbone.build().requires_grad_(False)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # masks would be drawn for padding, too
+    method.apply(backbone, model)
+    learner, examples = Learner(backbone, model, torch.nn.Linear(384, 2)), split()
+    few = Split(examples.examples[:2], examples.targets[:2], examples.names[:2])
+    train, validation = encoded(examples, window, backbone), encoded(few, window, backbone)
+    fit = Trainer(Classification(), Protocol(epochs=1, batch_size=BATCH), Accelerator(cpu=True)).fit(
+        learner, method, train, validation, seed=0
+    )
+    return fit.train_seconds, fit.history[0]["train_loss"]
+
+
+def test_batches_by_length(capsys):
+    times: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    losses = {}
+    for _round in range(ROUNDS):
+        for name, variant in VARIANTS.items():
+            seconds, losses[name] = epoch(*variant)
+            times[name].append(seconds)
+    slowest, *others = (min(seconds) for seconds in times.values())
+    with capsys.disabled():
+        print(f"\n{EXAMPLES} examples, batches of {BATCH}, MiniLM's size, {os.cpu_count()} cores")
+        for name, seconds in zip(list(VARIANTS)[1:], others, strict=True):
+            print(f"{name}: {slowest / seconds:.2f} times as fast as {next(iter(VARIANTS))}")
+    assert losses["batches by length"] == pytest.approx(losses["padded to the longest of all"], abs=1e-5)
