@@ -11,9 +11,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from zipeft.errors import UserError
-from zipeft.images.files import counted
 from zipeft.splits import cut
 from zipeft.task import Data, Split
+from zipeft.words import counted
 
 log = logging.getLogger(__name__)
 

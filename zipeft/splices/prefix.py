@@ -1,0 +1,44 @@
+"""The splice that lets learnt keys and values join an attention layer of ``transformers``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zipeft.errors import UserError
+from zipeft.prefix import Prefix, widened
+from zipeft.splices.transformers_attention import TransformersSplice, key_value_heads
+
+
+class PrefixSplice(TransformersSplice):
+    """Joins a ``Prefix`` to whatever ``TransformersSplice`` joins a gated prompt to.
+
+    The model's own kernel (sdpa or eager) runs once, over the learnt keys and the tokens' own; every query sees the
+    learnt ones, whatever its mask says of the tokens. Attention weights that a model returns begin with the prefix's.
+    """
+
+    name = "prefix"
+
+    @classmethod
+    def make(cls, attention: nn.Module, **settings: Any) -> Prefix:
+        heads, head_dim = key_value_heads(attention)
+        return Prefix(heads, head_dim=head_dim, device=next(attention.parameters()).device, **settings)
+
+    def attend(
+        self, kernel: str, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Raises ``UserError`` for a kernel other than sdpa and eager, for others mask by positions and lengths."""
+        if kernel not in ("sdpa", "eager"):
+            raise UserError(f"a prefix goes with sdpa or eager attention, not with {kernel}")
+        if mask is None and kernel == "sdpa" and self._looks_back(query, options):
+            mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()[None, None]
+        if mask is not None:
+            mask = widened(mask, self.joined.length)
+        return self.run(kernel, query, *self.joined(key, value), mask, **options)
+
+    def _looks_back(self, query: Tensor, options: dict[str, Any]) -> bool:
+        """Whether sdpa without a mask is causal, as transformers decides it: a lone query sees everything."""
+        asked = options.get("is_causal")
+        return query.shape[2] > 1 and (getattr(self.attention, "is_causal", True) if asked is None else asked)

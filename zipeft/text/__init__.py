@@ -1,0 +1,1 @@
+"""What tasks on text share: settings, files, splits and objectives."""
