@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zipeft.carriers import Carrier, member
+from zipeft.carriers import Carrier, members_at
 
 CARRIER = Carrier(
     name="bigbench",
@@ -21,6 +21,6 @@ CARRIER = Carrier(
 FOLDER = "bigbench/benchmark_tasks"
 
 
-def benchmark_file(path: str) -> Path:
-    """Return a file of a benchmark task in it, such as "squad_shifts/nyt_v1.0.json", extracted once."""
-    return member(CARRIER, f"{FOLDER}/{path}")
+def benchmark_files(*paths: str) -> list[Path]:
+    """Return files of its benchmark tasks, such as "squad_shifts/nyt_v1.0.json", extracted once."""
+    return members_at(CARRIER, [f"{FOLDER}/{path}" for path in paths])

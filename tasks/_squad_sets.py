@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zipeft.errors import UserError
-from zipeft.tasks._bigbench import CARRIER, benchmark_file
+from zipeft.tasks._bigbench import CARRIER, benchmark_files
 from zipeft.text.files import find_split
 
 EMBEDDED = "squad-dev"
@@ -107,7 +107,9 @@ def _generic(root: Path) -> dict[str, list[Path]]:
 
 def embedded_set(shifted: Sequence[str]) -> Files:
     """Return the files of the embedded set, and those of some of the sets of other domains."""
-    files = {name: [benchmark_file(f"squad_shifts/{CARRIER_FILES[name]}.json")] for name in ("all", *shifted)}
+    names = ("all", *shifted)
+    paths = benchmark_files(*(f"squad_shifts/{CARRIER_FILES[name]}.json" for name in names))
+    files = {name: [path] for name, path in zip(names, paths, strict=True)}
     return Files(CARRIER.label, files, "the development set of SQuAD v1.1")
 
 

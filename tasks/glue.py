@@ -120,7 +120,7 @@ class GLUE(TextTask):
             source = f"folder {folder.name}"
         return _glue_sets.load_published(dataset, folder, source, self.limits(), self.split_seed)
 
-    def objective(self, dataset: str) -> Objective:
+    def objective(self, dataset: str, classes: Sequence[str]) -> Objective:
         """Return what is learnt: classes by cross-entropy, or ratings; on CoLA, MRPC and QQP, the scores of GLUE."""
         from zipeft.tasks import _reviews
         from zipeft.text.objectives import Regression, TextClassification

@@ -115,7 +115,6 @@ class Labelling(Task):
             raise UserError(f"split_seed is {self.split_seed}: give a number from 0 to {2**32 - 1}")
         if self.train_sentences < 0:
             raise UserError(f"train_sentences is {self.train_sentences}: give 1 or more, or 0 for all")
-        object.__setattr__(self, "_classes", {})  # no field: what was read is no setting
 
     def datasets(self) -> Sequence[str]:
         there = list(self._folders())
@@ -125,15 +124,10 @@ class Labelling(Task):
 
     def load(self, dataset: str) -> Data:
         dataset = self._known(dataset, self.datasets())
-        data = _Reader(self, self._folders()[dataset]).data(dataset)
-        self._classes[dataset] = tuple(data.classes)
-        return data
+        return _Reader(self, self._folders()[dataset]).data(dataset)
 
-    def objective(self, dataset: str) -> SequenceLabelling:
-        """Return the objective, which knows the tags; the data set is loaded for them unless this instance did so."""
-        if dataset not in self._classes:
-            dataset = self.load(dataset).name
-        return SequenceLabelling(self._classes[dataset])
+    def objective(self, dataset: str, classes: Sequence[str]) -> SequenceLabelling:
+        return SequenceLabelling(tuple(classes))
 
     def windows(self, backbone: TextBackbone) -> Callable[[Example, Sequence[int]], list[Window]]:
         """Return the function from a sentence and its labels (ids, one a word) to the windows on it.

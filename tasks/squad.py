@@ -169,7 +169,7 @@ class SQuAD(Task):
         move = self.move_answers or not (self.data_dir or self.source)
         return squad_data(dataset, files, taken, self.split_seed, move)
 
-    def objective(self, dataset: str) -> Spans:
+    def objective(self, dataset: str, classes: Sequence[str]) -> Spans:
         from zipeft.text.spans import Spans
 
         return Spans(self.n_best, self.max_answer_length)

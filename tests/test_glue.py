@@ -239,13 +239,15 @@ def test_where_the_data_lie_is_no_part_of_a_result():
 )
 def test_each_set_is_scored_as_in_the_literature(datasets, scores):
     for dataset in datasets.split():
-        objective = GLUE().objective(dataset)
+        objective = GLUE().objective(dataset, ())
         assert list(objective.score([0, 1, 1, 0], [0, 1, 0, 0])) == scores
         assert objective.metric == scores[0]
 
 
 def test_ratings_are_learnt_on_their_scale():
-    scales = {name: (GLUE().objective(name).low, GLUE().objective(name).high) for name in ("sts-b", "review-ratings")}
+    scales = {
+        name: (GLUE().objective(name, ()).low, GLUE().objective(name, ()).high) for name in ("sts-b", "review-ratings")
+    }
     assert scales == {"sts-b": (0, 5), "review-ratings": (-4, 4)}
 
 
@@ -741,7 +743,7 @@ def stand_ins(tmp_path, monkeypatch):
     claims = write(tmp_path / "task.json", json.dumps({"examples": examples}))
     pack()
     monkeypatch.setattr(carriers, "member", lambda carrier, path: archive)
-    monkeypatch.setattr(_bigbench, "benchmark_file", lambda path: claims)
+    monkeypatch.setattr(_bigbench, "benchmark_files", lambda path: [claims])
     return pack
 
 
@@ -817,7 +819,7 @@ def test_a_damaged_carrier_is_named(stand_ins, text):
     assert "reviews.tar.gz is damaged" in refusal(GLUE().load, "movie-sentiment")
     write(Path(carriers.member(None, "")), b"no archive")
     assert "reviews.tar.gz is damaged" in refusal(GLUE().load, "shop-sentiment")
-    write(_bigbench.benchmark_file(""), '{"examples": [{"input": "x"}]}')
+    write(_bigbench.benchmark_files("")[0], '{"examples": [{"input": "x"}]}')
     assert "task.json is damaged" in refusal(GLUE().load, "claims")
 
 

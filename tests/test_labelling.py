@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from toys import split_of
 from transformers import PreTrainedTokenizerFast
 
-from zipeft.settings import as_json, override
+from zipeft.settings import override
 from zipeft.tasks._conll import bracket_tags, find_splits, to_bio
 from zipeft.tasks.labelling import Example, Labelling
 
@@ -594,7 +594,8 @@ def perfect(windows, labels):
 @pytest.mark.parametrize("max_length", [18, 152])
 def test_a_model_that_knows_the_targets_is_perfect(tmp_path, kind, text, max_length):
     task = Labelling(data_dir=write_splits(tmp_path / "a", text), max_length=max_length, stride=2)
-    data, objective = task.load("a"), task.objective("a")
+    data = task.load("a")
+    objective = task.objective("a", data.classes)
     windows = task.windows(Stub(TOKENIZERS[kind], 152))
     predictions = []
     for example, target in zip(data.train.examples, data.train.targets, strict=True):
@@ -611,7 +612,7 @@ def test_a_word_without_pieces_is_outside_all_spans(tmp_path):
     write_splits(tmp_path / "a", "Rome B-X\n\x01 I-X\n\nRome B-X\n\x01 B-X\ncat B-X\n\n\x01 B-X\n")
     task = Labelling(data_dir=tmp_path)
     data = task.load("a")
-    objective, windows, predictions = task.objective("a"), task.windows(Stub(wordpiece())), []
+    objective, windows, predictions = task.objective("a", data.classes), task.windows(Stub(wordpiece())), []
     for example, target in zip(data.train.examples, data.train.targets, strict=True):
         parts = windows(example, target)
         outputs = list(perfect(parts, len(data.classes)))
@@ -620,10 +621,3 @@ def test_a_word_without_pieces_is_outside_all_spans(tmp_path):
         predictions.append(objective.merge(parts, [objective.predict(each)[0] for each in outputs]))
     scores = objective.score(predictions, data.train.targets)
     assert (scores["precision"], scores["recall"]) == (2 / 3, 2 / 5)
-
-
-def test_the_objective_knows_the_tags_before_the_data_are_loaded_too(tmp_path):
-    task = Labelling(data_dir=write_splits(tmp_path / "a", ENTITIES))
-    assert task.objective("A").labels == ("O", "B-LOC", "B-ORG", "B-PER")
-    assert task.objective("a") == task.objective("A")
-    assert "_classes" not in as_json(task)

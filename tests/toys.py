@@ -80,7 +80,7 @@ class ToyTask(Classification, Task):
         names = ["red", "green", "blue"][: self.classes]
         return Data(dataset, names, train, validation, test, "drawn", f"{self.examples} {self.classes}")
 
-    def objective(self, dataset: str) -> ToyTask:
+    def objective(self, dataset: str, classes: Sequence[str]) -> ToyTask:
         return self
 
     def encoder(self, backbone: ImageBackbone) -> Callable[[Tensor], Tensor]:
@@ -165,7 +165,7 @@ class ToyTexts(Classification, Task):
         train, validation, test = (self._split(seed) for seed in range(3))
         return Data(dataset, ["bad", "good"], train, validation, test, "written", f"{self.examples}")
 
-    def objective(self, dataset: str) -> ToyTexts:
+    def objective(self, dataset: str, classes: Sequence[str]) -> ToyTexts:
         return self
 
     def encoder(self, backbone: TextBackbone) -> Callable[[str], dict[str, Tensor]]:

@@ -72,7 +72,7 @@ def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learne
         raise UserError(f"{Path(folder) / RECORD} is damaged: {error}") from error
     model = backbone.build().requires_grad_(False)
     method.apply(backbone, model)
-    objective = task.objective(record["task"]["dataset"])
+    objective = task.objective(record["task"]["dataset"], record["classes"])
     learner = Learner(backbone, model, objective.head(record["classes"], backbone.width(model)), objective.reads)
     _fill(learner, Path(folder) / TENSORS)
     learner.chosen = record.get("chosen", {})

@@ -21,7 +21,7 @@ import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -83,10 +83,15 @@ def member(carrier: Carrier, path: str) -> Path:
     ``path`` is relative to the root of the wheel, or to the one folder at the root of an sdist ("<name>-<version>/").
     Raises ``UserError`` when the archive has no such file, or has something there that is no regular file.
     """
-    target = _folder(carrier) / _safe(carrier, path)
-    if not target.is_file():
-        _extract(carrier, [path])
-    return target
+    return members_at(carrier, [path])[0]
+
+
+def members_at(carrier: Carrier, paths: Sequence[str]) -> list[Path]:
+    """Return several members, each as ``member`` does, extracted in one pass over the archive."""
+    targets = {path: _folder(carrier) / _safe(carrier, path) for path in paths}
+    if missing := [path for path, target in targets.items() if not target.is_file()]:
+        _extract(carrier, missing)
+    return [targets[path] for path in paths]
 
 
 def members(carrier: Carrier, pattern: str) -> list[Path]:
@@ -96,11 +101,7 @@ def members(carrier: Carrier, pattern: str) -> list[Path]:
     """
     listing = derived(carrier, "members.json", lambda target: _write_listing(carrier, target))
     paths = [path for path in json.loads(listing.read_text("utf-8")) if fnmatch.fnmatchcase(path, pattern)]
-    targets = [_folder(carrier) / _safe(carrier, path) for path in paths]
-    missing = [path for path, target in zip(paths, targets, strict=True) if not target.is_file()]
-    if missing:
-        _extract(carrier, missing)
-    return targets
+    return members_at(carrier, paths)
 
 
 def derived(carrier: Carrier, name: str, build: Callable[[Path], None]) -> Path:

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = task.load(record["task"]["dataset"])
     if list(data.classes) != record["classes"]:
         raise UserError(f"{data.source} has other classes than the data that {options.adapter} was trained on")
-    objective = task.objective(data.name)
+    objective = task.objective(data.name, data.classes)
     trainer = Trainer(objective, Protocol(), new_accelerator())
     learner.to(trainer.accelerator.device)
     key = TestKey(f"{options.adapter}")

@@ -22,6 +22,7 @@ from zipeft.costs import PeakMemory, count_flops
 from zipeft.examples import Encoded, fits
 from zipeft.learner import Learner
 from zipeft.method import Method
+from zipeft.objective import Objective
 from zipeft.protocol import Protocol
 from zipeft.results import (
     RESULT_VERSION,
@@ -138,7 +139,7 @@ class Experiment:
         set_seed(run.seed)
         learner = self._learner(run, data, encoded["train"])
         train, validation, prefix_seconds = self._with_prefixes(run.dataset, learner, encoded)
-        flops = count_flops(learner, self.task.objective(run.dataset), train, self.accelerator.device)
+        flops = count_flops(learner, self._objective(run.dataset), train, self.accelerator.device)
         with PeakMemory(self.accelerator.device) as memory:
             outcome = self._trainer(run).fit(learner, run.method, train, validation, run.seed, on_step)
         selected = next(epoch for epoch in outcome.history if epoch["epoch"] == outcome.selected_epoch)
@@ -152,7 +153,7 @@ class Experiment:
 
     def _test(self, run: Run, learner: Learner, key: TestKey, trained: dict[str, Any]) -> Result:
         """Test what has learnt, once, and return the run's record."""
-        encoded, objective, trainer = self._encoded(run.dataset), self.task.objective(run.dataset), self._trainer(run)
+        encoded, objective, trainer = self._encoded(run.dataset), self._objective(run.dataset), self._trainer(run)
         test = encoded["test"].open(key)
         shifted = {name: split.open(key) for name, split in encoded["shifted"].items()}
         start = time.perf_counter()
@@ -191,11 +192,14 @@ class Experiment:
             test.convert(lambda split: _unlike(validation, encode(split), dataset))
         return {"train": train, "validation": validation, "test": data.test, "shifted": data.shifted}
 
+    def _objective(self, dataset: str) -> Objective:
+        return self.task.objective(dataset, self.data(dataset).classes)
+
     def _trainer(self, run: Run) -> Trainer:
-        return Trainer(self.task.objective(run.dataset), self.protocol, self.accelerator)
+        return Trainer(self._objective(run.dataset), self.protocol, self.accelerator)
 
     def _learner(self, run: Run, data: Data, train: Encoded) -> Learner:
-        model, objective = copy.deepcopy(self.model), self.task.objective(run.dataset)
+        model, objective = copy.deepcopy(self.model), self._objective(run.dataset)
         head = objective.head(data.classes, self.backbone.width(model))
         run.method.apply(self.backbone, model)
         learner = Learner(self.backbone, model, head, objective.reads).to(self.accelerator.device)
@@ -269,7 +273,7 @@ class Experiment:
         return TaskRecord(
             name=self.task_name,
             dataset=dataset,
-            metric=self.task.objective(dataset).metric,
+            metric=self._objective(dataset).metric,
             source=data.source,
             checksum=data.checksum,
             note=data.note,

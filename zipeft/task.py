@@ -134,8 +134,8 @@ class Task(abc.ABC):
         """Return one data set, split. The same settings always give the same splits. Raises ``UserError``."""
 
     @abc.abstractmethod
-    def objective(self, dataset: str) -> Objective:
-        """Return what is learnt on one of the data sets, cheaply."""
+    def objective(self, dataset: str, classes: Sequence[str]) -> Objective:
+        """Return what is learnt on one of the data sets, which has these ``classes``."""
 
     def encoder(self, backbone: Backbone) -> Callable[[Any], Any]:
         """Return the function from one raw example to what the backbone takes (without the batch dimension)."""

@@ -51,7 +51,7 @@ class ImageTask(Task):
         if not 0 <= self.split_seed < 2**32:
             raise UserError(f"split_seed is {self.split_seed}: give a number from 0 to {2**32 - 1}")
 
-    def objective(self, dataset: str) -> Classification:
+    def objective(self, dataset: str, classes: Sequence[str]) -> Classification:
         return Classification()
 
     def encoder(self, backbone: ImageBackbone) -> Callable[[Image], Tensor]:
