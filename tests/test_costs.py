@@ -8,14 +8,14 @@ import pytest
 import torch
 from parallel_training import prepared
 from torch import nn
-from toys import SIZE, ToyTask, ToyViT
+from toys import SIZE, ToyTask, ToyViT, methods_for
 
 from zipeft import registry
 from zipeft.costs import COUNTED, count_flops
 from zipeft.examples import Encoded
 from zipeft.learner import Learner
 
-METHODS = registry.methods.names()
+METHODS = methods_for("image")
 CPU = torch.device("cpu")
 TASK = ToyTask(24)
 

@@ -7,14 +7,14 @@ import copy
 import pytest
 import torch
 from accelerate import Accelerator
-from toys import SIZE, ToyTask, ToyViT
+from toys import SIZE, ToyTask, ToyViT, methods_for
 
 from zipeft import registry
 from zipeft.experiment import Experiment, Run
 from zipeft.learner import Learner
 from zipeft.protocol import Protocol
 
-METHODS = [name for name in registry.methods.names() if "image" in registry.methods.get(name).modalities]
+METHODS = methods_for("image")
 START_AT_THE_FROZEN_MODEL = {"linear", "full", "bitfit", "lora", "zero_gated"}
 BACKBONE = ToyViT()
 

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parallel_training import observe
 from torch.utils.data import SequentialSampler
+from toys import methods_for
 
-from zipeft import parallel, registry
+from zipeft import parallel
 from zipeft.parallel import Share, ShareOfBatches
 
 SCRIPT = Path(__file__).with_name("parallel_training.py")
 FAST = ["linear", "zero_gated"]
-METHODS = registry.methods.names()
+METHODS = methods_for("image")
 
 
 def launch(folder: Path, processes: int, names: list[str]) -> list[dict]:

@@ -6,15 +6,13 @@ import json
 import re
 
 import pytest
-from toys import ToyTask, registered
+from toys import ToyTask, methods_for, registered
 
 from zipeft import registry
 from zipeft.errors import UserError
 from zipeft.method import Method
 from zipeft.plan import _seeds, make_plan
 from zipeft.run import _parse, main
-from zipeft.objective import Classification
-from zipeft.task import Task
 
 TOY = ["--backbone", "toy", "--task", "toy", "--device", "cpu"]
 
@@ -137,7 +135,7 @@ def test_settings_reach_the_part_they_name():
     assert made.protocol.warmup == 0.5
     assert made.protocol.epochs == 3
     assert made.seeds == (0, 1)
-    assert [contender.name for contender in plan("--method", "all").contenders] == registry.methods.names()
+    assert [contender.name for contender in plan("--method", "all").contenders] == methods_for("image")
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("3", (0, 1, 2)), ("0,4,4", (0, 4)), ("7,", (7,))])
@@ -157,6 +155,7 @@ class TextTask(ToyTask):
         (["--backbone", "vti", "--task", "toy"], "unknown backbone 'vti'; did you mean 'vit'?"),
         (["--backbone", "toy", "--task", "fgcv"], "unknown task 'fgcv'; did you mean 'fgvc'?"),
         ([*TOY, "--method", "zero_gatd"], "unknown method 'zero_gatd'; did you mean 'zero_gated'?"),
+        ([*TOY, "--method", "prefix"], "the method prefix goes with backbones for text only, not for image"),
         ([*TOY, "--preset", "fast"], "unknown preset 'fast' (quick)"),
         ([*TOY, "--seeds", "0"], "--seeds 0: give a number of seeds"),
         ([*TOY, "--seeds", "a,b"], "--seeds a,b: give a number of seeds"),
@@ -206,7 +205,7 @@ def test_every_task_has_presets_that_its_own_settings_and_the_methods_allow():
             assert made.protocol.preset == preset
 
 
-def _backbone(task: type[Classification]) -> str:
+def _backbone(task: type[Task]) -> str:
     return next(name for name in registry.backbones.names() if registry.backbones.get(name).modality == task.modality)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from toys import ToyTask, registered
+from toys import ToyTask, methods_for, registered
 
 from zipeft import registry
 from zipeft.method import Method
@@ -267,8 +267,8 @@ def test_a_sweep_killed_at_twenty_random_moments_ends_as_an_undisturbed_one():
     assert outcomes(Path("results")) == outcomes(Path("alone"))
     kinds = records()
     assert (len(kinds[Trial]), len(kinds[Result])) == (
-        2 * len(registry.methods.names()),
-        3 * len(registry.methods.names()),
+        2 * len(methods_for("image")),
+        3 * len(methods_for("image")),
     )
 
 

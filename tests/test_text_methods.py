@@ -1,18 +1,18 @@
-"""Every method that goes with text, on sentences of different lengths: it learns, repeats, and padding changes nothing."""
+"""Every method that goes with text, on sentences of any length: it learns, repeats, and padding changes nothing."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from accelerate import Accelerator
-from toys import ToyEncoder, ToyTexts
+from toys import ToyEncoder, ToyTexts, methods_for
 
 from zipeft import registry
 from zipeft.experiment import Experiment, Run
 from zipeft.learner import Learner
 from zipeft.protocol import Protocol
 
-METHODS = [name for name in registry.methods.names() if "text" in registry.methods.get(name).modalities]
+METHODS = methods_for("text")
 BACKBONE, TASK = ToyEncoder(), ToyTexts(examples=96)
 
 
@@ -23,7 +23,7 @@ def experiment():
 
 
 def moved(name, reads="features"):
-    """A learner whose every trainable parameter has left its initial value: gates are open, LoRA's updates are there."""
+    """A learner whose trainable parameters have all left their initial values: gates are open, LoRA has updates."""
     torch.manual_seed(0)
     model = BACKBONE.build().requires_grad_(False)
     registry.methods.get(name)().apply(BACKBONE, model)

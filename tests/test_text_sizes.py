@@ -11,7 +11,9 @@ from zipeft.run import main
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "parameters"), [("zero_gated", 246_144), ("prefix", 786_432), ("full", 354_310_144)])
+@pytest.mark.parametrize(
+    ("method", "parameters"), [("zero_gated", 246_144), ("prefix", 786_432), ("full", 354_310_144)]
+)
 def test_roberta_large_takes_a_step_on_windows_of_squad(method, parameters, tmp_path):
     arguments = ["--backbone", "roberta", "--checkpoint", "roberta-large", "--no-pretrained", "--task", "squad"]
     arguments += ["--method", method, "--seeds", "1", "--steps", "1", "--batch-size", "2", "--device", "cpu"]

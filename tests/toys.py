@@ -184,6 +184,11 @@ class ToyTexts(Classification, Task):
         return Split(texts, targets, [f"{seed}/{index}" for index in range(self.examples)])
 
 
+def methods_for(modality: str) -> list[str]:
+    """Return the names of the methods that go with a kind of backbone."""
+    return [name for name in registry.methods.names() if modality in registry.methods.get(name).modalities]
+
+
 @contextmanager
 def registered() -> Iterator[None]:
     """Make the toys known in this process, as "toy" those on images, as "toy_text" those on text."""
