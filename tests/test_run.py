@@ -13,6 +13,7 @@ from zipeft.errors import UserError
 from zipeft.method import Method
 from zipeft.plan import _seeds, make_plan
 from zipeft.run import _parse, main
+from zipeft.task import Task
 
 TOY = ["--backbone", "toy", "--task", "toy", "--device", "cpu"]
 

@@ -40,6 +40,10 @@ examples:
       the published sets, from a folder, on a checkpoint from the hub
   python -m zipeft.run --backbone vit --task folder --data-dir ~/pictures
       your own labelled pictures, a folder a class
+  python -m zipeft.run --backbone roberta --task glue squad
+      text: the embedded sets of both tasks
+  python -m zipeft.run --backbone roberta --checkpoint roberta-large --task squad --data-dir ~/squad --preset paper
+      SQuAD from a folder with train-v1.1.json and dev-v1.1.json
   python -m zipeft.run --config sweep.toml
       a sweep from a file of these options: backbone = ["vit"], task = ["fgvc", "folder"], trials = 4, ...
 
@@ -190,10 +194,10 @@ def _parser() -> ArgumentParser:
     )
     what = parser.add_argument_group("what is compared")
     several = {"nargs": "+", "action": "extend", "metavar": "NAME"}
-    what.add_argument("--backbone", **several, help="families of models, such as vit")
+    what.add_argument("--backbone", **several, help="families of models, such as vit or roberta")
     what.add_argument("--checkpoint", metavar="NAME", help="which model of it (default: the embedded one)")
     what.add_argument("--no-pretrained", action="store_true", help="start from random weights")
-    what.add_argument("--task", **several, help="tasks, such as fgvc or folder; each with each backbone")
+    what.add_argument("--task", **several, help="tasks, such as fgvc or squad; each with each backbone that takes its data")
     what.add_argument("--data-dir", metavar="DIR", help="folder of the task's data (default: the embedded sets)")
     what.add_argument("--method", **several, help="methods, or 'all' (default: the preset's)")
     what.add_argument("--config", type=Path, metavar="FILE", help="take these options from a TOML or YAML file")
