@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from toys import ToyEncoder, ToyTexts
 
 from zipeft import registry
+from zipeft.errors import UserError
 from zipeft.examples import Encoded
 from zipeft.learner import Learner
 from zipeft.parallel import Share
@@ -74,6 +75,18 @@ def test_batches_are_padded_to_their_longest_and_labels_with_what_no_loss_counts
     batch = data.items([0, 1])
     assert batch["inputs"]["input_ids"].tolist() == [[1, 1, 0], [1, 1, 1]]
     assert batch["targets"].tolist() == [[1, 1, -100], [1, 1, 1]]
+
+
+def test_windows_that_would_be_lost_for_lack_of_memory_are_an_error(monkeypatch):
+    monkeypatch.setattr("zipeft.examples.fits", lambda size: False)
+    data = Encoded(
+        Split([1, 2], [0, 0], ["a", "b"]),
+        lambda parts, _: [Window({"input_ids": torch.ones(3)}, 0)] * parts,
+        BACKBONE,
+    )
+    assert data.window(0).target == 0
+    with pytest.raises(UserError, match="several windows do not fit in memory"):
+        data.window(1)
 
 
 class Voting(ToyTexts):

@@ -259,6 +259,17 @@ def test_padding_changes_nothing_on_real_tokens():
         assert torch.equal(entry.output(model, other)[real], before[real]), name
 
 
+@pytest.mark.parametrize("name", ["roberta", "bert", "llama", "mistral", "gemma3"])
+def test_a_padded_batch_is_each_sentence_alone(name):
+    model = ZOO[name].frozen()
+    randomise_prompts(attach(model, length=3))
+    inputs = text(batch=3, padded=3)
+    together = model(**inputs).logits
+    for i, count in enumerate(inputs["attention_mask"].sum(1)):
+        alone = model(**{key: x[i : i + 1, :count] for key, x in inputs.items()}).logits
+        torch.testing.assert_close(together[i, :count], alone[0], atol=1e-5, rtol=1e-5)
+
+
 @EACH
 def test_examples_do_not_see_each_other(name):
     """The condition and the padding of one example leave the others alone, batched or not."""

@@ -41,8 +41,6 @@ class Encoded(Dataset):
         self.lengths: list[int] | None = None
         if fits(sum(_size(window.inputs) for window in first) * len(split)):
             self._keep()
-        elif len(first) > 1:
-            raise UserError("the examples do not fit in memory as windows: take fewer, or shorter ones")
 
     def __len__(self) -> int:
         return len(self.example_of)
@@ -57,7 +55,13 @@ class Encoded(Dataset):
         return item
 
     def window(self, index: int) -> Window:
-        return self._windows(index)[0] if self.kept is None else self.kept[index]
+        """Return a window. Raises ``UserError`` where examples are read one by one and one turns out to have several."""
+        if self.kept is not None:
+            return self.kept[index]
+        window, *more = self._windows(index)
+        if more:
+            raise UserError("examples with several windows do not fit in memory: take fewer, or shorter ones")
+        return window
 
     def with_prefix(self, prefix: Sequence[Tensor], needs_inputs: bool) -> Encoded:
         """Return the same windows with their prefix, one tensor a window, and without inputs if nothing needs them."""

@@ -197,7 +197,9 @@ def _parser() -> ArgumentParser:
     what.add_argument("--backbone", **several, help="families of models, such as vit or roberta")
     what.add_argument("--checkpoint", metavar="NAME", help="which model of it (default: the embedded one)")
     what.add_argument("--no-pretrained", action="store_true", help="start from random weights")
-    what.add_argument("--task", **several, help="tasks, such as fgvc or squad; each with each backbone that takes its data")
+    what.add_argument(
+        "--task", **several, help="tasks, such as fgvc or squad; each with each backbone that takes its data"
+    )
     what.add_argument("--data-dir", metavar="DIR", help="folder of the task's data (default: the embedded sets)")
     what.add_argument("--method", **several, help="methods, or 'all' (default: the preset's)")
     what.add_argument("--config", type=Path, metavar="FILE", help="take these options from a TOML or YAML file")

@@ -137,8 +137,7 @@ class _Fit:
     def _mask(self, mask: Tensor) -> Tensor:
         floating = mask.is_floating_point()
         seen, unseen = (0.0, torch.finfo(mask.dtype).min) if floating else (True, False)
-        if self.causal or mask.shape[-2] == self.tokens:
-            mask = mask.expand(-1, -1, self.tokens, -1)
+        if mask.shape[-2] == self.tokens:
             row = max(self.place.offset - 1, 0)
             mask = self._with(mask, mask[..., row : row + 1, :], dim=-2)
         mask = self._with(mask, torch.full_like(mask[..., :1], seen), dim=-1)

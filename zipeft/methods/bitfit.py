@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from zipeft.errors import UserError
 from zipeft.method import HEAD_SPACE, Method
 from zipeft.search import Range, Space
 
@@ -22,7 +23,10 @@ class BitFit(Method):
     space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2), **HEAD_SPACE}
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.data = parameter.data.float()
-                parameter.requires_grad_(True)
+        """Raises ``UserError`` if the model has no bias."""
+        biases = [parameter for name, parameter in model.named_parameters() if name.endswith("bias")]
+        if not biases:
+            raise UserError(f"bitfit trains biases, and {type(model).__name__} has none; take another method")
+        for parameter in biases:
+            parameter.data = parameter.data.float()
+            parameter.requires_grad_(True)
