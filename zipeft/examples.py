@@ -55,7 +55,7 @@ class Encoded(Dataset):
         return item
 
     def window(self, index: int) -> Window:
-        """Return a window. Raises ``UserError`` where examples are read one by one and one turns out to have several."""
+        """Return a window. Raises ``UserError`` where examples are read one by one and this one has several."""
         if self.kept is not None:
             return self.kept[index]
         window, *more = self._windows(index)
