@@ -75,9 +75,9 @@ class GLUE(TextTask):
 
     presets: ClassVar[Mapping[str, Preset]] = {
         "quick": Preset(
-            task={"max_length": 64, "train_examples": 800, "validation_examples": 200, "test_examples": 500},
+            task={"max_length": 64, "train_examples": 256, "validation_examples": 100, "test_examples": 300},
             protocol={"epochs": 3, "batch_size": 16},
-            methods=("linear", "full", "lora", "prompt", "zero_gated", "zero_gated_random"),
+            methods=("linear", "full", "lora", "prompt", "zero_gated"),
         ),
         "standard": Preset(
             task={"max_length": 64, "train_examples": 2000, "validation_examples": 500, "test_examples": 1000},

@@ -92,15 +92,16 @@ class SQuAD(Task):
     presets: ClassVar[Mapping[str, Preset]] = {
         "quick": Preset(
             task={
-                "max_length": 160,
-                "stride": 48,
-                "train_questions": 1500,
-                "validation_questions": 200,
-                "test_questions": 400,
-                "shifted_questions": 100,
+                "max_length": 128,
+                "stride": 32,
+                "train_questions": 1000,
+                "validation_questions": 100,
+                "test_questions": 200,
+                "shifted_questions": 50,
             },
-            protocol={"epochs": 2, "batch_size": 16},
-            methods=("linear", "full", "lora", "prompt", "prefix", "zero_gated", "zero_gated_random"),
+            protocol={"epochs": 1, "batch_size": 16},
+            methods=("linear", "full", "lora", "prompt", "zero_gated", "zero_gated_random"),
+            seeds=1,
         ),
         "standard": Preset(
             task={
