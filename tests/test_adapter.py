@@ -51,6 +51,14 @@ def test_an_adapter_comes_back_with_the_same_predictions(name, experiment, tmp_p
     assert load_file(folder / TENSORS).keys() == learner.trainable().keys()
 
 
+def test_an_adapter_keeps_what_was_chosen_on_validation_data(experiment, tmp_path):
+    run = Run("colours", "linear", registry.methods.get("linear")(), 0)
+    _, learner = experiment.measure(run)
+    learner.chosen = {"threshold": 0.25}
+    loaded, _ = load_adapter(save_adapter(tmp_path, learner, experiment.adapter_record(run)))
+    assert loaded.chosen == {"threshold": 0.25}
+
+
 def test_an_adapter_of_another_backbone_is_refused(experiment, tmp_path):
     folder, _, _ = saved(experiment, tmp_path)
     with pytest.raises(UserError, match=r"was made for the backbone toy .* not for other"):

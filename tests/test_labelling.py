@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerFast
 
 from zipeft.settings import override
 from zipeft.tasks._conll import bracket_tags, find_splits, to_bio
-from zipeft.tasks.labelling import Example, Labelling
+from zipeft.tasks._labelling_data import Example
+from zipeft.tasks.labelling import Labelling
 
 ENTITIES = """\
 -DOCSTART- -X- -X- O

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from accelerate import Accelerator
-from toys import SIZE, ToyTask, ToyViT, methods_for
+from toys import SIZE, ToyEncoder, ToyTask, ToyTexts, ToyViT, methods_for
 
 from zipeft import registry
 from zipeft.experiment import Experiment, Run
@@ -87,9 +87,16 @@ def test_a_method_learns_repeats_with_its_seed_and_counts_what_it_trains(name, e
     assert result.cost.head_parameters == 3 * 32 + 3
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_computing_the_frozen_prefix_once_changes_no_result(name, experiment, monkeypatch):
-    run = Run("colours", name, registry.methods.get(name)(), seed=0)
+@pytest.mark.parametrize(
+    ("modality", "name"), [(kind, name) for kind in ("image", "text") for name in methods_for(kind)]
+)
+def test_computing_the_frozen_prefix_once_changes_no_result(modality, name, experiment, monkeypatch):
+    if modality == "text":
+        experiment = Experiment(
+            ("toy", ToyEncoder()), ("toy", ToyTexts()), experiment.protocol, experiment.accelerator, "pytest"
+        )
+    (dataset,) = experiment.task.datasets()
+    run = Run(dataset, name, registry.methods.get(name)(), seed=0)
     kept, _ = experiment.measure(run)
     monkeypatch.setattr("zipeft.experiment.fits", lambda size: False)
     experiment._prefixes.clear()

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zipeft.objective import Classification
-from zipeft.task import Window
-from zipeft.text.objectives import NO_LABEL, Regression, SequenceLabelling, TextClassification
+from zipeft.task import NO_LABEL, Window
+from zipeft.text.objectives import Regression, SequenceLabelling, TextClassification
 
 # --- classes ----------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from toys import ToyTask, ToyViT
 
 from zipeft import registry
 from zipeft.errors import UserError
+from zipeft.examples import Encoded
 from zipeft.experiment import Experiment, Run
 from zipeft.method import Method
 from zipeft.protocol import Protocol
@@ -198,6 +199,35 @@ def test_test_labels_are_read_once_each_and_only_after_training():
     measured.measure(Run("colours", "linear", LINEAR, 0), lambda steps: reads_at_step.append(Counting.reads))
     assert set(reads_at_step) == {encoded}
     assert Counting.reads > encoded
+
+
+class Elsewhere(ToyTask):
+    """A toy task that is also tested on data from elsewhere."""
+
+    def load(self, dataset):
+        return dataclasses.replace(super().load(dataset), shifted={"mars": self._split(9)})
+
+
+def test_shifted_test_data_are_scored_under_their_name_and_sealed_like_the_others():
+    measured = experiment(Elsewhere())
+    result, learner = measured.measure(Run("colours", "linear", LINEAR, 0))
+    mars = Elsewhere()._split(9)
+    (scores, _) = measured._trainer(Run("colours", "linear", LINEAR, 0)).evaluate(
+        learner, Encoded(mars, Elsewhere().windows(ToyViT()), ToyViT())
+    )
+    assert result.test.keys() == {"accuracy", "mars accuracy"}
+    assert result.test["mars accuracy"] == scores["accuracy"]
+    assert len(result.predictions) == 48
+    trial, _ = measured.measure(Run("colours", "linear", LINEAR, 1000, LINEAR.space, trial=0))
+    assert not any("mars" in name for name in trial.validation)
+    data, once = Elsewhere().load("colours"), key()
+    with pytest.raises(TestLocked, match="test data of colours mars are sealed"):
+        _ = data.shifted["mars"].targets
+    assert len(data.test.open(once)) == len(data.shifted["mars"].open(once)) == 48
+    with pytest.raises(TestLocked, match="colours mars were asked for a second time"):
+        data.shifted["mars"].open(once)
+    with pytest.raises(TestLocked, match="are in the train split"):
+        dataclasses.replace(data, shifted={"mars": data.train})
 
 
 def test_a_trial_reads_no_test_label():

@@ -54,14 +54,3 @@ def test_a_method_learns_and_repeats_with_its_seed(name, experiment):
     assert result.score > 0.9  # a half by chance
     again, _ = experiment.measure(run)
     assert (again.test, again.history, again.predictions) == (result.test, result.history, result.predictions)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_computing_the_frozen_prefix_once_changes_no_result(name, experiment, monkeypatch):
-    run = Run("praise", name, registry.methods.get(name)(), seed=0)
-    kept, _ = experiment.measure(run)
-    monkeypatch.setattr("zipeft.experiment.fits", lambda size: False)
-    experiment._prefixes.clear()
-    anew, _ = experiment.measure(run)
-    assert [e.train_loss for e in anew.history] == pytest.approx([e.train_loss for e in kept.history], abs=1e-5)
-    assert anew.predictions == kept.predictions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
@@ -55,6 +56,37 @@ def test_best_keeps_the_later_of_ties_and_restores_what_was_then():
     best.restore(trained)
     assert best.epoch == 3
     assert trained.head.bias.tolist() == [3, 3, 3]
+
+
+class Undecided(ToyTask):
+    """A task whose predictions wait for a threshold; the one that validation data give is the number of the choice."""
+
+    chosen: ClassVar[list] = []
+    used: ClassVar[list] = []
+
+    def choose(self, predictions, targets):
+        self.chosen.append({"threshold": len(self.chosen) + 1.0})
+        return self.chosen[-1]
+
+    def decide(self, predictions, chosen):
+        self.used.append(dict(chosen))
+        return predictions
+
+
+def test_what_is_chosen_on_validation_data_is_that_of_the_best_epoch_and_decides_on_other_data(monkeypatch):
+    monkeypatch.setattr(Undecided, "chosen", [])
+    monkeypatch.setattr(Undecided, "used", [])
+    training, trained = trainer(Undecided(), epochs=6), learner()
+    # Scores fall from the third epoch on.
+    falling = iter([0.1, 0.2, 0.3, 0.2, 0.1, 0.0, 0.5])
+    monkeypatch.setattr(Undecided, "score", lambda self, predictions, targets: {"accuracy": next(falling)})
+    outcome = training.fit(trained, LINEAR, encoded(), encoded("validation"), seed=0)
+    assert outcome.selected_epoch == 3
+    assert [epoch["validation"]["threshold"] for epoch in outcome.history] == [1, 2, 3, 4, 5, 6]
+    scores, _ = training.evaluate(trained, encoded("train"))
+    assert scores == {"accuracy": 0.5}
+    assert Undecided.used[-1] == {"threshold": 3}
+    assert len(Undecided.chosen) == 6
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_advice():

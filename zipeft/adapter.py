@@ -37,7 +37,9 @@ def save_adapter(folder: Path, learner: Learner, record: Mapping[str, Any]) -> P
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / TENSORS, _tensors(learner))
-    write_atomically(folder / RECORD, (json.dumps({"format": FORMAT, **record}, indent=2) + "\n").encode())
+    write_atomically(
+        folder / RECORD, (json.dumps({"format": FORMAT, "chosen": learner.chosen, **record}, indent=2) + "\n").encode()
+    )
     return folder
 
 

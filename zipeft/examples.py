@@ -15,16 +15,13 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, defaul
 from zipeft.backbone import Backbone
 from zipeft.errors import UserError
 from zipeft.parallel import ALL, Share, ShareOfBatches
-from zipeft.task import Split, Window
+from zipeft.task import NO_LABEL, Split, Window
 
 MEMORY_SHARE = 0.25
 """The part of the memory that is free at the time which one encoded split, or one prefix, may take."""
 
 BATCHES_SORTED = 32
 """So many batches of shuffled examples are sorted by length together: little padding, and little order."""
-
-NO_LABEL = -100
-"""Pads labels of tokens; PyTorch's losses leave it out by default."""
 
 
 class Encoded(Dataset):

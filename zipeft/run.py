@@ -129,7 +129,7 @@ class Adapters:
     def keep(self, experiment: Experiment, run: Run, learner: Learner) -> None:
         from zipeft.adapter import save_adapter
 
-        record = {**experiment.adapter_record(run), "run": experiment.id(run), "chosen": learner.chosen}
+        record = {**experiment.adapter_record(run), "run": experiment.id(run)}
         save_adapter(self.folder(experiment, run), learner, record)
 
     def has(self, experiment: Experiment, run: Run) -> bool:

@@ -35,11 +35,15 @@ class Split:
         return len(self.targets)
 
 
+NO_LABEL = -100
+"""Stands for the label of a token that has none, and pads labels; PyTorch's losses leave it out by default."""
+
+
 class Window(NamedTuple):
     """What goes through the model at once: an example, or a window on one that is too long.
 
     ``inputs`` is what the backbone takes, without the batch dimension; ``target`` is what the loss takes (a number, a
-    tuple of numbers, or a tensor of labels with -100 for none); ``origin`` is what ``Objective.merge`` needs.
+    tuple of numbers, or a tensor of labels with ``NO_LABEL`` for none); ``origin`` is what ``Objective.merge`` needs.
     """
 
     inputs: Any

@@ -10,14 +10,12 @@ from zipeft import metrics
 from zipeft.errors import require
 from zipeft.metrics.tags import OUTSIDE
 from zipeft.objective import Classification, Objective
+from zipeft.task import NO_LABEL
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from zipeft.task import Window
-
-NO_LABEL = -100
-"""Stands for the label of a token that has none."""
 
 
 @dataclass(frozen=True)
