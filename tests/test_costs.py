@@ -8,12 +8,13 @@ import pytest
 import torch
 from parallel_training import prepared
 from torch import nn
-from toys import SIZE, ToyTask, ToyViT, methods_for
+from toys import SIZE, ToyEncoder, ToyTask, ToyTexts, ToyViT, methods_for
 
 from zipeft import registry
 from zipeft.costs import COUNTED, count_flops
 from zipeft.examples import Encoded
 from zipeft.learner import Learner
+from zipeft.task import Split
 
 METHODS = methods_for("image")
 CPU = torch.device("cpu")
@@ -124,6 +125,22 @@ def test_attention_of_torch_itself_is_counted_past_its_inference_path():
     expected = BLOCKS * BLOCK + HEAD
     assert count_flops(learner, TASK, train, CPU) == (expected + HEAD, expected)
     assert torch.equal(torch.random.get_rng_state(), random)
+
+
+def counts_of_texts(*lengths):
+    backbone, task = ToyEncoder(), ToyTexts()
+    texts = [" ".join(["film"] * length) for length in lengths]
+    split = Split(texts, [0] * len(texts), list(map(str, range(len(texts)))))
+    model = backbone.build().requires_grad_(False)
+    registry.methods.get("lora")().apply(backbone, model)
+    learner = Learner(backbone, model, nn.Linear(32, 2))
+    return count_flops(learner, task, Encoded(split, task.windows(backbone), backbone), CPU)
+
+
+def test_of_texts_of_different_lengths_those_of_median_length_are_counted():
+    expected = counts_of_texts(8, 8, 8, 8, 8, 8)
+    assert counts_of_texts(30, 1, 8, 20, 8, 2) == expected
+    assert counts_of_texts(9, 9, 9, 9, 9, 9) != expected
 
 
 def test_fewer_examples_than_are_counted_at_once_are_enough():

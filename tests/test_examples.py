@@ -64,6 +64,12 @@ def test_processes_share_the_batches_of_buckets(processes):
         assert sorted(batch) == sorted(chain(*(part["targets"].tolist() for part in parts)))
 
 
+def test_reading_batches_in_order_draws_no_random_number():
+    data, before = encoded([3, 1, 2]), torch.random.get_rng_state()
+    assert len(list(data.loader(2))) == 2
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_batches_are_padded_to_their_longest_and_labels_with_what_no_loss_counts():
     data = Encoded(
         Split([2, 3], [0, 1], ["a", "b"]),

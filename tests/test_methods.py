@@ -88,15 +88,19 @@ def test_a_method_learns_repeats_with_its_seed_and_counts_what_it_trains(name, e
 
 
 @pytest.mark.parametrize(
-    ("modality", "name"), [(kind, name) for kind in ("image", "text") for name in methods_for(kind)]
+    ("modality", "name", "settings"),
+    [
+        *((kind, name, {}) for kind in ("image", "text") for name in methods_for(kind)),
+        *((kind, "zero_gated", {"layers": 1}) for kind in ("image", "text")),
+    ],
 )
-def test_computing_the_frozen_prefix_once_changes_no_result(modality, name, experiment, monkeypatch):
+def test_computing_the_frozen_prefix_once_changes_no_result(modality, name, settings, experiment, monkeypatch):
     if modality == "text":
         experiment = Experiment(
             ("toy", ToyEncoder()), ("toy", ToyTexts()), experiment.protocol, experiment.accelerator, "pytest"
         )
     (dataset,) = experiment.task.datasets()
-    run = Run(dataset, name, registry.methods.get(name)(), seed=0)
+    run = Run(dataset, name, registry.methods.get(name)(**settings), seed=0)
     kept, _ = experiment.measure(run)
     monkeypatch.setattr("zipeft.experiment.fits", lambda size: False)
     experiment._prefixes.clear()

@@ -87,7 +87,10 @@ class Encoded(Dataset):
         """Return the share of the windows, in the order of ``order``, in batches that with those of all make
         ``batch_size``."""
         size = -(-batch_size // share.processes)
-        return DataLoader(self, size, sampler=share.of(self.order()), collate_fn=self._collate)
+        # A loader without a generator draws from the stream of dropout masks: what trains after it would then depend on
+        # whether a prefix was computed or known.
+        own = torch.Generator()
+        return DataLoader(self, size, sampler=share.of(self.order()), generator=own, collate_fn=self._collate)
 
     def shuffled(self, batch_size: int, seed: int, share: Share = ALL) -> DataLoader:
         """Return the share of every batch; ``seed`` decides the order, another in each epoch."""
