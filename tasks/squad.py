@@ -101,7 +101,6 @@ class SQuAD(Task):
             },
             protocol={"epochs": 1, "batch_size": 16},
             methods=("linear", "full", "lora", "prompt", "zero_gated", "zero_gated_random"),
-            seeds=1,
         ),
         "standard": Preset(
             task={

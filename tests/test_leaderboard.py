@@ -23,6 +23,7 @@ from zipeft.leaderboard.numbers import DASH
 from zipeft.leaderboard.sections import section_differences, sections
 from zipeft.leaderboard.tables import cost_table, terminal_table
 from zipeft.results import Store, result_path, save_result
+from zipeft.words import counted
 
 # Rows.
 
@@ -229,7 +230,11 @@ def test_numbers_are_written_for_people():
     assert numbers.span([634_000, 718_000], numbers.size) == f"634{DASH}718 kB"
     assert numbers.span([900, 2_000_000], numbers.size) == f"900 B{DASH}2.0 MB"
     assert [numbers.rate(90), numbers.rate(8972.6), numbers.giga(3.1e9)] == ["90.0", "8973", "3.10"]
-    assert [numbers.counted(1, "trial"), numbers.counted(2, "trial")] == ["1 trial", "2 trials"]
+    assert [counted(1, "trial"), counted(2, "trial"), counted(1000, "class", "classes")] == [
+        "1 trial",
+        "2 trials",
+        "1,000 classes",
+    ]
 
 
 def lines_of(text: str) -> dict[str, list[str]]:

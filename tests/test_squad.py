@@ -164,7 +164,7 @@ def test_presets_are_settings_of_the_task(preset):
     assert task.datasets() == ("squad-dev",)
     assert chosen.seeds >= 3
     assert ("zero_gated" in chosen.methods) == (preset == "quick")
-    assert task.train_questions == {"quick": 1500, "standard": 4000, "paper": 0}[preset]
+    assert task.train_questions == {"quick": 1000, "standard": 4000, "paper": 0}[preset]
 
 
 def test_published_rows_have_a_value_a_column():
