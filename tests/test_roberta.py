@@ -19,7 +19,8 @@ from transformers import PreTrainedTokenizerFast
 
 from zipeft import carriers
 from zipeft.backbone import Weights
-from zipeft.backbones import _encoder_model, _minilm
+from zipeft.backbones import _minilm
+from zipeft.backbones._encoder_model import ENCODER
 from zipeft.backbones.roberta import Roberta
 from zipeft.errors import UserError
 from zipeft.methods.zero_gated import ZeroGated
@@ -130,7 +131,7 @@ def test_a_converted_bert_computes_what_it_did() -> None:
     real = inputs["attention_mask"].bool()
     close(hidden[real], expected[real])
     assert expected[real].std() > 0.1
-    assert _encoder_model.longest_input(config) == ROWS
+    assert ENCODER.longest_input(config) == ROWS
 
 
 def test_a_bert_that_pads_otherwise_is_not_converted() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.errors import UserError
+from zipeft.task import NO_LABEL
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -126,4 +127,68 @@ class TextBackbone(Backbone):
         return {
             name: pad_sequence([each[name] for each in inputs], batch_first=True, padding_value=padding.get(name, 0))
             for name in inputs[0]
+        }
+
+
+@dataclass(frozen=True)
+class LanguageBackbone(TextBackbone):
+    """A decoder: takes tokens, as a ``TextBackbone``, and predicts from each the next.
+
+    Beside ``input_ids`` and ``attention_mask`` an input may hold ``labels``: the tokens again where they are to be
+    predicted, and ``NO_LABEL`` elsewhere.
+    """
+
+    modality: ClassVar[str] = "instruction"
+
+    @abc.abstractmethod
+    def logits(self, model: nn.Module, hidden: Tensor) -> Tensor:
+        """Return the logits (..., vocabulary) of next tokens from ``tokens`` (..., width)."""
+
+    @abc.abstractmethod
+    def generate(
+        self, model: nn.Module, inputs: dict[str, Tensor], max_new_tokens: int, **options: Any
+    ) -> list[list[int]]:
+        """Return how each of a batch of prompts, padded on the left, goes on: greedily, up to an end token, which is
+        left out, or ``max_new_tokens``. ``options`` are those of ``generate`` of transformers."""
+
+    def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the hidden state (batch, width) of the last token that is no padding."""
+        last = inputs["attention_mask"].sum(1) - 1
+        return self.tokens(model, inputs)[range(len(last)), last]
+
+    def log_probs(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the log-probability (batch, tokens) of every token that is labelled, and 1 where none is.
+
+        Logits are computed of labelled tokens alone: of a vocabulary of 50,000, those of others would cost more than
+        some layers do.
+        """
+        from torch.nn import functional
+
+        labels = functional.pad(inputs["labels"][:, 1:], (0, 1), value=NO_LABEL)  # a token is predicted one before it
+        labelled = labels != NO_LABEL
+        hidden = self.tokens(model, inputs)[labelled]
+        found = -functional.cross_entropy(self.logits(model, hidden).float(), labels[labelled], reduction="none")
+        return found.new_ones(labels.shape).masked_scatter(labelled, found)
+
+    def collate(self, inputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return a batch, padded on the right to its longest example."""
+        batch = super().collate([{k: v for k, v in each.items() if k != "labels"} for each in inputs])
+        if "labels" in inputs[0]:
+            from torch.nn.utils.rnn import pad_sequence
+
+            labels = [each["labels"] for each in inputs]
+            batch["labels"] = pad_sequence(labels, batch_first=True, padding_value=NO_LABEL)
+        return batch
+
+    def prompts(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what stands before the first label in each of a batch of inputs, padded on the left."""
+        from torch.nn.utils.rnn import pad_sequence
+
+        starts = (inputs["labels"] != NO_LABEL).int().argmax(1).tolist()
+        ids = [row[:start] for row, start in zip(inputs["input_ids"], starts, strict=True)]
+        masks = [row.new_ones(len(row)) for row in ids]
+        padding = self.tokenizer().pad_token_id
+        return {
+            "input_ids": pad_sequence(ids, batch_first=True, padding_value=padding, padding_side="left"),
+            "attention_mask": pad_sequence(masks, batch_first=True, padding_side="left"),
         }

@@ -70,8 +70,9 @@ def count_flops(learner: Learner, objective: Objective, train: Encoded, device: 
         batch = send_to_device(train.items(median), device)
         targets = batch.pop("targets")
         with torch.enable_grad(), _counting() as step:
-            # Not torch.autograd.grad: the counter fails in it where a module's input is a parameter, as a prompt is.
-            objective.loss(learner(**batch), targets).backward()
+            if learner.trainable():
+                # Not torch.autograd.grad: the counter fails in it where a module's input is a parameter, as prompts are.
+                objective.loss(learner(**batch), targets).backward()
         learner.zero_grad()
         inputs = send_to_device(train.inputs(median), device)
         with torch.no_grad():

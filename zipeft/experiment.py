@@ -142,10 +142,9 @@ class Experiment:
         flops = count_flops(learner, self._objective(run.dataset), train, self.accelerator.device)
         with PeakMemory(self.accelerator.device) as memory:
             outcome = self._trainer(run).fit(learner, run.method, train, validation, run.seed, on_step)
-        selected = next(epoch for epoch in outcome.history if epoch["epoch"] == outcome.selected_epoch)
         return learner, {
             **self._head(run),
-            "validation": selected["validation"],
+            "validation": outcome.validation,
             "selected_epoch": outcome.selected_epoch,
             "history": tuple(Epoch(**epoch) for epoch in outcome.history),
             "cost": _cost(learner, outcome, memory, prefix_seconds, flops),
@@ -222,7 +221,7 @@ class Experiment:
         Runs that are frozen up to the same place share it; the first batch is computed anew and compared, lest a
         method has changed a frozen layer after all.
         """
-        if not learner.has_prefix:
+        if not learner.has_prefix or not learner.trainable():
             return None, 0.0
         learner.eval()
         first = self._compute(learner, data, batches=1)
@@ -341,7 +340,7 @@ def _cost(learner: Learner, outcome: Fit, memory: PeakMemory, prefix_seconds: fl
         train_seconds=outcome.train_seconds,
         steps=outcome.steps,
         evaluation_seconds=outcome.evaluation_seconds,
-        examples_per_second=outcome.examples / outcome.train_seconds,
+        examples_per_second=outcome.examples / outcome.train_seconds if outcome.steps else 0.0,
         peak_memory_bytes=memory.bytes,
         peak_memory_kind=memory.kind,
         training_flops=flops[0],

@@ -39,7 +39,7 @@ class Method(abc.ABC):
 
     weight_decay: float = 1e-4
 
-    modalities: ClassVar[tuple[str, ...]] = ("image", "text")
+    modalities: ClassVar[tuple[str, ...]] = ("image", "text", "instruction")
     """The kinds of backbone that the method goes with."""
 
     space: ClassVar[Space] = {"learning_rate": Range(1e-4, 1e-1), **HEAD_SPACE}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from zipeft.learner import Learner
     from zipeft.task import Window
 
 
@@ -24,7 +25,8 @@ class Objective(abc.ABC):
     """Which score selects and ranks: a fraction, 1.0 is perfect."""
 
     reads: ClassVar[str] = "features"
-    """What the head reads: a backbone's "features" (batch, width), or its "tokens" (batch, tokens, width)."""
+    """What the head reads: a backbone's "features" (batch, width), its "tokens" (batch, tokens, width), or the
+    "log_probs" (batch, tokens) of a ``LanguageBackbone``."""
 
     @abc.abstractmethod
     def head(self, classes: Sequence[str], width: int) -> nn.Module:
@@ -41,6 +43,13 @@ class Objective(abc.ABC):
     @abc.abstractmethod
     def predict(self, outputs: Tensor) -> Sequence[Any]:
         """Return one prediction a window of the batch, in memory of the CPU."""
+
+    def respond(self, learner: Learner, batch: Mapping[str, Any], final: bool) -> Sequence[Any]:
+        """Return one prediction a window of a batch of inputs, of which the learner takes inputs or prefixes.
+
+        ``final`` says that nothing is chosen by these predictions any more: what is expensive is done then alone.
+        """
+        return self.predict(learner(**batch))
 
     def merge(self, windows: Sequence[Window], predictions: Sequence[Any]) -> Any:
         """Return the prediction for an example from those for its windows."""

@@ -27,8 +27,12 @@ from zipeft.protocol import Protocol
 
 @dataclass
 class Fit:
-    """What came of a training: one entry of ``history`` an epoch, and the seconds that went into it."""
+    """What came of a training: one entry of ``history`` an epoch, and the seconds that went into it.
 
+    ``validation`` holds the scores of the selected epoch. Where nothing trains there is no epoch, and 0 is selected.
+    """
+
+    validation: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     selected_epoch: int = 0
     steps: int = 0
@@ -73,6 +77,8 @@ class Trainer:
 
         Raises: ``UserError`` if the loss is not finite, on every process.
         """
+        if not learner.trainable():
+            return self._as_it_is(learner, validation)
         loader = train.shuffled(self.protocol.batch_size, seed, self.share)
         steps = total_steps(len(loader), self.protocol)
         model, optimizer = parallel.prepare(self.accelerator, learner, _optimizer(learner, method))
@@ -96,7 +102,14 @@ class Trainer:
             best.keep(len(result.history), scores, learner)
         best.restore(learner)
         result.selected_epoch = best.epoch
+        result.validation = result.history[best.epoch - 1]["validation"]
         return result
+
+    def _as_it_is(self, learner: Learner, validation: Encoded) -> Fit:
+        """Return what there is to say of a learner in which nothing trains."""
+        start = time.perf_counter()
+        scores, _ = self.evaluate(learner, validation, choose=True)
+        return Fit(scores, evaluation_seconds=time.perf_counter() - start)
 
     @torch.no_grad()
     def evaluate(self, learner: Learner, data: Encoded, choose: bool = False) -> tuple[dict[str, float], list[Any]]:
@@ -105,20 +118,20 @@ class Trainer:
         With ``choose``, which is for validation data, what an objective leaves open (a threshold) is chosen on them: it
         is among the scores, and the learner keeps it for the next evaluation.
         """
-        predictions, targets = self._predict(learner, data), data.split.targets
+        predictions, targets = self._predict(learner, data, final=not choose), data.split.targets
         if choose:
             learner.chosen = self.objective.choose(predictions, targets)
         final = list(self.objective.decide(predictions, learner.chosen))
         return {**self.objective.score(final, targets), **(learner.chosen if choose else {})}, final
 
-    def _predict(self, learner: Learner, data: Encoded) -> list[Any]:
+    def _predict(self, learner: Learner, data: Encoded, final: bool) -> list[Any]:
         """Return one prediction an example, in their order."""
         learner.eval()
         predictions: list[Any] = []
         for batch in parallel.read(self.accelerator, data.loader(self.protocol.batch_size, self.share)):
             batch = send_to_device(batch, self.accelerator.device)
             del batch["targets"]
-            predictions += self.objective.predict(learner(**batch))
+            predictions += self.objective.respond(learner, batch, final)
         predictions = parallel.merge(self.accelerator, predictions)
         in_order: list[Any] = [None] * len(predictions)
         for index, prediction in zip(data.order(), predictions, strict=True):

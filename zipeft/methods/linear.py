@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Linear(Method):
     """Linear probe: only the head trains, on the frozen backbone's features."""
 
+    modalities: ClassVar[tuple[str, ...]] = ("image", "text")
     space: ClassVar[Space] = HEAD_SPACE
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:

@@ -17,6 +17,8 @@ METRICS = {
     "spearman": "zipeft.metrics.spearman:Spearman",
     "squad": "zipeft.metrics.squad:SquadMetric",
     "span_f1": "zipeft.metrics.span_f1:SpanF1",
+    "rouge_l": "zipeft.metrics.rouge:RougeL",
+    "exact_match": "zipeft.metrics.exact_match:ExactMatch",
 }
 
 

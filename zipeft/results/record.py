@@ -190,7 +190,7 @@ class Trained(Record):
     def problems(self) -> Iterator[str]:
         yield from super().problems()
         yield from _score_problems("validation", self.validation, self.task.metric)
-        if self.selected_epoch not in [epoch.epoch for epoch in self.history]:
+        if self.selected_epoch not in ([epoch.epoch for epoch in self.history] or [0]):  # of none where nothing trains
             yield f"selected_epoch is {self.selected_epoch}, which history does not have"
         for name, value in dataclasses.asdict(self.cost).items():
             if isinstance(value, float) and value < 0:

@@ -1,4 +1,4 @@
-"""The files of a text encoder in a folder, as ``transformers`` saves them: config, weights, tokenizer, each checked."""
+"""The files of a model in a folder, as ``transformers`` saves them: config, weights, tokenizer, each checked."""
 
 from __future__ import annotations
 

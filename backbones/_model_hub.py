@@ -1,13 +1,17 @@
-"""Text encoders of the Hugging Face hub: their folders in its local cache, downloaded where they are not there."""
+"""Models of the Hugging Face hub: their folders in its local cache, downloaded where they are not there."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from zipeft.backbones import _encoder_folder, _encoder_model
+from zipeft.backbones import _model_folder
 from zipeft.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 OWNERS = {
     "roberta-base": "FacebookAI/roberta-base",
@@ -40,16 +44,16 @@ def cached(name: str) -> Path | None:
     import huggingface_hub
 
     for repository in dict.fromkeys((name, OWNERS.get(name, name))):
-        config = huggingface_hub.try_to_load_from_cache(repository, _encoder_folder.CONFIG)
-        if isinstance(config, str) and not _encoder_folder.lacks(Path(config).parent):
+        config = huggingface_hub.try_to_load_from_cache(repository, _model_folder.CONFIG)
+        if isinstance(config, str) and not _model_folder.lacks(Path(config).parent):
             return Path(config).parent
     return None
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, check_config: Callable[[PreTrainedConfig], None]) -> Path:
     """Return the folder of a model in the hub's local cache. What is cached is used without asking the hub.
 
-    Raises ``UserError`` when the hub does not give the model, and when its config says that it is no encoder, before
+    Raises ``UserError`` when the hub does not give the model, and what ``check_config`` raises of its config, before
     gigabytes of weights come for nothing.
     """
     import huggingface_hub
@@ -61,23 +65,23 @@ def fetch(name: str) -> Path:
         # Asked first, because this question is not repeated for half a minute when there is no network.
         siblings = huggingface_hub.HfApi().model_info(name, timeout=15).siblings or ()
         present = {file.rfilename for file in siblings}
-        folder = Path(huggingface_hub.hf_hub_download(name, _encoder_folder.CONFIG)).parent
-        _encoder_model.check_config(_encoder_folder.read_config(folder))
+        folder = Path(huggingface_hub.hf_hub_download(name, _model_folder.CONFIG)).parent
+        check_config(_model_folder.read_config(folder))
         for filename in _wanted(present):
             huggingface_hub.hf_hub_download(name, filename)
     except UserError:
         raise
     except Exception as error:  # the hub's client changed its HTTP library twice: its errors have no common base
-        line = _encoder_folder.line(error)
+        line = _model_folder.line(error)
         raise UserError(f"the hub did not give {name} ({line}): {INSTEAD}") from error
-    if lacking := _encoder_folder.lacks(folder):
+    if lacking := _model_folder.lacks(folder):
         raise UserError(f"{name} on the hub has no {lacking}: {INSTEAD}")
     return folder
 
 
 def _wanted(present: Collection[str]) -> list[str]:
     """Return which of a repository's files are read: those of the tokenizer, and one form of the weights."""
-    weights = next((name for name in _encoder_folder.WEIGHTS if name in present), None)
+    weights = next((name for name in _model_folder.WEIGHTS if name in present), None)
     pattern = f"{weights.partition('.')[0]}-*" if weights and weights.endswith(".json") else ""
     shards = [name for name in present if pattern and fnmatchcase(name, pattern)]
-    return sorted([*present.intersection(_encoder_folder.TOKENIZER), *([weights] if weights else []), *shards])
+    return sorted([*present.intersection(_model_folder.TOKENIZER), *([weights] if weights else []), *shards])
