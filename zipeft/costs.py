@@ -71,7 +71,7 @@ def count_flops(learner: Learner, objective: Objective, train: Encoded, device: 
         targets = batch.pop("targets")
         with torch.enable_grad(), _counting() as step:
             if learner.trainable():
-                # Not torch.autograd.grad: the counter fails in it where a module's input is a parameter, as prompts are.
+                # Not torch.autograd.grad: the counter fails in it where a module takes a parameter, as a prompt is.
                 objective.loss(learner(**batch), targets).backward()
         learner.zero_grad()
         inputs = send_to_device(train.inputs(median), device)
