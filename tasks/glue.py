@@ -80,8 +80,9 @@ class GLUE(TextTask):
             methods=("linear", "full", "lora", "prompt", "zero_gated"),
         ),
         "standard": Preset(
-            task={"max_length": 64, "train_examples": 2000, "validation_examples": 500, "test_examples": 1000},
-            protocol={"epochs": 5, "batch_size": 16, "trials": 4},
+            task={"max_length": 64, "train_examples": 480, "validation_examples": 160, "test_examples": 500},
+            protocol={"epochs": 3, "batch_size": 16, "trials": 4},
+            methods=("linear", "full", "bitfit", "lora", "prompt", "prefix", "zero_gated", "zero_gated_random"),
         ),
         "paper": Preset(
             task={"max_length": 128},

@@ -20,6 +20,8 @@ QUESTION_TOKENS = 64
 ROOM = QUESTION_TOKENS + 8
 """Tokens of a window that may not be shared with the next: a question, special tokens, and some to move on by."""
 
+METHODS = ("linear", "full", "bitfit", "lora", "prompt", "prefix", "zero_gated", "zero_gated_random")
+
 LLAMA_ADAPTER_TABLE = PublishedTable(
     title="SQuAD, RoBERTa-large: exact match and F1 on the development sets (%)",
     source=(
@@ -106,12 +108,13 @@ class SQuAD(Task):
             task={
                 "max_length": 256,
                 "stride": 64,
-                "train_questions": 4000,
-                "validation_questions": 500,
-                "test_questions": 1000,
-                "shifted_questions": 500,
+                "train_questions": 1200,
+                "validation_questions": 200,
+                "test_questions": 400,
+                "shifted_questions": 100,
             },
-            protocol={"epochs": 3, "batch_size": 16, "trials": 4},
+            protocol={"epochs": 1, "batch_size": 8, "trials": 4},
+            methods=METHODS,
         ),
         "paper": Preset(
             task={"max_length": 384, "stride": 128},

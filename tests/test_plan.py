@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,17 @@ def test_what_fits_one_backbone_or_task_is_not_given_to_several():
         plan("--backbone", "toy", "other", "--task", "toy", "--checkpoint", "x")
     made = plan("--backbone", "toy", "other", "--task", "toy", "--set", "other.checkpoint=x")
     assert [comparison.backbone[1].checkpoint for comparison in made] == ["", "x"]
+
+
+def test_a_preset_brings_settings_that_set_and_the_search_override(monkeypatch):
+    quick = ToyTask.presets["quick"]
+    settings = {"linear": {"head_learning_rate": 0.5}, "zero_gated": {"length": 3, "learning_rate": 0.5}}
+    monkeypatch.setattr(ToyTask, "presets", {"quick": dataclasses.replace(quick, settings=settings)})
+    (made,) = plan("--backbone", "toy", "--task", "toy", "--set", "zero_gated.learning_rate=0.25")
+    linear, gated = (contender.method for contender in made.contenders)
+    assert (linear.head_learning_rate, gated.length, gated.learning_rate) == (0.5, 3, 0.25)
+    (made,) = plan("--backbone", "toy", "--task", "toy", "--trials", "2", "--method", "zero_gated")
+    (contender,) = made.contenders
+    tried = [method for _, method in contender.candidates(made.protocol)]
+    assert {method.length for method in tried} == {3}
+    assert 0.5 not in {method.learning_rate for method in tried}

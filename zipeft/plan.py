@@ -95,15 +95,15 @@ def _comparison(backbone_name: str, task_name: str, options: argparse.Namespace,
     names = _fitting(
         _method_names(options.method, preset), task_class.modality, named=options.method not in (None, ["all"])
     )
-    contenders = tuple(_contender(name, protocol, assigned) for name in names)
+    contenders = tuple(_contender(name, preset, protocol, assigned) for name in names)
     seeds = _seeds(options.seeds) if options.seeds else tuple(range(preset.seeds))
     return Comparison((backbone_name, backbone), (task_name, task), contenders, protocol, seeds)
 
 
-def _contender(name: str, protocol: Protocol, assigned: Assigned) -> Contender:
+def _contender(name: str, preset: Preset, protocol: Protocol, assigned: Assigned) -> Contender:
     """Return a method of a comparison; what the user has set is not searched."""
     cls = registry.methods.get(name)
-    method = _with(cls, (name,), {}, assigned)
+    method = _with(cls(**preset.settings.get(name, {})), (name,), {}, assigned)
     space = {setting: dimension for setting, dimension in cls.space.items() if setting not in assigned.get(name, {})}
     return Contender(name, method, space if protocol.trials else {})
 

@@ -92,11 +92,16 @@ class Data:
 @dataclass(frozen=True)
 class Preset:
     """A named size of the task: settings of the task (``task``), of the training (``protocol``), and the methods
-    that run when none are named (``methods``; empty means all)."""
+    that run when none are named (``methods``; empty means all).
+
+    ``settings`` of methods take the place of their defaults, where those do not suit the task at this size. They should
+    come from a search, on validation data, that gave every method the same number of trials.
+    """
 
     task: Mapping[str, Any] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
     methods: Sequence[str] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seeds: int = 3
 
 
