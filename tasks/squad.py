@@ -106,14 +106,14 @@ class SQuAD(Task):
         ),
         "standard": Preset(
             task={
-                "max_length": 256,
-                "stride": 64,
-                "train_questions": 1200,
-                "validation_questions": 200,
+                "max_length": 128,
+                "stride": 32,
+                "train_questions": 1000,
+                "validation_questions": 150,
                 "test_questions": 400,
-                "shifted_questions": 100,
+                "shifted_questions": 75,
             },
-            protocol={"epochs": 1, "batch_size": 8, "trials": 4},
+            protocol={"epochs": 1, "batch_size": 16, "trials": 4},
             methods=METHODS,
         ),
         "paper": Preset(

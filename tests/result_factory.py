@@ -132,6 +132,7 @@ def _shared(
             examples_per_second=90.0,
             peak_memory_bytes=1_210_000_000,
             peak_memory_kind="resident set",
+            tokens_per_second=4500.0,
             training_flops=9_000_000_000,
             inference_flops=3_000_000_000,
         ),
@@ -139,6 +140,16 @@ def _shared(
             {"python": "3.11.4", "torch": "2.14.1"}, "0f" * 20, False, "cpu", "A CPU", 2, "run it"
         ),
     }
+
+
+def unmeasured(results: list[Result], method: str, *costs: str) -> list[Result]:
+    """Return results in which some costs of one method were not measured."""
+    return [
+        dataclasses.replace(result, cost=dataclasses.replace(result.cost, **dict.fromkeys(costs)))
+        if result.method.name == method
+        else result
+        for result in results
+    ]
 
 
 def _with(record: Any, changes: dict[str, Any]) -> Any:

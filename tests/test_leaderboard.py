@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import regenerate_leaderboards
 from leaderboard_factory import build, drawn_results, make_results
-from result_factory import PROTOCOL, make_failure, make_result, make_trial
+from result_factory import PROTOCOL, make_failure, make_result, make_trial, unmeasured
 
 from zipeft.leaderboard import comparison, main, numbers
 from zipeft.leaderboard.comparison import BEST, TIED, UNKNOWN, WORSE, summary_rows
@@ -262,7 +262,7 @@ def test_the_terminal_table_shows_scores_and_says_what_they_mean():
 
 
 def test_costs_that_were_not_measured_are_a_dash():
-    results = make_results(**{"cost.steps": None, "cost.training_flops": None})
+    results = unmeasured(make_results(), "lora", "steps", "training_flops")
     table = cost_table(summary_rows(results))
     lora = dict(zip([column.header.replace("\n", " ") for column in table.columns], table.rows[0], strict=True))
     assert {name: str(cell) for name, cell in lora.items()} == {
@@ -273,6 +273,7 @@ def test_costs_that_were_not_measured_are_a_dash():
         "training time": "40 s",
         "time per step": DASH,
         "examples per second": "90.0",
+        "tokens per second": "4500",
         "peak memory": "1.21 GB",
         "evaluation time": "4.0 s",
         "training GFLOPs": DASH,
@@ -280,6 +281,14 @@ def test_costs_that_were_not_measured_are_a_dash():
     }
     assert lora["time per step"].value is None
     assert str(cost_table(summary_rows(make_results())).rows[0][5]) == "0.2 s"
+
+
+def test_costs_that_no_run_has_measured_have_no_column():
+    headers = [column.header for column in cost_table(summary_rows(make_results())).columns]
+    images = make_results(**{"cost.tokens_per_second": None})
+    assert set(headers) - {column.header for column in cost_table(summary_rows(images)).columns} == {
+        "tokens\nper second"
+    }
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 from leaderboard_factory import build, cells, drawn_results, make_results
-from result_factory import PROTOCOL, make_result
+from result_factory import PROTOCOL, make_result, unmeasured
 
 from zipeft import registry
 from zipeft.leaderboard.html import inline
@@ -290,7 +290,7 @@ def test_the_html_page_says_what_the_markdown_says(tmp_path):
 
 
 def test_html_tables_say_how_they_sort(tmp_path):
-    text = build(tmp_path, make_results(**{"cost.steps": None}), "html")["vit-fgvc.html"]
+    text = build(tmp_path, unmeasured(make_results(), "lora", "steps"), "html")["vit-fgvc.html"]
     main = text[text.index("<table") : text.index("</table>")]
     assert re.findall(r'<th scope="col"[^>]*aria-sort="(\w+)">(\w+)</th>', main) == [("descending", "mean")]
     assert re.search(r'data-value="0\.7[34]\d*"><strong>74.0</strong> <span class="detail">\(71.0, 76.0\)</span>', main)
@@ -388,7 +388,7 @@ def test_csv_has_plain_numbers(tmp_path):
         **{"backbone": "vit", "task": "fgvc", "section": "1", "method": "lora", "data_set": "(mean)"},
         **{"metric": "accuracy", "mean": "0.74", "low": "0.71", "high": "0.76", "seeds": "3", "rank": "1", "p": ""},
         **{"trainable_parameters": "147456", "head_parameters": "21560", "adapter_bytes": "676064"},
-        **{"training_seconds": "40", "step_seconds": "0.152", "examples_per_second": "90"},
+        **{"training_seconds": "40", "step_seconds": "0.152", "examples_per_second": "90", "tokens_per_second": "4500"},
         **{
             "peak_memory_bytes": "1210000000",
             "evaluation_seconds": "4",

@@ -102,7 +102,7 @@ def paths_of(value, path=()):
 
 FIELDS = [(kind, path) for kind, record in RECORDS.items() for path in paths_of(record.to_json())]
 CHECKED_LAST = ("comparability", "id", "sha256")
-MAY_BE_NONE = [("cost", name) for name in ("steps", "training_flops", "inference_flops")]
+MAY_BE_NONE = [("cost", name) for name in ("steps", "tokens_per_second", "training_flops", "inference_flops")]
 
 
 def parent_of(data, path):
@@ -172,12 +172,12 @@ def test_another_layout_is_refused():
     assert error_of([1]) == "a result must be a JSON object"
     assert error_of({**data, "kind": "rumour"}) == "kind is 'rumour'; it is one of run, trial, failure"
     assert error_of({**data, "kind": []}).startswith("kind is []; ")
-    reads = "this version of zipeft reads schemas 1, 2"
+    reads = "this version of zipeft reads schemas 1, 2, 3"
     assert (
-        error_of({**data, "schema": 3})
-        == f"schema is 3; {reads}; a newer zipeft wrote the file: update zipeft to read it"
+        error_of({**data, "schema": 4})
+        == f"schema is 4; {reads}; a newer zipeft wrote the file: update zipeft to read it"
     )
-    for schema in (0, -1, True, 2.0, "2", None, [2]):
+    for schema in (0, -1, True, 3.0, "3", None, [3]):
         assert error_of({**data, "schema": schema}) == f"schema is {schema!r}; {reads}"
     nested = []
     for _ in range(5000):
@@ -303,6 +303,27 @@ def test_a_file_of_schema_1_is_read_in_the_present_schema():
     assert sum(result.item_scores) / len(result.item_scores) == pytest.approx(result.score)
     assert result.search == ()
     assert from_json(content_of(result)) == result
+
+
+SCHEMA_2 = sorted((ROOT / "tests" / "data" / "schema-2").rglob("*.json"))
+
+
+@pytest.mark.parametrize("file", SCHEMA_2, ids=lambda file: file.stem)
+def test_a_file_of_schema_2_is_read_in_the_present_schema(file):
+    raw, record = json.loads(file.read_text()), from_json(json.loads(file.read_text()))
+    assert raw["schema"] == 2
+    assert (record.kind, record.id, record.id) == (raw["kind"], raw["id"], file.stem.rpartition("-")[2])
+    assert record.cost.tokens_per_second is None
+    here = content_of(record)
+    unlike = {name for name in raw if here[name] != raw[name]}
+    assert unlike == {"schema", "cost", "sha256"}
+    assert from_json(here) == record
+    for path in (("seed",), ("cost", "steps"), ("sha256",), ("validation", "accuracy")):
+        edited = copy.deepcopy(raw)
+        parent_of(edited, path)[path[-1]] = 1
+        assert error_of(edited).endswith("the file was edited")
+    del raw["sha256"]
+    assert error_of(raw) == "sha256 is missing"
 
 
 def test_all_committed_results_are_read_with_their_scores():

@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     from zipeft.adapter import load_adapter, read_record, task_of
     from zipeft.examples import Encoded
+    from zipeft.leaderboard.numbers import score_text
     from zipeft.parallel import new_accelerator
     from zipeft.training import Trainer
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, sealed in {"test": data.test, **data.shifted}.items():
         test = sealed.open(key)
         scores, _ = trainer.evaluate(learner, Encoded(test, windows, learner.backbone))
-        told = ", ".join(f"{score} {100 * value:.1f}" for score, value in scores.items())
+        told = ", ".join(f"{score} {score_text(score, value)}" for score, value in scores.items())
         if trainer.accelerator.is_main_process:
             print(f"{data.name} ({data.source}), {len(test)} {name} examples: {told}")
     return 0

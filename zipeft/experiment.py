@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import islice
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -147,7 +148,7 @@ class Experiment:
             "validation": outcome.validation,
             "selected_epoch": outcome.selected_epoch,
             "history": tuple(Epoch(**epoch) for epoch in outcome.history),
-            "cost": _cost(learner, outcome, memory, prefix_seconds, flops),
+            "cost": _cost(learner, train, outcome, memory, prefix_seconds, flops),
         }
 
     def _test(self, run: Run, learner: Learner, key: TestKey, trained: dict[str, Any]) -> Result:
@@ -328,7 +329,15 @@ def _content(inputs: Any) -> bytes:
     return b"".join(map(_content, inputs.values() if isinstance(inputs, dict) else inputs))
 
 
-def _cost(learner: Learner, outcome: Fit, memory: PeakMemory, prefix_seconds: float, flops: tuple[int, int]) -> Cost:
+def _cost(
+    learner: Learner,
+    train: Encoded,
+    outcome: Fit,
+    memory: PeakMemory,
+    prefix_seconds: float,
+    flops: tuple[int, int],
+) -> Cost:
+    rate = outcome.examples / outcome.train_seconds if outcome.steps else 0.0
     sizes = {name: parameter.numel() for name, parameter in learner.trainable().items()}
     head = sum(size for name, size in sizes.items() if name.startswith("head."))
     return Cost(
@@ -340,9 +349,10 @@ def _cost(learner: Learner, outcome: Fit, memory: PeakMemory, prefix_seconds: fl
         train_seconds=outcome.train_seconds,
         steps=outcome.steps,
         evaluation_seconds=outcome.evaluation_seconds,
-        examples_per_second=outcome.examples / outcome.train_seconds if outcome.steps else 0.0,
+        examples_per_second=rate,
         peak_memory_bytes=memory.bytes,
         peak_memory_kind=memory.kind,
+        tokens_per_second=rate * fmean(train.lengths) if train.lengths else None,
         training_flops=flops[0],
         inference_flops=flops[1],
     )

@@ -54,6 +54,7 @@ ALL = (
     TRAINING_TIME,
     Quantity("step_seconds", "time per\nstep", _step_seconds, duration, fmean),
     Quantity("examples_per_second", "examples\nper second", lambda r: r.cost.examples_per_second, rate, fmean),
+    Quantity("tokens_per_second", "tokens\nper second", lambda r: r.cost.tokens_per_second, rate, fmean),
     MEMORY,
     Quantity("evaluation_seconds", "evaluation\ntime", lambda r: r.cost.evaluation_seconds, duration, fmean),
     Quantity("training_flops", "training\nGFLOPs", lambda r: r.cost.training_flops, giga),
@@ -64,10 +65,11 @@ MAIN = (PARAMETERS, TRAINING_TIME, MEMORY)
 
 MEANING = (
     "Parameters, adapter file and GFLOPs are those of one run, a range where data sets differ; trainable parameters "
-    "leave out the head, and the file holds it too. Times and examples per second are means over runs. Training time "
-    "is spent in optimiser steps and on activations of frozen blocks that are computed once, without evaluation; time "
-    "per step is that of an optimiser step alone. Evaluation time is all of a run's validation and testing. GFLOPs are "
-    "those of one example: training from the first block that is adapted, inference through the whole model."
+    "leave out the head, and the file holds it too. Times, examples and tokens per second are means over runs. "
+    "Training time is spent in optimiser steps and on activations of frozen blocks that are computed once, without "
+    "evaluation; time per step is that of an optimiser step alone. Evaluation time is all of a run's validation and "
+    "testing. GFLOPs are those of one example: training from the first block that is adapted, inference through the "
+    "whole model."
 )
 
 

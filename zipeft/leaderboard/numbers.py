@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+LOWER_IS_BETTER = ("loss", "perplexity")
+"""Scores that are better when they are lower, and no fractions."""
+
 DASH = "\N{EN DASH}"
 """Between two ends of a range, and in place of a number that there is not."""
 
@@ -19,6 +22,16 @@ def span(values: Iterable[float], show: Callable[[float], str]) -> str:
 def percent(fraction: float) -> str:
     """Return a fraction as 69.0, in percent."""
     return f"{100 * fraction:.1f}"
+
+
+def score_text(name: str, value: float) -> str:
+    """Return a score as 69.0, in percent, or one that is no fraction as 1.234."""
+    return f"{value:.3f}" if is_better_lower(name) else percent(value)
+
+
+def is_better_lower(name: str) -> bool:
+    """Whether a score is a loss or a perplexity, also one of test data from elsewhere: "unseen loss"."""
+    return name.split()[-1] in LOWER_IS_BETTER
 
 
 def significant(value: float) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
-from zipeft.leaderboard.blocks import DOWN, Cell, Column, Table
+from zipeft.leaderboard.blocks import DOWN, UP, Cell, Column, Table
 from zipeft.leaderboard.comparison import Row
-from zipeft.leaderboard.numbers import DASH, percent
+from zipeft.leaderboard.numbers import DASH, is_better_lower, score_text
 
 MEANING = (
-    "Means over seeds in percent, and their standard deviation. Nothing was selected by these scores, and no row is "
-    "ranked by them; those named after another set are from its test data, which training and validation data are "
-    "not like."
+    "Means over seeds, in percent but for losses and perplexities, and their standard deviation. Nothing was selected "
+    "by these scores, and no row is ranked by them; those named after another set are from its test data, which "
+    "training and validation data are not like."
 )
 
 
@@ -40,15 +40,19 @@ def other_table(rows: Sequence[Row]) -> Table | None:
         return None
     several = len({result.task.dataset for row in rows for result in row.results}) > 1
     columns = [Column("method", numeric=False)]
-    columns += [Column(f"{dataset}\n({name})" if several else name, first=DOWN) for dataset, name in names]
+    columns += [
+        Column(f"{dataset}\n({name})" if several else name, first=UP if is_better_lower(name) else DOWN)
+        for dataset, name in names
+    ]
     cells = [
-        [Cell(row.label, value=row.label), *(_cell(other_values(row, dataset, name)) for dataset, name in names)]
+        [Cell(row.label, value=row.label), *(_cell(name, other_values(row, dataset, name)) for dataset, name in names)]
         for row in rows
     ]
     return Table(columns, cells, "Other scores")
 
 
-def _cell(values: Sequence[float]) -> Cell:
+def _cell(name: str, values: Sequence[float]) -> Cell:
     if not values:
         return Cell(DASH)
-    return Cell(percent(fmean(values)), f"± {percent(stdev(values))}" if len(values) > 1 else "", fmean(values))
+    deviation = f"± {score_text(name, stdev(values))}" if len(values) > 1 else ""
+    return Cell(score_text(name, fmean(values)), deviation, fmean(values))

@@ -35,7 +35,8 @@ def main_table(rows: Sequence[Row]) -> Table:
 
 
 def cost_table(rows: Sequence[Row], quantities: Sequence[Quantity] = costs.ALL) -> Table:
-    """Return costs of every row."""
+    """Return costs of every row, those that any run has measured."""
+    quantities = [quantity for quantity in quantities if any(quantity.number(row.results) is not None for row in rows)]
     cells = [[Cell(row.label, value=row.label) for row in rows], *(_costs(quantity, rows) for quantity in quantities)]
     columns = [Column("method", numeric=False), *(Column(quantity.header) for quantity in quantities)]
     return Table(columns, list(zip(*cells, strict=True)), "What it costs")

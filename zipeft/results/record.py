@@ -94,7 +94,8 @@ class Cost:
     ``trainable_parameters`` leaves out the head; ``adapter_bytes`` is the saved file with the head. ``train_seconds``
     is spent in ``steps`` optimiser steps; it holds neither ``evaluation_seconds`` nor the ``frozen_prefix_seconds``
     that went into activations of the frozen blocks below ``adapted_from_block``. FLOPs are those of one example: a
-    training step above the frozen prefix, and a whole forward pass.
+    training step above the frozen prefix, and a whole forward pass. ``tokens_per_second`` is that of training, without
+    padding; None where examples have no length of their own, as images have not.
     """
 
     trainable_parameters: int
@@ -108,6 +109,7 @@ class Cost:
     examples_per_second: float
     peak_memory_bytes: int
     peak_memory_kind: str
+    tokens_per_second: float | None
     training_flops: int | None
     inference_flops: int | None
 

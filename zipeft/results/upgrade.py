@@ -120,7 +120,23 @@ def _item_scores_1(content: Content, test: Mapping[str, float]) -> list[float]:
     return items if abs(fmean(items) - test["accuracy"]) < 1e-6 else []
 
 
-STEPS = (Step(_check_1, _from_1),)
+# Schema 2 did not count tokens. A hash of all its content held a file together.
+
+
+def _check_2(content: Content) -> None:
+    hashed = {name: value for name, value in content.items() if name != "sha256"}
+    text = json.dumps(hashed, sort_keys=True, separators=(",", ":"))
+    right = hashlib.sha256(text.encode()).hexdigest()
+    if (found := _at(content, "sha256")) != right:
+        raise UserError(f"sha256 is {reprlib.repr(found)}, but the content has {right}: the file was edited")
+
+
+def _from_2(content: Content) -> Content:
+    cost = {"cost": {**_object(content, "cost"), "tokens_per_second": None}} if "cost" in content else {}
+    return {**content, **cost, "schema": 3}
+
+
+STEPS = (Step(_check_1, _from_1), Step(_check_2, _from_2))
 """One step for each older schema, from 1."""
 
 SCHEMA = len(STEPS) + 1
