@@ -20,12 +20,21 @@ from zipeft.settings import as_json, from_json
 from zipeft.task import Task
 
 FORMAT = 1
+METADATA = {"format": "pt"}
+DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16"}
+"""What safetensors calls them."""
+
 TENSORS, RECORD = "adapter.safetensors", "adapter.json"
 
 
 def adapter_bytes(learner: Learner) -> int:
-    """Return the size of the file of tensors that ``save_adapter`` would write."""
-    return len(_tensors(learner))
+    """Return the size of the file of tensors that ``save_adapter`` would write, also of a learner without memory."""
+    end, header = 0, {"__metadata__": METADATA}
+    for name, parameter in sorted(learner.trainable().items()):
+        start, end = end, end + parameter.numel() * parameter.element_size()
+        header[name] = {"dtype": DTYPES[parameter.dtype], "shape": list(parameter.shape), "data_offsets": [start, end]}
+    text = len(json.dumps(header, separators=(",", ":")).encode())
+    return 8 + -(-text // 8) * 8 + end
 
 
 def save_adapter(folder: Path, learner: Learner, record: Mapping[str, Any]) -> Path:
@@ -88,7 +97,7 @@ def task_of(record: Mapping[str, Any]) -> Task:
 
 def _tensors(learner: Learner) -> bytes:
     tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in learner.trainable().items()}
-    return save(tensors, metadata={"format": "pt"})
+    return save(tensors, metadata=METADATA)
 
 
 def _plugin(kind: registry.Registry, record: Mapping[str, Any]) -> Any:

@@ -21,6 +21,7 @@ USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two are what a sh
 
 DELEGATES = {
     "run": "fine-tune a backbone on a task with some or all methods",
+    "profile": "tell what methods cost on a backbone, before anything is trained",
     "evaluate": "score a saved adapter on its task's test data",
     "leaderboard": "turn result files into leaderboard pages",
     "validate": "check result files, and print their JSON schema",

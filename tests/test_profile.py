@@ -1,0 +1,81 @@
+"""What methods cost on a backbone: exact counts without memory, steps that are really taken, one line for bad input."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from toys import ToyEncoder, ToyViT, methods_for, registered
+
+from zipeft import registry
+from zipeft.adapter import TENSORS, adapter_bytes, save_adapter
+from zipeft.learner import Learner
+from zipeft.profile import main
+
+
+@pytest.fixture(autouse=True)
+def toys():
+    with registered():
+        yield
+
+
+def table(capsys, *arguments: str) -> dict[str, list[str]]:
+    """The cells of every row by its method."""
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    return {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line.strip()) for line in lines)}
+
+
+def test_llama_7b_is_counted_without_its_memory(capsys):
+    """The counts of LLaMA-Adapter's Table 1: 30 layers, 10 tokens of 4096 and 32 gates each, in float32."""
+    meta = ["--backbone", "llama", "--checkpoint", "llama-7b", "--meta"]
+    rows = table(capsys, *meta, "--method", "full", "zero_gated", "--set", "zero_gated.layers=30")
+    assert rows["zero_gated"][1] == f"{30 * (10 * 4096 + 32):,}" == "1,229,760"
+    assert rows["zero_gated"][4] == "4.9 MB"
+    assert rows["full"][1] == "6,738,415,616"
+
+
+@pytest.mark.parametrize("backbone", [ToyViT(), ToyEncoder()], ids=["image", "text"])
+@pytest.mark.parametrize("meta", [False, True], ids=["real", "meta"])
+def test_the_bytes_of_an_adapter_are_those_of_its_file(backbone, meta, tmp_path):
+    for name in methods_for(backbone.modality):
+
+        def learner(backbone=backbone, name=name) -> Learner:
+            model = backbone.build().requires_grad_(False)
+            registry.methods.get(name)().apply(backbone, model)
+            return Learner(backbone, model, torch.nn.Linear(backbone.width(model), 3))
+
+        saved = save_adapter(tmp_path / name, learner(), {}) / TENSORS
+        with torch.device("meta" if meta else "cpu"):
+            assert adapter_bytes(learner()) == saved.stat().st_size, name
+
+
+@pytest.mark.parametrize("name", ["toy", "toy_text"])
+def test_steps_are_taken_with_every_method(capsys, name):
+    sizes = ["--batch-size", "2", "--length", "16", "--image-size", "16", "--steps", "1"]
+    rows = table(capsys, "--backbone", name, *sizes)
+    assert list(rows) == methods_for(registry.backbones.get(name).modality)
+    assert min(float(cells[6]) for cells in rows.values()) == 1.0
+    assert all(re.fullmatch(r"[\d.]+ (ms|s)", cells[5]) for cells in rows.values())
+    assert rows["linear"][1] == "0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--backbone", "tyo"], "tyo"),
+        (["--backbone", "toy", "--method", "lroa"], "did you mean"),
+        (["--backbone", "toy", "--method", "prefix"], "the method prefix does not go with toy"),
+        (["--backbone", "toy", "--steps", "0"], "--steps is 0: give 1 or more"),
+        (["--backbone", "toy", "--set", "lora.rank=x"], "lora.rank"),
+        (["--backbone", "toy", "--method", "lora", "--set", "zero_gated.length=3"], "--set zero_gated"),
+        (["--backbone", "toy_text", "--length", "9999"], "--length is 9999, but the backbone takes 64 tokens"),
+    ],
+    ids=["backbone", "method", "modality", "steps", "value", "part", "length"],
+)
+def test_bad_input_is_one_line(capsys, arguments, message):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

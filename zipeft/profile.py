@@ -1,0 +1,215 @@
+"""``zipeft profile``: what methods cost on a backbone, before anything is downloaded or trained for long."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from zipeft import registry
+from zipeft.cli import ArgumentParser, exit_status
+from zipeft.errors import UserError
+from zipeft.settings import override, parse_assignments
+
+if TYPE_CHECKING:
+    import torch
+
+    from zipeft.backbone import Backbone
+    from zipeft.method import Method
+
+EXAMPLES = """\
+examples:
+  zipeft profile --backbone llama --checkpoint llama-7b --meta --method full lora zero_gated --set zero_gated.layers=30
+      counts what trains and what is saved, of a model that is never in memory
+  zipeft profile --backbone vit --checkpoint vit_base_patch16_224 --image-size 224 --batch-size 8
+      takes some steps of every method on random pictures, at random weights
+  zipeft profile --backbone roberta --checkpoint roberta-large --length 384 --format github
+"""
+
+CLASSES = 10
+"""Of the head, where a task would bring its own."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a method costs on a backbone. ``step_seconds`` and ``peak_bytes`` are None where nothing was run."""
+
+    method: str
+    trainable: int
+    head: int
+    of_all: float
+    adapter_bytes: int
+    step_seconds: float | None = None
+    peak_bytes: int | None = None
+
+
+@exit_status
+def main(argv: Sequence[str] | None = None) -> int:
+    """Profile methods, print a table and return the exit status."""
+    options = _parser().parse_args(argv)
+    _check(options)
+    backbone, methods = _plugins(options)
+    from tqdm import tqdm
+
+    profiles = []
+    with tqdm(methods, disable=None, leave=False) as bar:
+        for name, method in bar:
+            bar.set_description(name)
+            profiles.append(_profile(name, method, backbone, options))
+    print(_table(profiles, options.format))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ("batch_size", "steps", "length", "image_size"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}: give 1 or more")
+
+
+def _plugins(options: argparse.Namespace) -> tuple[Backbone, list[tuple[str, Method]]]:
+    """Return the backbone, at random weights, and the methods, with their settings."""
+    assigned = parse_assignments(options.set)
+    cls = registry.backbones.get(options.backbone)
+    fields = {"checkpoint": options.checkpoint} if options.checkpoint else {}
+    backbone = replace(override(cls, fields | assigned.pop(options.backbone, {}), options.backbone), pretrained=False)
+    known = [name for name in registry.methods.names() if cls.modality in registry.methods.get(name).modalities]
+    names = known if options.method == ["all"] else options.method
+    for name in names:
+        registry.methods.get(name)
+        if name not in known:
+            raise UserError(
+                f"the method {name} does not go with {options.backbone} (those that do: {', '.join(known)})"
+            )
+    methods = [(name, override(registry.methods.get(name), assigned.pop(name, {}), name)) for name in names]
+    if assigned:
+        raise UserError(f"--set {min(assigned)}...: nothing that is profiled is called so")
+    return backbone, methods
+
+
+def _profile(name: str, method: Method, backbone: Backbone, options: argparse.Namespace) -> Profile:
+    import torch
+
+    from zipeft.adapter import adapter_bytes
+    from zipeft.costs import PeakMemory
+
+    device = torch.device("meta" if options.meta else "cpu")
+    with device:
+        learner = _learner(backbone, method)
+    sizes = {key: parameter.numel() for key, parameter in learner.trainable().items()}
+    head = sum(size for key, size in sizes.items() if key.startswith("head."))
+    everything = sum(parameter.numel() for parameter in learner.model.parameters())
+    profile = Profile(name, sum(sizes.values()) - head, head, (sum(sizes.values()) - head) / everything, 0)
+    profile = replace(profile, adapter_bytes=adapter_bytes(learner))
+    if options.meta:
+        return profile
+    with PeakMemory(device) as memory:
+        seconds = _step_seconds(learner, _inputs(backbone, options), options.steps)
+    return replace(profile, step_seconds=seconds, peak_bytes=memory.bytes)
+
+
+def _learner(backbone: Backbone, method: Method) -> Any:
+    from torch import nn
+
+    from zipeft.learner import Learner
+
+    model = backbone.build().requires_grad_(False)
+    method.apply(backbone, model)
+    has_own_head = backbone.modality == "instruction"
+    head = nn.Identity() if has_own_head else nn.Linear(backbone.width(model), CLASSES)
+    return Learner(backbone, model, head, "log_probs" if has_own_head else "features")
+
+
+def _inputs(backbone: Backbone, options: argparse.Namespace) -> torch.Tensor | dict[str, torch.Tensor]:
+    """Return a batch of random pictures or tokens; of those, every fourth is a response's where there are such."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    if backbone.modality == "image":
+        return torch.randn(options.batch_size, 3, options.image_size, options.image_size, generator=generator)
+    if options.length > backbone.max_length():
+        raise UserError(f"--length is {options.length}, but the backbone takes {backbone.max_length()} tokens")
+    shape = (options.batch_size, options.length)
+    ids = torch.randint(len(backbone.tokenizer()), shape, generator=generator)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if backbone.modality == "instruction":
+        from zipeft.task import NO_LABEL
+
+        prompt = options.length - max(1, options.length // 4)
+        inputs["labels"] = torch.where(torch.arange(options.length) < prompt, NO_LABEL, ids)
+    return inputs
+
+
+def _step_seconds(learner: Any, inputs: Any, steps: int) -> float | None:
+    """Return the median time of an optimiser step, after one that does not count; None where nothing trains."""
+    import time
+
+    import torch
+
+    if not (parameters := list(learner.trainable().values())):
+        return None
+    optimizer, seconds = torch.optim.AdamW(parameters, lr=1e-4), []
+    learner.train()
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        outputs = learner(inputs)
+        optimizer.zero_grad()
+        outputs.square().mean().backward()
+        optimizer.step()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[1:])
+
+
+def _table(profiles: Sequence[Profile], style: str) -> str:
+    """Return the table; times and memory also as ratios to the cheapest method's."""
+    from tabulate import tabulate
+
+    from zipeft.leaderboard.numbers import DASH, count, duration, size
+
+    headers = ["method", "trainable parameters", "exactly", "of all (%)", "head", "adapter file"]
+    timed = [profile for profile in profiles if profile.step_seconds]
+    headers += ["time per step", "ratio", "peak memory", "ratio"] if timed else []
+    fastest = min((profile.step_seconds for profile in timed), default=0)
+    smallest = min((profile.peak_bytes for profile in timed), default=0)
+    rows = []
+    for profile in profiles:
+        part = f"{100 * profile.of_all:.3g}"
+        row = [profile.method, count(profile.trainable), f"{profile.trainable:,}", part, count(profile.head)]
+        row.append(size(profile.adapter_bytes))
+        if profile.step_seconds:
+            times = [duration(profile.step_seconds), f"{profile.step_seconds / fastest:.2f}"]
+            row += [*times, size(profile.peak_bytes), f"{profile.peak_bytes / smallest:.2f}"]
+        elif timed:
+            row += [DASH] * 4
+        rows.append(row)
+    aligned = ("left", *["right"] * (len(headers) - 1))
+    return tabulate(rows, headers=headers, tablefmt=style, colalign=aligned, disable_numparse=True)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="zipeft profile",
+        description="Tell what methods cost on a backbone at random weights: parameters, bytes, time and memory. Every "
+        "step computes the whole model: what a training keeps of frozen layers is not counted in.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--backbone", required=True, metavar="NAME", help="family of models, such as vit or llama")
+    parser.add_argument("--checkpoint", metavar="NAME", help="which model of it (default: the embedded one's size)")
+    parser.add_argument("--method", nargs="+", default=["all"], metavar="NAME", help="(default: all that go with it)")
+    parser.add_argument("--meta", action="store_true", help="count alone, on a model without memory")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="(default: 8)")
+    parser.add_argument("--length", type=int, default=128, metavar="N", help="tokens of a text (default: 128)")
+    parser.add_argument("--image-size", type=int, default=224, metavar="N", help="pixels (default: 224)")
+    parser.add_argument("--steps", type=int, default=3, metavar="N", help="steps that are timed (default: 3)")
+    parser.add_argument("--format", default="simple", choices=("simple", "github", "latex_booktabs"))
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME.SETTING=VALUE", help="a setting of any part, repeatable"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
