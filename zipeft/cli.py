@@ -23,6 +23,7 @@ DELEGATES = {
     "run": "fine-tune a backbone on a task with some or all methods",
     "profile": "tell what methods cost on a backbone, before anything is trained",
     "evaluate": "score a saved adapter on its task's test data",
+    "eval": "score a saved adapter on public benchmarks, by lm-evaluation-harness",
     "leaderboard": "turn result files into leaderboard pages",
     "validate": "check result files, and print their JSON schema",
 }
