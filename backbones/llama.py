@@ -58,10 +58,16 @@ class Llama(CheckpointBackbone, LanguageBackbone):
         return 0
 
     def tokens(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the last hidden states (batch, tokens, width), zeros where the attention mask is zero."""
+        """Return the last hidden states (batch, tokens, width), zeros where the attention mask is zero.
+
+        Padding may stand on either side: it moves no token, of which learnt keys would else be nearer or farther.
+        """
         mask = inputs["attention_mask"]
-        hidden = model.base_model(input_ids=inputs["input_ids"], attention_mask=mask, use_cache=False).last_hidden_state
-        return hidden * mask.unsqueeze(-1)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        output = model.base_model(
+            input_ids=inputs["input_ids"], attention_mask=mask, position_ids=positions, use_cache=False
+        )
+        return output.last_hidden_state * mask.unsqueeze(-1)
 
     def logits(self, model: nn.Module, hidden: Tensor) -> Tensor:
         """Return the logits (..., vocabulary) of next tokens."""
@@ -70,9 +76,10 @@ class Llama(CheckpointBackbone, LanguageBackbone):
     def generate(
         self, model: nn.Module, inputs: dict[str, Tensor], max_new_tokens: int, **options: Any
     ) -> list[list[int]]:
+        """Return new tokens; ``use_cache=False`` computes each from the whole text, to the same result."""
         tokenizer = self.tokenizer()
-        settings = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
-        whole = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, **settings | options)
+        settings = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "do_sample": False}
+        whole = model.generate(**inputs, max_new_tokens=max_new_tokens, **settings | options)
         rows = whole[:, inputs["input_ids"].shape[1] :].tolist()
         return [_before(row, tokenizer.eos_token_id) for row in rows]
 

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from accelerate import Accelerator
-from toys import SIZE, ToyEncoder, ToyTask, ToyTexts, ToyViT, methods_for
+from toys import SIZE, TOYS, ToyDecoder, ToyInstructions, ToyTask, ToyViT, methods_for
 
 from zipeft import registry
 from zipeft.experiment import Experiment, Run
@@ -91,13 +91,14 @@ def test_a_method_learns_repeats_with_its_seed_and_counts_what_it_trains(name, e
     ("modality", "name", "settings"),
     [
         *((kind, name, {}) for kind in ("image", "text") for name in methods_for(kind)),
-        *((kind, "zero_gated", {"layers": 1}) for kind in ("image", "text")),
+        *((kind, "zero_gated", {"layers": 1}) for kind in ("image", "text", "instruction")),
     ],
 )
 def test_computing_the_frozen_prefix_once_changes_no_result(modality, name, settings, experiment, monkeypatch):
-    if modality == "text":
+    if modality != "image":
+        backbone, task = TOYS["toy_instruct" if modality == "instruction" else "toy_text"]
         experiment = Experiment(
-            ("toy", ToyEncoder()), ("toy", ToyTexts()), experiment.protocol, experiment.accelerator, "pytest"
+            ("toy", backbone()), ("toy", task()), experiment.protocol, experiment.accelerator, "pytest"
         )
     (dataset,) = experiment.task.datasets()
     run = Run(dataset, name, registry.methods.get(name)(**settings), seed=0)
@@ -106,7 +107,54 @@ def test_computing_the_frozen_prefix_once_changes_no_result(modality, name, sett
     experiment._prefixes.clear()
     anew, _ = experiment.measure(run)
     assert [e.train_loss for e in anew.history] == pytest.approx([e.train_loss for e in kept.history], abs=1e-5)
-    assert anew.predictions == kept.predictions
+    if modality == "instruction":  # a log-probability, tokens, and a digest of the answer
+        assert [each[1:] for each in anew.predictions] == [each[1:] for each in kept.predictions]
+        assert anew.item_scores == pytest.approx(kept.item_scores, abs=1e-5)
+    else:
+        assert anew.predictions == kept.predictions
+
+
+@pytest.fixture(scope="module")
+def instructing(experiment):
+    """An experiment on instructions, and what the frozen model scores."""
+    task, protocol = ToyInstructions(examples=32), Protocol(epochs=4, batch_size=8)
+    made = Experiment(("toy", ToyDecoder()), ("toy", task), protocol, experiment.accelerator, "pytest")
+    frozen, _ = made.measure(Run("summaries", "untuned", registry.methods.get("untuned")(), seed=0))
+    return made, frozen
+
+
+@pytest.mark.parametrize("name", sorted({*methods_for("instruction")} - {"untuned"}))
+def test_a_method_learns_to_follow_instructions(name, instructing):
+    experiment, frozen = instructing
+    result, learner = experiment.measure(Run("summaries", name, registry.methods.get(name)(), seed=0))
+    first, *_, last = result.history
+    assert last.train_loss < first.train_loss
+    assert last.validation["loss"] < min(first.validation["loss"], frozen.validation["loss"])
+    assert result.score > frozen.score
+    assert {"rouge_l", "exact_match", "unseen rouge_l", "unseen answer_probability"} <= result.test.keys()
+    assert result.cost.head_parameters == 0
+    assert result.cost.trainable_parameters == sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
+
+
+def test_instruction_tuning_repeats_with_its_seed(instructing):
+    experiment, _ = instructing
+    one, again, other = (
+        experiment.measure(Run("summaries", "lora", registry.methods.get("lora")(dropout=0.1), seed))[0]
+        for seed in (0, 0, 1)
+    )
+    assert (again.test, again.history, again.predictions) == (one.test, one.history, one.predictions)
+    assert other.history != one.history
+
+
+def test_the_frozen_model_is_a_row_of_its_own(instructing):
+    _, frozen = instructing
+    assert (frozen.history, frozen.selected_epoch, frozen.cost.steps) == ((), 0, 0)
+    assert frozen.cost.trainable_parameters == frozen.cost.head_parameters == 0
+    assert frozen.cost.inference_flops > frozen.cost.training_flops == 0
+    assert list(frozen.problems()) == []
+    answered = {"rouge_l", "exact_match"}
+    assert answered <= frozen.test.keys()
+    assert not answered & frozen.validation.keys()
 
 
 @pytest.mark.parametrize(

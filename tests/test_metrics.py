@@ -36,9 +36,15 @@ ANY = {
     "pearson": ([0.0, 1.0, 1.5], [0.0, 1.0, 0.5]),
     "spearman": ([0.0, 1.0, 1.5], [0.0, 1.0, 0.5]),
     "squad": (["b d", "", "c"], [["b"], [], ["d", "c"]]),
+    "rouge_l": (["b d", "", "c"], [["b"], [""], ["d", "c"]]),
+    "exact_match": (["b d", "", "c"], [["b"], [""], ["d", "c"]]),
     "span_f1": ([["B-X", "O"], ["B-X"]], [["B-X", "I-X"], ["B-X"]]),
 }
 """Predictions and references of every metric."""
+
+
+OF_ANSWERS = ("squad", "rouge_l", "exact_match")
+"""Those whose reference is a list of answers, of which one is enough."""
 
 
 def pairs(item):
@@ -315,7 +321,7 @@ def test_a_metric_leaves_nothing_behind(name, tmp_path, monkeypatch, capfd):
 @pytest.mark.parametrize("name", metrics.METRICS)
 def test_the_right_predictions_score_1(name):
     _, references = ANY[name]
-    predictions = [golds[-1] if golds else "" for golds in references] if name == "squad" else references
+    predictions = [golds[-1] if golds else "" for golds in references] if name in OF_ANSWERS else references
     assert all(value == pytest.approx(1) for value in metrics.compute([name], predictions, references).values())
 
 

@@ -129,6 +129,33 @@ def test_adapters_are_saved_where_they_are_asked_for(capsys, tmp_path):
     assert "was made for the backbone toy" in capsys.readouterr().err
 
 
+def test_instructions_go_from_a_run_to_a_page(capsys):
+    """The frozen model, in which nothing trains, has its row beside a method; what is saved scores what was measured."""
+    from zipeft.evaluate import main as evaluate
+    from zipeft.leaderboard import main as leaderboard
+    from zipeft.validate import main as validate
+
+    arguments = ["--backbone", "toy_instruct", "--task", "toy_instruct", "--device", "cpu", "--epochs", "1"]
+    arguments += ["--seeds", "1", "--set", "task.examples=16", "--save-adapters", "kept"]
+    assert main(arguments) == 0
+    results = {record["method"]["name"]: record for record in files().values()}
+    assert results.keys() == {"untuned", "zero_gated"}
+    assert results["untuned"]["history"] == []
+    assert results["zero_gated"]["test"] != results["untuned"]["test"]
+    assert validate(["results"]) == 0
+    assert leaderboard(["results", "--out", "pages"]) == 0
+    with open("pages/toy_instruct-toy_instruct.md") as file:
+        page = file.read()
+    assert re.search(r"\| untuned +\|.* 0 \|", page)
+    assert "unseen" in page
+    capsys.readouterr()
+    for name, record in results.items():
+        assert evaluate([f"kept/toy_instruct-toy_instruct/summaries/{name}-seed0"]) == 0
+        told = capsys.readouterr().out
+        assert f"answer_probability {100 * record['test']['answer_probability']:.1f}" in told
+        assert "16 unseen examples" in told
+
+
 def test_settings_reach_the_part_they_name():
     made = plan("--set", "zero_gated.length=3", "--set", "task.examples=12", "--set", "protocol.warmup=0.5")
     assert {contender.name: contender.method for contender in made.contenders}["zero_gated"].length == 3

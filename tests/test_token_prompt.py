@@ -369,7 +369,6 @@ UNKNOWN = {
     "rotations of another length": {"position_embeddings": (torch.ones(1, 6, 4), torch.ones(1, 6, 4))},
     "rotations as complex numbers": {"position_embeddings": torch.ones(5, 4, dtype=torch.complex64)},
     "packed sequences": {"cu_seq_lens_q": torch.tensor([0, 5, 10])},
-    "a cache": {"cache": transformers.DynamicCache()},
 }
 
 

@@ -1,4 +1,4 @@
-"""A backbone and a task that are small enough to train in a second, for tests of everything around them."""
+"""Backbones and tasks that are small enough to train in a second, for tests of everything around them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from PIL.Image import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
-from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaModel
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 from zipeft import registry
-from zipeft.backbone import ImageBackbone, TextBackbone, Weights
+from zipeft.backbone import ImageBackbone, LanguageBackbone, TextBackbone, Weights
+from zipeft.backbones.llama import Llama
 from zipeft.objective import Classification
-from zipeft.task import Data, Preset, Split, Task
+from zipeft.task import Data, Preset, Split, Task, Window
+from zipeft.tasks._instruct_data import Instruction
+from zipeft.tasks._instruct_windows import windows_of
 from zipeft.test_lock import TestKey
+from zipeft.text.responses import Responses
 
 SIZE = 16
 
@@ -184,6 +188,77 @@ class ToyTexts(Classification, Task):
         return Split(texts, targets, [f"{seed}/{index}" for index in range(self.examples)])
 
 
+@cache
+def toy_decoder_tokenizer() -> PreTrainedTokenizerFast:
+    """The words of the toys; a text begins with [CLS], as the tokenizer has it, and a response ends with [SEP]."""
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 1)])
+    special = {"pad_token": "[PAD]", "bos_token": "[CLS]", "eos_token": "[SEP]", "unk_token": "[UNK]"}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_input_names=["input_ids", "attention_mask"], **special
+    )
+
+
+@dataclass(frozen=True)
+class ToyDecoder(Llama):
+    """A LLaMA of two narrow layers with random weights."""
+
+    def build(self) -> nn.Module:
+        size = {"vocab_size": len(WORDS), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            config = LlamaConfig(**size, **special, intermediate_size=64, initializer_range=0.2)
+            return LlamaForCausalLM(config).eval()
+
+    def weights(self) -> Weights:
+        return Weights(self.checkpoint or "toy", "random", "")
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        return toy_decoder_tokenizer()
+
+    def max_length(self) -> int:
+        return 64
+
+
+@dataclass(frozen=True)
+class ToyInstructions(Task):
+    """Sentences of different lengths that are to be summed up: "it was good", or bad, whichever word is in them."""
+
+    examples: int = 48
+
+    modality: ClassVar[str] = "instruction"
+    presets: ClassVar[dict[str, Preset]] = {
+        "quick": Preset(protocol={"epochs": 3, "batch_size": 8}, methods=("untuned", "zero_gated"), seeds=2)
+    }
+
+    def datasets(self) -> Sequence[str]:
+        return ("summaries",)
+
+    def load(self, dataset: str) -> Data:
+        train, validation, test, shifted = (self._split(seed) for seed in range(4))
+        return Data(dataset, [], train, validation, test, "written", f"{self.examples}", shifted={"unseen": shifted})
+
+    def objective(self, dataset: str, classes: Sequence[str]) -> Responses:
+        return Responses(max_new_tokens=4)
+
+    def windows(self, backbone: LanguageBackbone) -> Callable[[Instruction, Sequence[str]], list[Window]]:
+        return windows_of(backbone.tokenizer(), "{instruction} end", max_length=32, refuse_overlong=True)
+
+    def _split(self, seed: int) -> Split:
+        texts = ToyTexts(examples=self.examples)._split(seed)
+        examples = [Instruction(text, name=name) for text, name in zip(texts.examples, texts.names, strict=True)]
+        return Split(examples, [(f"it was {('bad', 'good')[target]}",) for target in texts.targets], texts.names)
+
+
+TOYS = {
+    "toy": (ToyViT, ToyTask),
+    "toy_text": (ToyEncoder, ToyTexts),
+    "toy_instruct": (ToyDecoder, ToyInstructions),
+}
+
+
 def methods_for(modality: str) -> list[str]:
     """Return the names of the methods that go with a kind of backbone."""
     return [name for name in registry.methods.names() if modality in registry.methods.get(name).modalities]
@@ -191,14 +266,15 @@ def methods_for(modality: str) -> list[str]:
 
 @contextmanager
 def registered() -> Iterator[None]:
-    """Make the toys known in this process, as "toy" those on images, as "toy_text" those on text."""
-    for name, backbone, task in (("toy", ToyViT, ToyTask), ("toy_text", ToyEncoder, ToyTexts)):
+    """Make the toys known in this process: "toy" those on images, "toy_text" those on text, "toy_instruct" those on
+    instructions."""
+    for name, (backbone, task) in TOYS.items():
         registry.backbones.register(name, backbone)
         registry.tasks.register(name, task)
     try:
         yield
     finally:
-        for name in ("toy", "toy_text"):
+        for name in TOYS:
             registry.backbones.unregister(name)
             registry.tasks.unregister(name)
 

@@ -23,7 +23,12 @@ DELEGATES = {
     "run": "fine-tune a backbone on a task with some or all methods",
     "profile": "tell what methods cost on a backbone, before anything is trained",
     "evaluate": "score a saved adapter on its task's test data",
+    "generate": "answer prompts with a saved adapter, or with a backbone as it is",
+    "judge": "compare two files of answers by a language model, in both orders",
     "eval": "score a saved adapter on public benchmarks, by lm-evaluation-harness",
+    "convert": "take over adapters of LLaMA-Adapter and peft, or give them to those",
+    "push": "publish a saved adapter on the Hugging Face hub, with a model card",
+    "pull": "get an adapter from the Hugging Face hub",
     "leaderboard": "turn result files into leaderboard pages",
     "validate": "check result files, and print their JSON schema",
 }

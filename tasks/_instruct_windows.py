@@ -1,0 +1,86 @@
+"""Instructions on their way to a language model: the tokens of a prompt, and of the response that is learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from zipeft.errors import UserError
+from zipeft.task import NO_LABEL, Window
+from zipeft.tasks._instruct_data import Instruction
+from zipeft.text import templates
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+Windows = Callable[[Instruction, Sequence[str]], list[Window]]
+
+
+def windows_of(tokenizer: PreTrainedTokenizerFast, template: str, max_length: int, refuse_overlong: bool) -> Windows:
+    """Return the function from an instruction and its references to its one window.
+
+    The window's inputs are ``input_ids``, ``attention_mask`` and ``labels``, each (tokens,): the prompt, then the first
+    reference and one end token, which alone are labelled. Prompt and response are tokenised apart: over their joint a
+    tokenizer may merge characters of both into one token, and a model that is asked for a response would then be given
+    other tokens than it was trained on.
+
+    What is longer than ``max_length`` tokens loses its end, as in Stanford Alpaca, or is refused. Raises ``UserError``
+    that names the record, also where the prompt leaves no room for a response.
+    """
+    if tokenizer.eos_token_id is None:
+        raise UserError("the tokenizer of the backbone has no end token, by which a response ends: take another one")
+
+    def windows(example: Instruction, references: Sequence[str]) -> list[Window]:
+        prompt, response = _tokens(tokenizer, template, example, references[0])
+        room = max_length - len(prompt)
+        if room < 1:
+            raise UserError(
+                f"{example.name} has a prompt of {len(prompt)} tokens, which leaves no room for a response: "
+                f"max_length is {max_length}, raise it, or take the record out"
+            )
+        if refuse_overlong and len(response) > room:
+            raise UserError(
+                f"{example.name} has {len(prompt) + len(response)} tokens, more than max_length, which is "
+                f"{max_length}: raise it, or set instruct.overlong=cut"
+            )
+        return [_window(prompt, response[:room])]
+
+    return windows
+
+
+def _window(prompt: list[int], response: list[int]) -> Window:
+    ids = torch.tensor(prompt + response)
+    labels = torch.tensor([NO_LABEL] * len(prompt) + response)
+    return Window({"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}, 0)
+
+
+def _tokens(
+    tokenizer: PreTrainedTokenizerFast, template: str, example: Instruction, response: str
+) -> tuple[list[int], list[int]]:
+    """Return the ids of the prompt and of the response with its end token."""
+    if template == templates.CHAT:
+        try:
+            prompt, response = templates.chat(tokenizer, example.messages(), response)
+        except UserError as error:
+            raise UserError(f"{example.name}: {error}") from error
+        before = _ids(tokenizer, prompt)  # the template writes out the tokens that begin a text
+    else:
+        before = _begun(tokenizer, templates.fill(template, example.instruction, example.input))
+    after = _ids(tokenizer, response)
+    end = tokenizer.eos_token_id
+    return before, after if after[-1:] == [end] else [*after, end]
+
+
+def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def _begun(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Return the ids of a text with what the tokenizer puts before one, but not with what it puts after it."""
+    encoded = tokenizer(text, return_special_tokens_mask=True, verbose=False)
+    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
+    while added and added[-1]:
+        added.pop()
+    return ids[: len(added)]

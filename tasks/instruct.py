@@ -1,0 +1,204 @@
+"""Instruction tuning: Alpaca, other instructions and conversations, or the embedded part of Natural Instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from zipeft.errors import UserError, require
+from zipeft.task import Data, Preset, PublishedTable, Task, Window
+from zipeft.text import templates
+
+if TYPE_CHECKING:
+    from zipeft.backbone import LanguageBackbone
+    from zipeft.tasks._instruct_data import Splits
+    from zipeft.text.responses import Responses
+
+EMBEDDED = "natural-instructions"
+REPOSITORY = "tatsu-lab/alpaca"
+
+TUNING_TABLE = PublishedTable(
+    title="LLaMA-7B tuned on Alpaca's 52K instructions: what it costs",
+    source=(
+        "LLaMA-Adapter (arXiv 2303.16199v3) Table 1: another model and other data than the rows above, and no scores; "
+        "time on 8 A100 GPUs"
+    ),
+    columns=("tuned parameters", "storage", "training time (8 A100)"),
+    rows={
+        "Alpaca": ("7B", "13G", "3 h"),
+        "Alpaca-LoRA": ("4.2M", "16.8M", "1.5 h"),
+        "LLaMA-Adapter": ("1.2M", "4.7M", "1 h"),
+    },
+)
+
+LEADERBOARD_TABLE = PublishedTable(
+    title="LLaMA-7B tuned on Alpaca's 52K instructions, on four benchmarks of other tasks (%)",
+    source=(
+        "LLaMA-Adapter (arXiv 2303.16199v3) Table 18: another model, other data and other scores than the rows above; "
+        "the table does not say how many examples each benchmark's prompts hold"
+    ),
+    columns=("params (M)", "time (h)", "average", "ARC", "HellaSwag", "MMLU", "TruthfulQA"),
+    rows={
+        "Alpaca (full)": ("7B", "3", "49.23", "49.1", "77.7", "33.8", "36.3"),
+        "Alpaca-LoRA": ("4.2", "1.5", "50.73", "53", "77.9", "37.1", "34.9"),
+        "LLaMA-Adapter": ("1.2", "1.0", "52.2", "54.7", "78.8", "34.9", "40.4"),
+    },
+)
+
+
+@dataclass(frozen=True)
+class Instruct(Task):
+    """Instruction tuning: Alpaca's layout or conversations (--data-dir), the hub, else Natural Instructions in part.
+
+    ``data_dir`` is a folder with train, and perhaps validation, test and unseen files (JSON, JSON lines, parquet, CSV
+    or TSV), or it is one file. A record is {"instruction", "input", "output"}, where the input may be missing, or a
+    conversation: {"messages": [{"role", "content"}]}, or {"conversations": [{"from", "value"}]} as ShareGPT has it, of
+    which each turn of the assistant is an example. Validation and test data that are not given are cut from the
+    training data, a tenth but about 2,000 at most; "unseen" is a further test set.
+
+    Without ``data_dir``, twelve subtasks of Natural Instructions are learnt, and five more, which training never saw,
+    are a further test set. Only responses carry loss.
+    """
+
+    source: Literal["", "hub"] = ""
+    """"hub" downloads ``repository`` from the Hugging Face hub."""
+
+    repository: str = REPOSITORY
+    """A data set of the hub in one of the layouts above."""
+
+    revision: str = ""
+    """A commit, branch or tag of it; "" for the newest one, of Alpaca for a fixed one."""
+
+    instructions: Literal["prompt", "definition", "full"] = "prompt"
+    """Which part of the embedded subtasks' instructions is given."""
+
+    template: str = templates.ALPACA
+    r"""How an instruction becomes a prompt: "alpaca", "chat" for the tokenizer's own template, or a text with the field
+    {instruction} and, where there are inputs, {input}; "\n" in it is a line break."""
+
+    max_length: int = 512
+    """Tokens of prompt and response together."""
+
+    overlong: Literal["cut", "refuse"] = "cut"
+    """What is longer loses the end of its response, as in Stanford Alpaca, or is refused."""
+
+    max_new_tokens: int = 64
+    """Tokens of the longest answer that is given to a test prompt."""
+
+    skip_empty: bool = False
+    """Leave out records with an empty response, of which Alpaca has some; else they are refused."""
+
+    train_examples: int = 0
+    """Train on so many examples, chosen with ``split_seed``, of embedded subtasks evenly; 0 for all. The same below."""
+
+    validation_examples: int = 0
+
+    test_examples: int = 0
+
+    unseen_examples: int = 0
+
+    split_seed: int = 0
+    """Seeds the validation data that are cut and the examples that are chosen."""
+
+    modality: ClassVar[str] = "instruction"
+
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "quick": Preset(
+            task={
+                "max_length": 192,
+                "max_new_tokens": 16,
+                "train_examples": 160,
+                "validation_examples": 32,
+                "test_examples": 48,
+                "unseen_examples": 40,
+            },
+            protocol={"epochs": 1, "batch_size": 8},
+            methods=("untuned", "lora", "prompt", "zero_gated"),
+        ),
+        "standard": Preset(
+            task={
+                "max_length": 192,
+                "max_new_tokens": 32,
+                "train_examples": 800,
+                "validation_examples": 100,
+                "test_examples": 160,
+                "unseen_examples": 150,
+            },
+            protocol={"epochs": 2, "batch_size": 8, "trials": 4},
+        ),
+        "paper": Preset(
+            task={"max_length": 512, "max_new_tokens": 256},
+            protocol={"epochs": 5, "batch_size": 64, "precision": "bf16", "trials": 8},
+            seeds=5,
+        ),
+    }
+
+    published: ClassVar[Sequence[PublishedTable]] = (TUNING_TABLE, LEADERBOARD_TABLE)
+
+    unrecorded: ClassVar[tuple[str, ...]] = ("data_dir", "source", "repository", "revision")
+
+    def __post_init__(self) -> None:
+        require(not (self.source and self.data_dir), "source is hub and data_dir is set: drop one")
+        require(bool(self.repository.strip("/")), "repository is empty: give owner/name")
+        for name in ("max_length", "max_new_tokens"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: give 1 or more")
+        for split, count in self.limits().items():
+            require(count >= 0, f"{split}_examples is {count}: give 1 or more, or 0 for all")
+        require(0 <= self.split_seed < 2**32, f"split_seed is {self.split_seed}: give a number from 0 to {2**32 - 1}")
+        templates.check(self.template)
+
+    def limits(self) -> dict[str, int]:
+        """Return how many examples of each split to take, 0 for all."""
+        return {name: getattr(self, f"{name}_examples") for name in ("train", "validation", "test", "unseen")}
+
+    def datasets(self) -> Sequence[str]:
+        if self.data_dir:
+            from zipeft.tasks._instruct_files import local_name
+
+            return (local_name(self.data_dir),)
+        return (self.repository.strip("/").rpartition("/")[2],) if self.source else (EMBEDDED,)
+
+    def load(self, dataset: str) -> Data:
+        from zipeft.tasks._instruct_data import check_template, instruct_data
+
+        (name,) = self.datasets()
+        if dataset != name:
+            raise UserError(f"no data set {dataset!r}, only {name!r}: check --data-dir and instruct.source")
+        splits, source, notes = self._records()
+        check_template(splits, self.template)
+        return instruct_data(name, splits, self.limits(), self.split_seed, source, notes)
+
+    def _records(self) -> tuple[Splits, str, list[str]]:
+        """Return all records by split, where they are from, and notes on them."""
+        from zipeft.tasks import _bigbench, _instruct_files, _natural_instructions
+        from zipeft.tasks._instruct_data import completed
+
+        if not (self.data_dir or self.source):
+            splits, notes = _natural_instructions.load(self.instructions, self.split_seed)
+            return splits, _bigbench.CARRIER.label, notes
+        if self.data_dir:
+            listing = _instruct_files.read_local(self.data_dir, self.skip_empty)
+        else:
+            listing = _instruct_files.read_hub(self.repository, self.revision, self.skip_empty)
+        splits, notes = completed(listing.splits, self.split_seed)
+        return splits, listing.source, [*listing.notes(), *notes]
+
+    def objective(self, dataset: str, classes: Sequence[str]) -> Responses:
+        from zipeft.text.responses import Responses
+
+        return Responses(self.max_new_tokens)
+
+    def windows(self, backbone: LanguageBackbone) -> Callable[[Any, Any], Sequence[Window]]:
+        """Return the function from an instruction and its references to its one window (``_instruct_windows``).
+
+        Raises ``UserError`` where an answer would leave what the backbone takes.
+        """
+        from zipeft.tasks._instruct_windows import windows_of
+
+        if self.max_length + self.max_new_tokens > (limit := backbone.max_length()):
+            raise UserError(
+                f"max_length {self.max_length} and max_new_tokens {self.max_new_tokens} are more than the {limit} "
+                "tokens that the backbone takes: lower one of them"
+            )
+        return windows_of(backbone.tokenizer(), self.template, self.max_length, self.overlong == "refuse")

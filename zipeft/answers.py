@@ -1,0 +1,193 @@
+"""Files of questions, and the file of answers to them, which grows while they are given."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+
+from zipeft.errors import UserError
+from zipeft.text.files import as_text, read_table
+
+ASKED = ("instruction", "text", "turns")
+"""The columns of what is asked: in Alpaca's layout, and in FastChat's, which Vicuna's 80 questions have."""
+
+COLUMNS = (ASKED, ("input", *ASKED), ("id", "question_id", *ASKED), ("category", *ASKED))
+"""One that is missing gives what is asked once more, which is how it is told."""
+
+START = b'{"id": '
+"""How each line of answers begins."""
+
+
+class Question(NamedTuple):
+    """What is asked: an instruction, perhaps with an input. ``place`` says where it stands, for messages."""
+
+    id: str | int
+    instruction: str
+    input: str = ""
+    category: str = ""
+    place: str = "the prompt"
+
+    def record(self) -> dict[str, Any]:
+        """Return it as its answer's line repeats it."""
+        optional = {"input": self.input, "category": self.category}
+        return {"id": self.id, "instruction": self.instruction} | {k: v for k, v in optional.items() if v}
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Read questions in Alpaca's layout (``instruction``, perhaps ``input``) or FastChat's (``text`` or ``turns``).
+
+    Their ids are those that stand there, as ``id`` or ``question_id``, else the numbers of the rows. Raises
+    ``UserError`` that names file and row.
+    """
+    table = read_table(path, COLUMNS)
+    questions: dict[str, Question] = {}
+    for number, values in table.rows:
+        question = _question(number, table.place(number), *values)
+        if first := questions.get(str(question.id)):
+            raise UserError(f"{question.place} has the id {question.id!r} of {first.place}: give it another one")
+        questions[str(question.id)] = question
+    return list(questions.values())
+
+
+def _question(number: int, place: str, asked: Any, given: Any, id: Any, category: Any) -> Question:
+    given, id, category = (None if value is asked else value for value in (given, id, category))
+    if isinstance(asked, list):
+        if len(asked) != 1:
+            raise UserError(f"{place} has {len(asked)} turns, of which only a single one can be answered: split them")
+        (asked,) = asked
+    if id is None:
+        id = number
+    if not isinstance(id, str | int) or isinstance(id, bool):
+        raise UserError(f"{place} has the id {id!r}: give a string or a whole number")
+    texts = [_text(value, place) for value in (asked, given or "", category or "")]
+    if not texts[0]:
+        raise UserError(f"{place} has an empty instruction: write one, or take the record out")
+    return Question(id, *texts, place)
+
+
+def _text(value: Any, place: str) -> str:
+    text = as_text(value, place).strip()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{place} has half of a surrogate pair in a text: correct it") from None
+    return text
+
+
+class Answers:
+    """The file of answers, a line of JSON each; a context, in which no other process may write the file.
+
+    A line repeats the question and says what gave the answer. What is in the file already is ``given``; it must be of
+    these questions and of the same origin. A last line that was cut off while it was written is removed when the file
+    is opened. Raises ``UserError`` for a file that holds anything else, or cannot be written.
+
+    Args:
+        path: of the file.
+        questions: all that are asked.
+        origin: what every line says of what gave the answer.
+    """
+
+    def __init__(self, path: Path, questions: Sequence[Question], origin: Mapping[str, Any]) -> None:
+        self.path, self.origin = path, origin
+        self.questions = {str(question.id): question for question in questions}
+        self.given: set[str] = set()
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
+
+    def __enter__(self) -> Answers:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+            self._open()
+        except Timeout:
+            raise UserError(f"{self.path} is in use by another process: wait for it, or give another --out") from None
+        except OSError as error:
+            self._lock.release()
+            raise self._unwritable(error) from None
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        self._lock.release()
+
+    def lacks(self, question: Question) -> bool:
+        return str(question.id) not in self.given
+
+    def add(self, answered: Sequence[tuple[Question, str, int]]) -> None:
+        """Write answers, each with its question and the number of its tokens; they are on disk when this returns."""
+        lines = []
+        for question, answer, tokens in answered:
+            line = {**question.record(), "answer": answer, "tokens": tokens, **self.origin}
+            lines.append(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            self.given.add(str(question.id))
+        try:
+            self._write(b"".join(lines))
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _open(self) -> None:
+        content = self.path.read_bytes() if self.path.exists() else b""
+        *lines, rest = content.split(b"\n")
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                self._take(line, number)
+        if rest and _record(rest) is not None:  # whole, but for its line break
+            self._take(rest, len(lines) + 1)
+            rest = b"\n"
+        elif rest and not (rest.startswith(START) or START.startswith(rest)):
+            raise self._foreign(len(lines) + 1)
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115, the context closes it
+        if rest == b"\n":
+            self._write(rest)
+        else:
+            self._file.truncate(len(content) - len(rest))
+
+    def _take(self, line: bytes, number: int) -> None:
+        """Take an answer that is there. Raises ``UserError`` unless it is to one of the questions, of this origin."""
+        record, place = _record(line), f"{self.path}, line {number}"
+        if record is None or not isinstance(record.get("answer"), str):
+            raise self._foreign(number)
+        id = str(record.get("id"))
+        if id not in self.questions or id in self.given:
+            state = "is answered before" if id in self.given else "is not asked now"
+            raise UserError(f"{place} answers the question {id!r}, which {state}: give another --out")
+        there, now = _flat(record), _flat({**self.questions[id].record(), **self.origin, "id": record["id"]})
+        for name, value in now.items():
+            if there.get(name) != value:
+                raise UserError(
+                    f"{place} has the {name} {there.get(name)!r:.60} where it now is {value!r:.60}: give another --out"
+                )
+        self.given.add(id)
+
+    def _foreign(self, number: int) -> UserError:
+        return UserError(f"{self.path}, line {number} is no answer: give another --out, or repair the line")
+
+    def _write(self, content: bytes) -> None:
+        while content:
+            content = content[self._file.write(content) :]
+        os.fsync(self._file.fileno())
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"cannot write {self.path} ({error.strerror or error}): choose a file that can be written")
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a line's fields with its settings among them."""
+    settings = record.get("settings")
+    return {**record, "settings": None, **(settings if isinstance(settings, Mapping) else {})}
+
+
+def _record(line: bytes) -> Mapping[str, Any] | None:
+    try:
+        record = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, Mapping) else None

@@ -1,0 +1,97 @@
+"""A language model that answers: from questions to prompts, by a template, and from these to texts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from zipeft.answers import Question
+from zipeft.errors import UserError
+from zipeft.text import templates
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerFast
+
+    from zipeft.backbone import LanguageBackbone
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A language model with what decides how it answers.
+
+    Args:
+        backbone: gives the tokenizer, and generates.
+        model: the backbone's, perhaps with an adapter.
+        template: how a question becomes a prompt, see ``zipeft.text.templates``.
+        max_new_tokens: of an answer.
+        sampling: options of ``generate`` of transformers; empty for the likeliest token each time.
+        seed: of what is drawn.
+    """
+
+    backbone: LanguageBackbone
+    model: nn.Module
+    template: str
+    max_new_tokens: int
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    def prompt(self, question: Question) -> list[int]:
+        """Return the tokens of a question. Raises ``UserError`` where the longest answer would not fit behind them."""
+        ids = prompt_ids(self.backbone.tokenizer(), self.template, question)
+        limit = self.backbone.max_length()
+        if len(ids) + self.max_new_tokens > limit:
+            raise UserError(
+                f"{question.place} has {len(ids)} tokens as a prompt, and {self.max_new_tokens} new ones do not fit "
+                f"behind them: the model takes {limit}; shorten it, or lower --max-new-tokens"
+            )
+        return ids
+
+    def answer(self, prompts: Sequence[list[int]], draw: int = 0, **options: Any) -> list[list[int]]:
+        """Return the tokens of the answers to prompts, which go through the model together.
+
+        ``draw`` is the number of this batch among all: with the seed it decides what is drawn.
+        """
+        import torch
+
+        torch.manual_seed(random.Random(f"{self.seed} {draw}").getrandbits(63))
+        tokenizer, device = self.backbone.tokenizer(), next(self.model.parameters()).device
+        batch = tokenizer.pad({"input_ids": list(prompts)}, padding_side="left", return_tensors="pt").to(device)
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        return self.backbone.generate(self.model, inputs, self.max_new_tokens, **self.sampling, **options)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of an answer, without white space around it."""
+        return self.backbone.tokenizer().decode(ids, skip_special_tokens=True).strip()
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerFast, template: str, question: Question) -> list[int]:
+    """Return the tokens of a question's prompt, those of training.
+
+    Raises ``UserError`` if the template has no place for its input, and as ``templates.chat``.
+    """
+    if question.input and not templates.takes_input(template):
+        raise UserError(f"{question.place} has an input, for which the template has no place: add {{input}} to it")
+    if template == templates.CHAT:
+        said = "\n\n".join(filter(None, (question.instruction, question.input)))
+        try:
+            prompt, _ = templates.chat(tokenizer, [{"role": "user", "content": said}], "")
+        except UserError as error:
+            raise UserError(f"{question.place}: {error}") from error
+        return tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+    text = templates.fill(template, question.instruction, question.input)
+    encoded = tokenizer(text, return_special_tokens_mask=True, verbose=False)
+    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
+    while added and added[-1]:  # what a tokenizer puts behind a text would end it
+        added.pop()
+    return ids[: len(added)]
+
+
+def batches(prompts: Sequence[list[int]], size: int) -> Iterator[list[int]]:
+    """Yield the indices of prompts in batches of about equal length, the longest first: what is too much for the
+    memory is so at once."""
+    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    for at in range(0, len(order), size):
+        yield order[at : at + size]

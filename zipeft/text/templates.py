@@ -1,0 +1,92 @@
+"""Templates: how an instruction, perhaps with an input, becomes the prompt that a response follows.
+
+"alpaca" is the template of Stanford Alpaca (Taori et al. 2023), which LLaMA-Adapter takes too; "chat" is the chat
+template that a tokenizer brings; anything else is a text with the field ``{instruction}`` and perhaps ``{input}``.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping, Sequence
+from string import Formatter
+from typing import TYPE_CHECKING
+
+from zipeft.errors import UserError, did_you_mean, require
+from zipeft.text.files import one_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+ALPACA, CHAT = "alpaca", "chat"
+
+WITH_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:"
+)
+WITHOUT_INPUT = (
+    "Below is an instruction that describes a task. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Response:"
+)
+
+FIELDS = ("instruction", "input")
+
+Messages = Sequence[Mapping[str, str]]
+"""What was said so far: {"role": "user", "content": "..."}, ..."""
+
+
+def check(template: str) -> None:
+    """Raise ``ValueError`` unless a template is "alpaca", "chat", or a text with its fields and no others."""
+    if template in (ALPACA, CHAT):
+        return
+    said = f"template {reprlib.repr(template)}"
+    hint = did_you_mean(template, (ALPACA, CHAT))
+    require("{" in template, f"{said} has no field {{instruction}}: give alpaca, chat, or a text with the field{hint}")
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"{said} has a stray brace ({error}): write {{{{ or }}}} for a brace of its own") from None
+    fields = [field for _, field, _, _ in parts if field is not None]
+    for field in fields:
+        require(field in FIELDS, f"{said} has the field {{{field}}}: it may have {{instruction}} and {{input}}")
+    plain = not any(spec or conversion for _, _, spec, conversion in parts)
+    require(plain, f"{said} has a field with a format: write {{instruction}} and {{input}} alone")
+    require("instruction" in fields, f"{said} has no field {{instruction}}: the prompt needs it")
+
+
+def takes_input(template: str) -> bool:
+    """Whether a template has a place for an input beside the instruction."""
+    return template in (ALPACA, CHAT) or any(field == "input" for _, field, _, _ in Formatter().parse(template))
+
+
+def fill(template: str, instruction: str, given: str) -> str:
+    r"""Return the prompt by a template other than "chat"; ``given`` is the input, "" for none.
+
+    In a user's own template, ``\n`` stands for a line break, which a shell has no short way to type.
+    """
+    alpaca = WITH_INPUT if given else WITHOUT_INPUT
+    text = alpaca if template == ALPACA else template.replace("\\n", "\n")
+    return text.format(instruction=instruction, input=given)
+
+
+def chat(tokenizer: PreTrainedTokenizerFast, messages: Messages, response: str) -> tuple[str, str]:
+    """Return prompt and response, with what ends it, by the tokenizer's own chat template.
+
+    The response is what the template puts after the prompt, without the white space at its end. Raises ``UserError`` if
+    there is no template, if it refuses the messages, and if it rewrites the prompt once there is a response.
+    """
+    if not tokenizer.chat_template:
+        raise UserError("the tokenizer of the backbone has no chat template: set instruct.template=alpaca")
+    answered = [*messages, {"role": "assistant", "content": response}]
+    try:
+        prompt = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        whole = tokenizer.apply_chat_template(answered, tokenize=False)
+    except Exception as error:  # a template raises what it likes, by way of the library that runs it
+        raise UserError(f"the chat template of the tokenizer refuses it ({one_line(error)})") from error
+    if not (whole.startswith(prompt) and response in whole[len(prompt) :]):
+        raise UserError(
+            "the chat template of the tokenizer does not put a response where it asks for one: "
+            "set instruct.template=alpaca"
+        )
+    return prompt, whole[len(prompt) :].rstrip()
