@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zipeft.errors import UserError, require
+from zipeft.search import Range, Space
 from zipeft.task import Data, Preset, PublishedTable, Task, Window
 from zipeft.text import templates
 
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
     from zipeft.backbone import LanguageBackbone
     from zipeft.tasks._instruct_data import Splits
     from zipeft.text.responses import Responses
+
+METHODS = ("untuned", "full", "lora", "prompt", "prefix", "zero_gated", "zero_gated_random")
+
+# A language model has no head to learn at a rate of its own, and at the rates that suit gates in a ViT it diverges.
+SPACES: Mapping[str, Space] = {
+    "full": {"learning_rate": Range(1e-5, 3e-4)},
+    "lora": {"learning_rate": Range(2e-4, 5e-3)},
+    "prompt": {"learning_rate": Range(1e-3, 1e-1)},
+    "prefix": {"learning_rate": Range(1e-3, 3e-2)},
+    "zero_gated": {"learning_rate": Range(2e-3, 5e-2)},
+    "zero_gated_random": {"learning_rate": Range(2e-3, 5e-2)},
+}
 
 EMBEDDED = "natural-instructions"
 REPOSITORY = "tatsu-lab/alpaca"
@@ -115,6 +128,7 @@ class Instruct(Task):
             },
             protocol={"epochs": 1, "batch_size": 8},
             methods=("untuned", "lora", "prompt", "zero_gated"),
+            settings={"zero_gated": {"learning_rate": 2e-2}},
         ),
         "standard": Preset(
             task={
@@ -126,10 +140,13 @@ class Instruct(Task):
                 "unseen_examples": 150,
             },
             protocol={"epochs": 2, "batch_size": 8, "trials": 4},
+            methods=METHODS,
+            spaces=SPACES,
         ),
         "paper": Preset(
             task={"max_length": 512, "max_new_tokens": 256},
             protocol={"epochs": 5, "batch_size": 64, "precision": "bf16", "trials": 8},
+            spaces=SPACES,
             seeds=5,
         ),
     }

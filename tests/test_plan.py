@@ -10,8 +10,10 @@ from toys import ToyTask, ToyViT, registered
 
 from zipeft import registry
 from zipeft.errors import UserError
+from zipeft.methods.lora import LoRA
 from zipeft.plan import make_plan
 from zipeft.run import _parse, main
+from zipeft.search import Choice, Range
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +124,21 @@ def test_what_fits_one_backbone_or_task_is_not_given_to_several():
         plan("--backbone", "toy", "other", "--task", "toy", "--checkpoint", "x")
     made = plan("--backbone", "toy", "other", "--task", "toy", "--set", "other.checkpoint=x")
     assert [comparison.backbone[1].checkpoint for comparison in made] == ["", "x"]
+
+
+def test_a_preset_brings_spaces(monkeypatch):
+    spaces = {"zero_gated": {"learning_rate": Range(1e-3, 2e-3), "length": Choice((2, 5))}}
+    quick = dataclasses.replace(ToyTask.presets["quick"], spaces=spaces)
+    monkeypatch.setattr(ToyTask, "presets", {"quick": quick})
+    (made,) = plan("--backbone", "toy", "--task", "toy", "--trials", "4", "--method", "zero_gated", "lora")
+    gated, lora = made.contenders
+    assert gated.space == spaces["zero_gated"]
+    assert lora.space == LoRA.space
+    drawn = [settings for settings, _ in gated.candidates(made.protocol)]
+    assert {settings["length"] for settings in drawn} == {2, 5}
+    assert all(1e-3 <= settings["learning_rate"] <= 2e-3 for settings in drawn)
+    (made,) = plan("--backbone", "toy", "--task", "toy", "--trials", "4", "--set", "zero_gated.length=3")
+    assert made.contenders[1].space == {"learning_rate": Range(1e-3, 2e-3)}
 
 
 def test_a_preset_brings_settings_that_set_and_the_search_override(monkeypatch):

@@ -104,7 +104,8 @@ def _contender(name: str, preset: Preset, protocol: Protocol, assigned: Assigned
     """Return a method of a comparison; what the user has set is not searched."""
     cls = registry.methods.get(name)
     method = _with(cls(**preset.settings.get(name, {})), (name,), {}, assigned)
-    space = {setting: dimension for setting, dimension in cls.space.items() if setting not in assigned.get(name, {})}
+    published = preset.spaces.get(name, cls.space)
+    space = {setting: dimension for setting, dimension in published.items() if setting not in assigned.get(name, {})}
     return Contender(name, method, space if protocol.trials else {})
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from zipeft.backbone import Backbone
     from zipeft.objective import Objective
+    from zipeft.search import Space
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,15 @@ class Preset:
     that run when none are named (``methods``; empty means all).
 
     ``settings`` of methods take the place of their defaults, where those do not suit the task at this size. They should
-    come from a search, on validation data, that gave every method the same number of trials.
+    come from a search, on validation data, that gave every method the same number of trials. ``spaces`` of methods take
+    the place of those that they publish: where a language model diverges, a ViT may not have begun to learn.
     """
 
     task: Mapping[str, Any] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
     methods: Sequence[str] = ()
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    spaces: Mapping[str, Space] = field(default_factory=dict)
     seeds: int = 3
 
 
