@@ -30,11 +30,6 @@ class Instruction(NamedTuple):
     history: tuple[tuple[str, str], ...] = ()
     name: str = ""
 
-    def messages(self) -> list[dict[str, str]]:
-        """Return it as a conversation, in which the input follows the instruction after an empty line."""
-        asked = f"{self.instruction}\n\n{self.input}" if self.input else self.instruction
-        return [{"role": role, "content": content} for role, content in (*self.history, (USER, asked))]
-
     def content(self) -> Instruction:
         """Return it without its name: what two have in common that ask the same."""
         return self._replace(name="")

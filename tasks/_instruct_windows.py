@@ -22,9 +22,7 @@ def windows_of(tokenizer: PreTrainedTokenizerFast, template: str, max_length: in
     """Return the function from an instruction and its references to its one window.
 
     The window's inputs are ``input_ids``, ``attention_mask`` and ``labels``, each (tokens,): the prompt, then the first
-    reference and one end token, which alone are labelled. Prompt and response are tokenised apart: over their joint a
-    tokenizer may merge characters of both into one token, and a model that is asked for a response would then be given
-    other tokens than it was trained on.
+    reference and one end token, which alone are labelled (``zipeft.text.templates.tokens``).
 
     What is longer than ``max_length`` tokens loses its end, as in Stanford Alpaca, or is refused. Raises ``UserError``
     that names the record, also where the prompt leaves no room for a response.
@@ -59,28 +57,9 @@ def _window(prompt: list[int], response: list[int]) -> Window:
 def _tokens(
     tokenizer: PreTrainedTokenizerFast, template: str, example: Instruction, response: str
 ) -> tuple[list[int], list[int]]:
-    """Return the ids of the prompt and of the response with its end token."""
-    if template == templates.CHAT:
-        try:
-            prompt, response = templates.chat(tokenizer, example.messages(), response)
-        except UserError as error:
-            raise UserError(f"{example.name}: {error}") from error
-        before = _ids(tokenizer, prompt)  # the template writes out the tokens that begin a text
-    else:
-        before = _begun(tokenizer, templates.fill(template, example.instruction, example.input))
-    after = _ids(tokenizer, response)
-    end = tokenizer.eos_token_id
-    return before, after if after[-1:] == [end] else [*after, end]
-
-
-def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-
-
-def _begun(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    """Return the ids of a text with what the tokenizer puts before one, but not with what it puts after it."""
-    encoded = tokenizer(text, return_special_tokens_mask=True, verbose=False)
-    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
-    while added and added[-1]:
-        added.pop()
-    return ids[: len(added)]
+    """Return the tokens of the prompt and of the response with its end token."""
+    try:
+        asked = (example.instruction, example.input, example.history)
+        return templates.tokens(tokenizer, template, *asked, response)
+    except UserError as error:
+        raise UserError(f"{example.name}: {error}") from error

@@ -21,7 +21,7 @@ from zipeft.adapter import adapter_record, save_adapter
 from zipeft.answers import Question, read_questions
 from zipeft.backbones.llama import Llama
 from zipeft.generate import main
-from zipeft.generation import batches, prompt_ids
+from zipeft.generation import Speaker, batches
 from zipeft.judge.answers import read_contest
 from zipeft.learner import Learner
 from zipeft.tasks._instruct_data import Instruction
@@ -83,18 +83,26 @@ def run(*arguments):
     return main([str(argument) for argument in arguments])
 
 
+def asking(prompts, out):
+    """What asks the backbone the prompts of a file."""
+    backbone = ("--backbone", "toy_instruct", "--template", TEMPLATE, "--max-new-tokens", NEW)
+    return (*backbone, "--file", prompts, "--out", out)
+
+
 def of_backbone(prompts, out, *options):
-    where = ("--backbone", "toy_instruct", "--template", TEMPLATE, "--file", prompts, "--out", out)
-    return run(*where, "--max-new-tokens", NEW, *options)
+    return run(*asking(prompts, out), *options)
+
+
+def prompt_of(backbone, template, record):
+    return Speaker(backbone, None, template, NEW).prompt(Question(1, record["instruction"], record.get("input", "")))
 
 
 def expected(learner, record, new=NEW):
     """The answer by the backbone's own means, without padding and cache."""
-    question = Question(1, record["instruction"], record.get("input", ""))
-    ids = torch.tensor([prompt_ids(learner.backbone.tokenizer(), TEMPLATE, question)])
+    ids = torch.tensor([prompt_of(learner.backbone, TEMPLATE, record)])
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     (answer,) = learner.backbone.generate(learner.model, inputs, new, use_cache=False)
-    return learner.backbone.tokenizer().decode(answer), len(answer)
+    return learner.backbone.tokenizer().decode(answer, skip_special_tokens=True), len(answer)
 
 
 def fails(capsys, *arguments):
@@ -150,7 +158,10 @@ def test_a_temperature_draws_by_the_seed(tmp_path, capsys):
     assert drawn(*hot, "--top-p", 1e-6) == drawn("--temperature", 1e-4) == likeliest != drawn(*hot)
 
 
-CHAT = "{% for m in messages %}{{ m.role }} {{ m.content }} [SEP]{% endfor %}{% if add_generation_prompt %}assistant {% endif %}"
+CHAT = (
+    "{% for m in messages %}{{ m.role }} {{ m.content }} [SEP]{% endfor %}"
+    "{% if add_generation_prompt %}assistant {% endif %}"
+)
 
 
 @pytest.mark.parametrize("template", ["alpaca", "{instruction} so {input}", "chat"])
@@ -158,11 +169,11 @@ def test_a_prompt_is_what_stood_before_responses_in_training(template, monkeypat
     tokenizer, backbone = toy_decoder_tokenizer(), ToyDecoder()
     monkeypatch.setattr(tokenizer, "chat_template", CHAT)
     windows = windows_of(tokenizer, template, max_length=200, refuse_overlong=True)
+    monkeypatch.setattr(ToyDecoder, "max_length", lambda self: 200)
     for record in records():
         (window,) = windows(Instruction(record["instruction"], record.get("input", "")), ("good end",))
         trained = backbone.prompts(backbone.collate([window.inputs]))["input_ids"][0].tolist()
-        question = Question(1, record["instruction"], record.get("input", ""))
-        assert prompt_ids(tokenizer, template, question) == trained
+        assert prompt_of(backbone, template, record) == trained
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -187,16 +198,20 @@ def test_each_of_a_file_is_answered_as_alone(size, tmp_path, capsys):
 def test_batches_hold_every_prompt_once_and_those_of_a_length_together():
     prompts = [[0] * length for length in (3, 9, 1, 9, 4, 2, 8)]
     made = list(batches(prompts, 3))
-    assert sorted(sum(made, [])) == list(range(7))
+    assert sorted(index for batch in made for index in batch) == list(range(7))
     assert [[len(prompts[index]) for index in batch] for batch in made] == [[9, 9, 8], [4, 3, 2], [1]]
 
 
 LAYOUTS = {
-    "fastchat.jsonl": '{"question_id": 1, "text": "it was", "category": "c"}\n{"question_id": 2, "turns": ["so good"]}\n',
+    "fastchat.jsonl": '{"question_id": 1, "text": "it was", "category": "c"}\n{"id": 2, "turns": ["so good"]}\n',
     "alpaca.json": '[{"instruction": "it was", "input": "", "output": "x"}, {"instruction": "so good"}]',
     "table.csv": "instruction,category\nit was,c\nso good,\n",
     "marked.jsonl": '\ufeff{"Instruction": " it was "}\r\n\r\n{"instruction": "so good", "id": null, "input": null}',
 }
+
+
+LINES = {"table.csv": [2, 3], "marked.jsonl": [1, 3]}
+"""Where there are no ids, on which lines the questions stand, unless they are the first two."""
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -205,7 +220,7 @@ def test_questions_come_in_several_layouts(name, tmp_path):
     path.write_text(LAYOUTS[name])
     questions = read_questions(path)
     assert [(question.instruction, question.input) for question in questions] == [("it was", ""), ("so good", "")]
-    assert [question.id for question in questions] == ([1, 3] if name == "marked.jsonl" else [1, 2])
+    assert [question.id for question in questions] == LINES.get(name, [1, 2])
     assert questions[0].category == ("c" if name in ("fastchat.jsonl", "table.csv") else "")
 
 
@@ -251,7 +266,7 @@ def test_a_file_cut_anywhere_ends_as_an_undisturbed_one(options, tmp_path, asked
         assert of_backbone(prompts, out, *options) == 0
         assert out.read_bytes() == whole
         finished = sum(end <= cut for end in ends)  # with or without its line break
-        assert asked == [4, 4, 3][finished // 4 :]
+        assert asked == [size for size, end in ((4, 4), (4, 8), (3, 11)) if finished < end]
     assert of_backbone(prompts, out, *options) == 0
     assert out.read_bytes() == whole
 
@@ -306,23 +321,26 @@ with registered():
 @pytest.mark.slow
 def test_a_process_killed_again_and_again_ends_as_an_undisturbed_one(tmp_path):
     prompts, out = written(tmp_path / "prompts.jsonl", records(40)), tmp_path / "answers.jsonl"
-    where = ["--backbone", "toy_instruct", "--template", TEMPLATE, "--file", prompts, "--max-new-tokens", str(NEW)]
-    arguments = [sys.executable, "-c", SCRIPT, *where, "--batch-size", "2", "--out"]
+    arguments = [sys.executable, "-c", SCRIPT, *map(str, asking(prompts, out)), "--batch-size", "2"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    subprocess.run([*arguments, tmp_path / "whole.jsonl"], env=environment, check=True)
+    subprocess.run(arguments, env=environment, check=True)
+    whole = out.rename(tmp_path / "whole.jsonl").read_bytes()
     stream, killed = random.Random(0), 0
     while killed < 3:
-        process = subprocess.Popen([*arguments, out], env=environment, stderr=subprocess.DEVNULL)
-        before = size = out.stat().st_size if out.exists() else 0
-        while size == before and process.poll() is None:
+        before = size_of(out)
+        process = subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL)
+        while size_of(out) == before and process.poll() is None:
             time.sleep(0.02)
-            size = out.stat().st_size if out.exists() else 0
         time.sleep(stream.uniform(0, 0.5))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         killed += 1
-    subprocess.run([*arguments, out], env=environment, check=True)
-    assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    subprocess.run(arguments, env=environment, check=True)
+    assert out.read_bytes() == whole
+
+
+def size_of(path):
+    return path.stat().st_size if path.exists() else 0
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -393,8 +411,7 @@ def test_a_file_of_other_answers_is_left_as_it_is(kind, tmp_path, capsys, asked)
     content, message = FOREIGN[kind]
     prompts, out = written(tmp_path / "prompts.jsonl", records()), tmp_path / "answers.jsonl"
     before = written(out, [content]).read_bytes()
-    where = ("--backbone", "toy_instruct", "--template", TEMPLATE, "--file", prompts, "--out", out)
-    line = fails(capsys, *where, "--max-new-tokens", NEW)
+    line = fails(capsys, *asking(prompts, out))
     assert message in line
     assert "give another --out" in line
     assert out.read_bytes() == before
@@ -410,8 +427,7 @@ def test_lines_that_are_wrong_elsewhere_are_named(tmp_path, capsys):
         f"{line}\nPK\x03": "line 2 is no answer",
     }.items():
         out.write_text(content)
-        assert message in fails(capsys, "--backbone", "toy_instruct", "--template", TEMPLATE, "--file", prompts, "--out",
-                                out, "--max-new-tokens", NEW)  # fmt: skip
+        assert message in fails(capsys, *asking(prompts, out))
         assert out.read_text() == content
 
 
@@ -420,8 +436,7 @@ def test_two_processes_do_not_write_one_file(tmp_path, capsys):
 
     prompts, out = written(tmp_path / "prompts.jsonl", records()), tmp_path / "answers.jsonl"
     with Answers(out, [], {}):
-        assert "is in use by another process" in fails(capsys, "--backbone", "toy_instruct", "--file", prompts,
-                                                       "--template", TEMPLATE, "--out", out, "--max-new-tokens", NEW)  # fmt: skip
+        assert "is in use by another process" in fails(capsys, *asking(prompts, out))
     assert of_backbone(prompts, out) == 0
 
 

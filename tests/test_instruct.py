@@ -146,7 +146,9 @@ def test_a_chat_template_says_how_a_response_begins_and_ends():
     history = (("system", "be kind"), ("user", "hi"), ("assistant", "hello"))
     made = window(Instruction("and", "now", history), ("yes",), "chat")
     prompt = [*ids("<system>be kind"), EOS, *ids("\n<user>hi"), EOS, *ids("\n<assistant>hello"), EOS]
-    assert parts(made) == ([*prompt, *ids("\n<user>and\n\nnow"), EOS, *ids("\n<assistant>")], [*ids("yes"), EOS])
+    prompt += [*ids("\n<user>and\n\nnow"), EOS, *ids("\n<assistant>")]
+    assert parts(made) == (prompt, [*ids("yes"), EOS])
+    assert templates.prompt_ids(TOKENIZER, "chat", "and", "now", history) == prompt
 
 
 def test_a_chat_template_without_an_end_gets_one():
@@ -160,6 +162,7 @@ def test_a_chat_template_without_an_end_gets_one():
         (None, "the tokenizer of the backbone has no chat template: set instruct.template=alpaca"),
         ("{{ raise_exception('only\nsystem') }}", "refuses it (only system)"),
         ("{{ messages | length }}", "does not put a response where it asks for one"),
+        (CHAT.replace("<assistant>", "<think>"), "does not put a response where it asks for one"),
         ("<{{ messages[0].content }}>", "does not put a response where it asks for one"),
     ],
 )
@@ -204,6 +207,8 @@ def test_a_batch_gives_the_prompts_back_as_they_were_trained_on(tmp_path):
         assert (mask.diff() >= 0).all()  # padded on the left alone
         asked = templates.fill("alpaca", example.instruction, example.input)
         assert row[mask == 1].tolist() == [BOS, *ids(asked)]
+        asked = (example.instruction, example.input)
+        assert row[mask == 1].tolist() == templates.prompt_ids(TOKENIZER, "alpaca", *asked)
     labels = [row[row != NO_LABEL].tolist() for row in batch["labels"]]
     assert labels == [[*ids(references[0]), EOS] for references in data.train.targets[:4]]
 

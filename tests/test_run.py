@@ -130,7 +130,7 @@ def test_adapters_are_saved_where_they_are_asked_for(capsys, tmp_path):
 
 
 def test_instructions_go_from_a_run_to_a_page(capsys):
-    """The frozen model, in which nothing trains, has its row beside a method; what is saved scores what was measured."""
+    """The frozen model, in which nothing trains, has a row of its own; what is saved scores what was measured."""
     from zipeft.evaluate import main as evaluate
     from zipeft.leaderboard import main as leaderboard
     from zipeft.validate import main as validate

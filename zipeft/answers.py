@@ -42,8 +42,8 @@ class Question(NamedTuple):
 def read_questions(path: Path) -> list[Question]:
     """Read questions in Alpaca's layout (``instruction``, perhaps ``input``) or FastChat's (``text`` or ``turns``).
 
-    Their ids are those that stand there, as ``id`` or ``question_id``, else the numbers of the rows. Raises
-    ``UserError`` that names file and row.
+    Their ids are those that stand there, as ``id`` or ``question_id``, else the numbers of their lines or rows. Raises
+    ``UserError`` that names file and line.
     """
     table = read_table(path, COLUMNS)
     questions: dict[str, Question] = {}

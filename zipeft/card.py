@@ -22,10 +22,9 @@ from zipeft.results import Result, read_records
 
 CARD = "README.md"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-HOW = {field.name for field in fields(Method)}
-"""Settings of a method that are about its training alone."""
-
 HUB_SOURCE = re.compile(rf"hub ({HUB_NAME.pattern})@.*")
+TRAINING = {field.name for field in fields(Method)}
+"""Settings of a method that are about its training alone."""
 
 
 def write_card(
@@ -104,7 +103,7 @@ def _what(repository: str, record: Mapping[str, Any], sizes: tuple[int, int]) ->
 def _training(record: Mapping[str, Any], result: Result | None) -> str:
     name, settings = record["method"]["name"], record["method"]["settings"]
     converted = "origin" in record
-    rows = [(f"{name}.{key}", value) for key, value in settings.items() if not (converted and key in HOW)]
+    rows = [(f"{name}.{key}", value) for key, value in settings.items() if not (converted and key in TRAINING)]
     if result:
         sizes = result.task.sizes
         rows += result.protocol.items()
@@ -129,9 +128,11 @@ def _scores(record: Mapping[str, Any], result: Result) -> str:
 
 
 def _loading(repository: str, record: Mapping[str, Any]) -> str:
+    answers = registry.backbones.get(record["backbone"]["name"]).modality == "instruction"
+    use = 'zipeft generate adapter "What is a prompt?"' if answers else "zipeft evaluate adapter"
     return (
         "## How to load it\n\n"
-        f"```bash\nzipeft pull {repository} --out adapter\nzipeft evaluate adapter\n```\n\n"
+        f"```bash\nzipeft pull {repository} --out adapter\n{use}\n```\n\n"
         "```python\n"
         "from pathlib import Path\n\n"
         "from zipeft.adapter import load_adapter\n\n"

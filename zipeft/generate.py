@@ -229,7 +229,8 @@ def _answer_file(questions: Sequence[Question], options: argparse.Namespace) -> 
             tokens += sum(map(len, answered.values()))
             bar.update(len(asked))
     print(f"{counted(len(questions), 'answer')} in {options.out}, {there} of them from before", file=sys.stderr)
-    _tell(tokens, time.perf_counter() - start)
+    if tokens:
+        _tell(tokens, time.perf_counter() - start)
 
 
 def _tell(tokens: int, seconds: float) -> None:

@@ -13,7 +13,6 @@ from zipeft.text import templates
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import PreTrainedTokenizerFast
 
     from zipeft.backbone import LanguageBackbone
 
@@ -39,8 +38,18 @@ class Speaker:
     seed: int = 0
 
     def prompt(self, question: Question) -> list[int]:
-        """Return the tokens of a question. Raises ``UserError`` where the longest answer would not fit behind them."""
-        ids = prompt_ids(self.backbone.tokenizer(), self.template, question)
+        """Return the tokens that ask a question, as those of training do.
+
+        Raises ``UserError`` that names the question: where the longest answer would not fit behind them, where the
+        template has no place for the input, and as ``templates.prompt_ids``.
+        """
+        if question.input and not templates.takes_input(self.template):
+            raise UserError(f"{question.place} has an input, for which the template has no place: add {{input}} to it")
+        try:
+            tokenizer = self.backbone.tokenizer()
+            ids = templates.prompt_ids(tokenizer, self.template, question.instruction, question.input)
+        except UserError as error:
+            raise UserError(f"{question.place}: {error}") from error
         limit = self.backbone.max_length()
         if len(ids) + self.max_new_tokens > limit:
             raise UserError(
@@ -65,28 +74,6 @@ class Speaker:
     def text(self, ids: Sequence[int]) -> str:
         """Return the text of an answer, without white space around it."""
         return self.backbone.tokenizer().decode(ids, skip_special_tokens=True).strip()
-
-
-def prompt_ids(tokenizer: PreTrainedTokenizerFast, template: str, question: Question) -> list[int]:
-    """Return the tokens of a question's prompt, those of training.
-
-    Raises ``UserError`` if the template has no place for its input, and as ``templates.chat``.
-    """
-    if question.input and not templates.takes_input(template):
-        raise UserError(f"{question.place} has an input, for which the template has no place: add {{input}} to it")
-    if template == templates.CHAT:
-        said = "\n\n".join(filter(None, (question.instruction, question.input)))
-        try:
-            prompt, _ = templates.chat(tokenizer, [{"role": "user", "content": said}], "")
-        except UserError as error:
-            raise UserError(f"{question.place}: {error}") from error
-        return tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
-    text = templates.fill(template, question.instruction, question.input)
-    encoded = tokenizer(text, return_special_tokens_mask=True, verbose=False)
-    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
-    while added and added[-1]:  # what a tokenizer puts behind a text would end it
-        added.pop()
-    return ids[: len(added)]
 
 
 def batches(prompts: Sequence[list[int]], size: int) -> Iterator[list[int]]:

@@ -24,6 +24,11 @@ class PromptedLayer(DynamicLayer):
     def get_seq_length(self) -> int:
         return max(super().get_seq_length() - self.prompts, 0)
 
+    def reset(self) -> None:
+        """Hold nothing; older releases of transformers would go on from zeros."""
+        self.keys = self.values = None
+        self.is_initialized = False
+
     def crop(self, tokens: int) -> None:
         """Keep the first ``tokens`` of the text or, below zero, take so many from its end; zero takes none."""
         if self.get_seq_length() > 0:

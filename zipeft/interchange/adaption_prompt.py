@@ -84,7 +84,7 @@ def write(folder: Path, gated: GatedPrompts, model: nn.Module) -> list[str]:
 def check(model: nn.Module) -> None:
     """Raise ``UserError`` unless peft computes of a joined model what zipeft does."""
     kind = model.config.model_type
-    if False:
+    if kind not in MODELS:
         raise UserError(f"peft has adaption prompts for {' and '.join(MODELS)}, not for {kind}")
     for name in _attentions(model):
         attention = model.get_submodule(name)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Untuned(Method):
-    """The backbone as it is: nothing trains, for backbones that do a task without a head of its own."""
+    """The model as it is: nothing trains, where a task needs no head of its own."""
 
     modalities: ClassVar[tuple[str, ...]] = ("instruction",)
     space: ClassVar[Space] = {}

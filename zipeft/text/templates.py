@@ -32,6 +32,9 @@ WITHOUT_INPUT = (
 
 FIELDS = ("instruction", "input")
 
+History = Sequence[tuple[str, str]]
+"""What was said before an instruction, as (role, content): perhaps by "system", then by "user" and "assistant"."""
+
 Messages = Sequence[Mapping[str, str]]
 """What was said so far: {"role": "user", "content": "..."}, ..."""
 
@@ -70,6 +73,12 @@ def fill(template: str, instruction: str, given: str) -> str:
     return text.format(instruction=instruction, input=given)
 
 
+def conversation(instruction: str, given: str = "", history: History = ()) -> list[dict[str, str]]:
+    """Return an instruction as a message after others; its input follows after an empty line."""
+    asked = f"{instruction}\n\n{given}" if given else instruction
+    return [{"role": role, "content": content} for role, content in (*history, ("user", asked))]
+
+
 def chat(tokenizer: PreTrainedTokenizerFast, messages: Messages, response: str) -> tuple[str, str]:
     """Return prompt and response, with what ends it, by the tokenizer's own chat template.
 
@@ -90,3 +99,43 @@ def chat(tokenizer: PreTrainedTokenizerFast, messages: Messages, response: str) 
             "set instruct.template=alpaca"
         )
     return prompt, whole[len(prompt) :].rstrip()
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerFast, template: str, instruction: str, given: str = "", history: History = ()
+) -> list[int]:
+    """Return the tokens of the prompt that a response follows, in training and afterwards. Raises as ``chat`` does."""
+    return tokens(tokenizer, template, instruction, given, history, "")[0]
+
+
+def tokens(
+    tokenizer: PreTrainedTokenizerFast, template: str, instruction: str, given: str, history: History, response: str
+) -> tuple[list[int], list[int]]:
+    """Return the tokens of the prompt, and those of the response with one end token behind it.
+
+    They are tokenised apart: over their joint a tokenizer may merge characters of both into one token, and a model that
+    is asked for a response would then be given other tokens than it was trained on. Raises ``UserError`` as ``chat``.
+    """
+    if template == CHAT:
+        prompt, response = chat(tokenizer, conversation(instruction, given, history), response)
+        before = _ids(tokenizer, prompt)  # the template writes out the tokens that begin a text
+    else:
+        before = _begun(tokenizer, fill(template, instruction, given))
+    after, end = _ids(tokenizer, response), tokenizer.eos_token_id
+    return before, after if after[-1:] == [end] else [*after, end]
+
+
+def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def _begun(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Return the tokens of a text with what the tokenizer puts before one, but not with what it puts after it."""
+    encoded = tokenizer(text, return_special_tokens_mask=True, verbose=False)
+    ids, added = encoded["input_ids"], encoded["special_tokens_mask"]
+    while added and added[-1]:
+        added.pop()
+    return ids[: len(added)]
