@@ -30,7 +30,7 @@ def folder() -> Path:
 
     Raises ``UserError`` when the carrier cannot be had.
     """
-    return carriers.derived(CARRIER, NAME, _write)
+    return carriers.derived(CARRIER, f"{NAME}_hf", _write)
 
 
 def _write(target: Path) -> None:
@@ -43,6 +43,7 @@ def _write(target: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     del model.config.quantization_config  # the weights are what was quantised, no longer how
+    model.config.architectures = [type(model).__name__]  # servers of transformers ask for it
     model.config.save_pretrained(target)
     save_model(model, target / "model.safetensors", metadata={"format": "pt"})  # shared tensors once
     tokenizer.save_pretrained(target)

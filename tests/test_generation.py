@@ -352,17 +352,20 @@ def test_training_goes_on_after_answers_were_generated(method, switches):
     optimizer = torch.optim.AdamW(trained, lr=3e-2, fused=True)  # which counts no version of what it writes
     answers, before = [], [p.detach().clone() for p in trained]
     for _ in range(3):
-        model.eval()
+        if switches:
+            model.eval()
         with torch.no_grad():
             answers.append(backbone.generate(model, texts(), NEW))
             log_probs = backbone.log_probs(model, inputs)
             fresh = copy.deepcopy(model)  # which has nothing cached
             assert answers[-1] == backbone.generate(fresh, texts(), NEW, use_cache=False)
             torch.testing.assert_close(log_probs, backbone.log_probs(fresh, inputs))
-        model.train(switches)
+        if switches:  # which drops what is cached
+            model.train()
         optimizer.zero_grad()
         loss_of(backbone, model, inputs).backward()
         assert all(p.grad is not None and (p.grad != 0).any() for p in trained)
+        assert answers[-1] == backbone.generate(model, texts(), NEW)  # what is kept of this is not to outlive the step
         optimizer.step()
     assert all(not torch.equal(p, old) for p, old in zip(trained, before, strict=True))
     assert len({str(answer) for answer in answers}) > 1

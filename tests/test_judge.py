@@ -698,7 +698,7 @@ READABLE = [
     "8/10 9/10", "8 / 10, 9 / 10", "8 out of 10, 9 out of 10", "\n\n  8 9  \n", "8 9\r\nBoth are good.",
     "8 9 Assistant 2 is clearer.", "8 9 (assistant 1, assistant 2)", "8 9\n\n1. Assistant 1 names 3 reasons.",
     "**8** **9**", "**8 9**\n", "### 8 9", "`8 9`", "```\n8 9\n```", "> 8 9", "\uff18\u3000\uff19",
-    "8\u00a09", "\ufeff8 9",
+    "8\u00a09", "\ufeff8 9", "8\uff0c9",
     "Scores: 8 9", "The scores are: 8 and 9", "Rating: 8, 9", "Here are my scores:\n8 9", "**Scores**\n\n8 9",
     "Assistant 1: 8\nAssistant 2: 9", "Assistant 1: 8, Assistant 2: 9", "Assistant 1: 8 Assistant 2: 9",
     "Assistant 1: 8/10\n\nAssistant 2: 9/10\n\nThe second...", "**Assistant 1:** 8\n**Assistant 2:** 9",

@@ -183,7 +183,7 @@ class TextTask(ToyTask):
         (["--backbone", "vti", "--task", "toy"], "unknown backbone 'vti'; did you mean 'vit'?"),
         (["--backbone", "toy", "--task", "fgcv"], "unknown task 'fgcv'; did you mean 'fgvc'?"),
         ([*TOY, "--method", "zero_gatd"], "unknown method 'zero_gatd'; did you mean 'zero_gated'?"),
-        ([*TOY, "--method", "prefix"], "the method prefix goes with backbones for text only, not for image"),
+        ([*TOY, "--method", "prefix"], "prefix goes with backbones for text and instruction only, not for image"),
         ([*TOY, "--preset", "fast"], "unknown preset 'fast' (quick)"),
         ([*TOY, "--seeds", "0"], "--seeds 0: give a number of seeds"),
         ([*TOY, "--seeds", "a,b"], "--seeds a,b: give a number of seeds"),
