@@ -53,10 +53,6 @@ class Llama(CheckpointBackbone, LanguageBackbone):
     kind: ClassVar[Kind] = DECODER
     architectures: ClassVar[dict[str, tuple[str, dict[str, Any]]]] = ARCHITECTURES
 
-    def prefix_tokens(self, model: nn.Module) -> int:
-        """Return 0: prompts come first of all, as every token sees what stands before it."""
-        return 0
-
     def tokens(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         """Return the last hidden states (batch, tokens, width), zeros where the attention mask is zero.
 

@@ -140,6 +140,10 @@ class LanguageBackbone(TextBackbone):
 
     modality: ClassVar[str] = "instruction"
 
+    def prefix_tokens(self, model: nn.Module) -> int:
+        """Return 0: prompts come first of all, as every token sees what stands before it."""
+        return 0
+
     @abc.abstractmethod
     def logits(self, model: nn.Module, hidden: Tensor) -> Tensor:
         """Return the logits (..., vocabulary) of next tokens from ``tokens`` (..., width)."""
@@ -153,7 +157,8 @@ class LanguageBackbone(TextBackbone):
 
     def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         """Return the hidden state (batch, width) of the last token that is no padding."""
-        last = inputs["attention_mask"].sum(1) - 1
+        mask = inputs["attention_mask"]
+        last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
         return self.tokens(model, inputs)[range(len(last)), last]
 
     def log_probs(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:

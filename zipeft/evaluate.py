@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zipeft import registry
 from zipeft.cli import ArgumentParser, exit_status
@@ -14,6 +15,9 @@ from zipeft.errors import UserError
 from zipeft.protocol import Protocol
 from zipeft.settings import override
 from zipeft.test_lock import TestKey
+
+if TYPE_CHECKING:
+    from zipeft.task import Task
 
 EXAMPLES = """\
 examples:
@@ -44,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     learner, _ = load_adapter(options.adapter, backbone)
     task = task_of(record)
     if options.data_dir:
-        task = replace(task, data_dir=options.data_dir)
+        task = _with_data_dir(task, options.data_dir)
     data = task.load(record["task"]["dataset"])
     if list(data.classes) != record["classes"]:
         raise UserError(f"{data.source} has other classes than the data that {options.adapter} was trained on")
@@ -61,6 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if trainer.accelerator.is_main_process:
             print(f"{data.name} ({data.source}), {len(test)} {name} examples: {told}")
     return 0
+
+
+def _with_data_dir(task: Task, folder: Path) -> Task:
+    try:
+        return replace(task, data_dir=folder)
+    except ValueError as error:  # of the task itself: another of its settings says where the data come from
+        raise UserError(f"--data-dir {folder}: {error}") from error
 
 
 def _parser() -> ArgumentParser:

@@ -352,7 +352,7 @@ def _cost(
         examples_per_second=rate,
         peak_memory_bytes=memory.bytes,
         peak_memory_kind=memory.kind,
-        tokens_per_second=rate * fmean(train.lengths) if train.lengths else None,
+        tokens_per_second=rate * fmean(train.lengths) if outcome.steps and train.lengths else None,
         training_flops=flops[0],
         inference_flops=flops[1],
     )

@@ -44,6 +44,10 @@ def _step_seconds(result: Result) -> float | None:
     return result.cost.train_seconds / result.cost.steps if result.cost.steps else None
 
 
+def _examples_per_second(result: Result) -> float | None:
+    return None if result.cost.steps == 0 else result.cost.examples_per_second
+
+
 PARAMETERS = Quantity("trainable_parameters", "trainable\nparameters", lambda r: r.cost.trainable_parameters, count)
 TRAINING_TIME = Quantity("training_seconds", "training\ntime", _training_seconds, duration, fmean)
 MEMORY = Quantity("peak_memory_bytes", "peak\nmemory", lambda r: r.cost.peak_memory_bytes, size, max)
@@ -53,7 +57,7 @@ ALL = (
     Quantity("adapter_bytes", "adapter\nfile", lambda r: r.cost.adapter_bytes, size),
     TRAINING_TIME,
     Quantity("step_seconds", "time per\nstep", _step_seconds, duration, fmean),
-    Quantity("examples_per_second", "examples\nper second", lambda r: r.cost.examples_per_second, rate, fmean),
+    Quantity("examples_per_second", "examples\nper second", _examples_per_second, rate, fmean),
     Quantity("tokens_per_second", "tokens\nper second", lambda r: r.cost.tokens_per_second, rate, fmean),
     MEMORY,
     Quantity("evaluation_seconds", "evaluation\ntime", lambda r: r.cost.evaluation_seconds, duration, fmean),
