@@ -9,8 +9,9 @@ import torch
 
 from zipeft.errors import UserError
 from zipeft.task import NO_LABEL, Window
-from zipeft.tasks._instruct_data import Instruction
+from zipeft.tasks._instruct_data import Instruction, Record, Splits
 from zipeft.text import templates
+from zipeft.words import counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -46,6 +47,29 @@ def windows_of(tokenizer: PreTrainedTokenizerFast, template: str, max_length: in
         return [_window(prompt, response[:room])]
 
     return windows
+
+
+def with_room(
+    splits: Splits, tokenizer: PreTrainedTokenizerFast, template: str, max_length: int
+) -> tuple[Splits, list[str]]:
+    """Return the records whose prompts leave room for a response in ``max_length`` tokens, and a note of the others.
+
+    Raises ``UserError`` if none of a split has room.
+    """
+
+    def has_room(record: Record) -> bool:
+        return len(_tokens(tokenizer, template, record.example, "")[0]) < max_length
+
+    kept = {split: [record for record in records if has_room(record)] for split, records in splits.items()}
+    for split, records in splits.items():
+        if records and not kept[split]:
+            raise UserError(
+                f"no {split} record has a prompt of less than {max_length} tokens: raise max_length, or shorten the "
+                "template"
+            )
+    lost = sum(len(records) - len(kept[split]) for split, records in splits.items())
+    words = f"left out: {counted(lost, 'record')} whose prompt has {max_length} tokens or more"
+    return kept, [words] if lost else []
 
 
 def _window(prompt: list[int], response: list[int]) -> Window:

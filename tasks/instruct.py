@@ -94,7 +94,8 @@ class Instruct(Task):
     """Tokens of prompt and response together."""
 
     overlong: Literal["cut", "refuse"] = "cut"
-    """What is longer loses the end of its response, as in Stanford Alpaca, or is refused."""
+    """What is longer loses the end of its response or, where the prompt leaves no room for one, is left out and
+    counted (in Stanford Alpaca it carries no loss); or it is refused."""
 
     max_new_tokens: int = 64
     """Tokens of the longest answer that is given to a test prompt."""
@@ -177,6 +178,13 @@ class Instruct(Task):
         return (self.repository.strip("/").rpartition("/")[2],) if self.source else (EMBEDDED,)
 
     def load(self, dataset: str) -> Data:
+        return self._load(dataset, None)
+
+    def load_for(self, dataset: str, backbone: LanguageBackbone) -> Data:
+        return self._load(dataset, backbone if self.overlong == "cut" else None)
+
+    def _load(self, dataset: str, backbone: LanguageBackbone | None) -> Data:
+        """Return the data set, for a backbone without the records whose prompts leave no room for a response."""
         from zipeft.tasks._instruct_data import check_template, instruct_data
 
         (name,) = self.datasets()
@@ -184,6 +192,11 @@ class Instruct(Task):
             raise UserError(f"no data set {dataset!r}, only {name!r}: check --data-dir and instruct.source")
         splits, source, notes = self._records()
         check_template(splits, self.template)
+        if backbone:
+            from zipeft.tasks._instruct_windows import with_room
+
+            splits, left_out = with_room(splits, backbone.tokenizer(), self.template, self.max_length)
+            notes = [*notes, *left_out]
         return instruct_data(name, splits, self.limits(), self.split_seed, source, notes)
 
     def _records(self) -> tuple[Splits, str, list[str]]:

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from zipeft import registry
+from zipeft.backbone import LanguageBackbone
 from zipeft.learner import Learner
+from zipeft.task import NO_LABEL
+from zipeft.text.responses import Responses
 
 SIZE = 56
 
@@ -19,7 +22,27 @@ def text():
     return {"input_ids": ids, "attention_mask": mask}
 
 
-INPUTS = {"image": lambda: torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)), "text": text}
+def instruction():
+    """The same, of which the last real tokens are responses."""
+    inputs = text()
+    labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, NO_LABEL)
+    labels[:, :6] = NO_LABEL
+    return {**inputs, "labels": labels}
+
+
+INPUTS = {
+    "image": lambda: torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)),
+    "text": text,
+    "instruction": instruction,
+}
+
+
+def head_and_loss(backbone, model):
+    """A head on what it reads of the backbone, and the loss of its outputs."""
+    if isinstance(backbone, LanguageBackbone):
+        return (torch.nn.Identity(), "log_probs"), lambda outputs: Responses().loss(outputs, None)
+    head = torch.nn.Linear(backbone.width(model), 3)
+    return (head, "features"), lambda outputs: torch.nn.functional.cross_entropy(outputs, torch.tensor([0, 1]))
 
 
 @pytest.fixture(scope="module", params=registry.backbones.names())
@@ -65,9 +88,11 @@ def test_a_method_trains_on_it_and_its_prefix_is_what_the_whole_model_computes(b
         pytest.skip(f"{name} does not go with {backbone.modality}")
     torch.manual_seed(0)
     registry.methods.get(name)().apply(backbone, model.requires_grad_(False))
-    learner = Learner(backbone, model, torch.nn.Linear(backbone.width(model), 3))
+    head, loss = head_and_loss(backbone, model)
+    learner = Learner(backbone, model, *head)
     learner.find_prefix(inputs)
-    torch.nn.functional.cross_entropy(learner.train()(inputs), torch.tensor([0, 1])).backward()
+    if learner.trainable():
+        loss(learner.train()(inputs)).backward()
     gradients = {key: parameter.grad for key, parameter in learner.trainable().items()}
     assert all(torch.isfinite(g).all() for g in gradients.values() if g is not None)
     assert any(g is not None and g.abs().max() > 0 for key, g in gradients.items() if not key.startswith("head.")) or (

@@ -801,6 +801,26 @@ def test_a_damaged_carrier_is_named(stand_ins, text):
 # --- from the data to a result ----------------------------------------------------------------------------------------
 
 
+def test_records_whose_prompts_leave_no_room_are_left_out_and_counted(tmp_path):
+    """Prompts of 2 to 31 tokens, the one that begins a text among them."""
+    records = [{"instruction": chr(97 + n % 26) * n, "output": "yes"} for n in range(1, 31)]
+    file = write_lines(tmp_path / "long.jsonl", records)
+    task = Instruct(data_dir=file, template="{instruction}", max_length=20)
+    whole, data = task.load("long"), task.load_for("long", Characters())
+    assert sum(map(len, (whole.train, whole.validation, split_of(whole, "test")))) == 30
+    splits = [data.train, data.validation, split_of(data, "test")]
+    assert {len(example.instruction) for split in splits for example in split.examples} <= set(range(1, 19))
+    assert sum(map(len, splits)) == 18
+    assert "left out: 12 records whose prompt has 20 tokens or more" in data.note
+    for split in splits:
+        for example, references in zip(split.examples, split.targets, strict=True):
+            (made,) = task.windows(Characters())(example, references)
+            assert (made.inputs["labels"] != NO_LABEL).any()
+            assert len(made.inputs["labels"]) <= 20
+    refusing = Instruct(data_dir=file, template="{instruction}", max_length=20, overlong="refuse")
+    assert len(refusing.load_for("long", Characters()).train) == len(whole.train)
+
+
 def test_a_file_goes_through_a_run(tmp_path, monkeypatch, capsys):
     from zipeft.run import main
 
@@ -814,6 +834,8 @@ def test_a_file_goes_through_a_run(tmp_path, monkeypatch, capsys):
     arguments += ["--data-dir", str(write_lines(tmp_path / "films.jsonl", records)), "--method", "untuned", "lora"]
     with registered():
         assert main([*arguments, "--set", "task.max_length=12"]) == 2
+        assert "no train record has a prompt of less than 12 tokens: raise max_length" in capsys.readouterr().err
+        assert main([*arguments, "--set", "task.max_length=12", "--set", "task.overlong=refuse"]) == 2
         assert re.search(r"films/\d+ has a prompt of \d+ tokens, which leaves no room", capsys.readouterr().err)
         assert (
             main([*arguments, "--set", "task.max_length=12", "--set", "task.template={instruction} {input} end"]) == 0

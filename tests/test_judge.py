@@ -407,7 +407,9 @@ def start(tmp_path):
 
     def run(server, *options):
         command = [sys.executable, "-m", "zipeft", "judge", "a.jsonl", "b.jsonl", "--endpoint", server.url]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        # A shell starts what is in its background with Ctrl-C ignored, and so would the tests' own processes.
+        heeds = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)} if os.name == "posix" else {}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **heeds}
         started.append(subprocess.Popen([*command, "--model", "judge", *options], cwd=tmp_path, **pipes))
         return started[-1]
 

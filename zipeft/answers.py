@@ -97,7 +97,7 @@ class Answers:
         self.path, self.origin = path, origin
         self.questions = {str(question.id): question for question in questions}
         self.given: set[str] = set()
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
+        self._lock = FileLock(path.parent / f".{path.name}.lock")
 
     def __enter__(self) -> Answers:
         try:

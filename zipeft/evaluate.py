@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     task = task_of(record)
     if options.data_dir:
         task = _with_data_dir(task, options.data_dir)
-    data = task.load(record["task"]["dataset"])
+    data = task.load_for(record["task"]["dataset"], learner.backbone)
     if list(data.classes) != record["classes"]:
         raise UserError(f"{data.source} has other classes than the data that {options.adapter} was trained on")
     objective = task.objective(data.name, data.classes)

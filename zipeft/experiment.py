@@ -90,7 +90,7 @@ class Experiment:
         self.protocol, self.accelerator, self.command = protocol, accelerator, command
         self._prefixes: dict[tuple, tuple[list[Tensor], float]] = {}
         self._task_records: dict[str, TaskRecord] = {}
-        self.data = lru_cache(maxsize=1)(self.task.load)
+        self.data = lru_cache(maxsize=1)(lambda dataset: self.task.load_for(dataset, self.backbone))
         self._encoded = lru_cache(maxsize=1)(self._encode)
 
     @cached_property

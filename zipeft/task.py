@@ -145,6 +145,11 @@ class Task(abc.ABC):
     def load(self, dataset: str) -> Data:
         """Return one data set, split. The same settings always give the same splits. Raises ``UserError``."""
 
+    def load_for(self, dataset: str, backbone: Backbone) -> Data:
+        """Return the data set as a backbone can take it: ``load``, but for a task of which it depends on the backbone
+        what can be taken at all."""
+        return self.load(dataset)
+
     @abc.abstractmethod
     def objective(self, dataset: str, classes: Sequence[str]) -> Objective:
         """Return what is learnt on one of the data sets, which has these ``classes``."""
