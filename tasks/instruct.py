@@ -21,11 +21,11 @@ METHODS = ("untuned", "full", "lora", "prompt", "prefix", "zero_gated", "zero_ga
 # A language model has no head to learn at a rate of its own, and at the rates that suit gates in a ViT it diverges.
 SPACES: Mapping[str, Space] = {
     "full": {"learning_rate": Range(1e-5, 3e-4)},
-    "lora": {"learning_rate": Range(2e-4, 5e-3)},
-    "prompt": {"learning_rate": Range(1e-3, 1e-1)},
+    "lora": {"learning_rate": Range(2e-4, 6e-3)},
+    "prompt": {"learning_rate": Range(3e-3, 9e-2)},
     "prefix": {"learning_rate": Range(1e-3, 3e-2)},
-    "zero_gated": {"learning_rate": Range(2e-3, 5e-2)},
-    "zero_gated_random": {"learning_rate": Range(2e-3, 5e-2)},
+    "zero_gated": {"learning_rate": Range(2e-3, 6e-2)},
+    "zero_gated_random": {"learning_rate": Range(2e-3, 6e-2)},
 }
 
 EMBEDDED = "natural-instructions"

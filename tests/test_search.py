@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import TOYS
 
 from zipeft import registry
 from zipeft.plan import Contender
@@ -14,7 +15,7 @@ from zipeft.protocol import Protocol
 from zipeft.search import Choice, Range, as_record, best, draw
 
 SPACE = {"rate": Range(1e-4, 1e-1), "length": Choice((1, 2, 4)), "share": Range(0.0, 2.0, log=False)}
-METHODS = registry.methods.names()
+METHODS = [name for name in registry.methods.names() if registry.methods.get(name).space]
 
 
 @given(count=st.integers(0, 40), seed=st.integers(0, 2**31))
@@ -58,10 +59,37 @@ def test_the_best_validation_score_is_chosen_and_the_earlier_of_ties():
     assert best([None, None]) is best([]) is None
 
 
+@pytest.mark.parametrize("name", registry.methods.names())
+def test_what_trains_publishes_a_space_and_what_does_not_has_none(name):
+    method = registry.methods.get(name)
+    toy = next(backbone for backbone, _ in TOYS.values() if backbone.modality in method.modalities)()
+    model = toy.build().requires_grad_(False)
+    method().apply(toy, model)
+    trains = any(parameter.requires_grad for parameter in model.parameters())
+    assert bool(method.space) == (trains or "head_learning_rate" in method.space)
+    assert trains or method.space.keys() <= {"head_learning_rate"}
+
+
+SPACES = [
+    pytest.param(name, space, id=f"{task} {preset} {name}")
+    for task in registry.tasks.names()
+    for preset, chosen in registry.tasks.get(task).presets.items()
+    for name, space in chosen.spaces.items()
+]
+
+
+@pytest.mark.parametrize(("name", "space"), SPACES)
+def test_spaces_of_presets_are_of_settings_and_no_range_is_wider_than_those_of_methods(name, space):
+    method = registry.methods.get(name)
+    assert space.keys() <= method.space.keys()
+    for setting, dimension in space.items():
+        own = method.space[setting]
+        assert abs(math.log10(dimension.high / dimension.low) - math.log10(own.high / own.low)) < 0.1
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_publishes_a_space_of_its_own_settings(name):
     method = registry.methods.get(name)
-    assert method.space
     fields = {field: getattr(method(), field) for field in method.__dataclass_fields__}
     for setting, dimension in method.space.items():
         assert setting in fields
