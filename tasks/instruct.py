@@ -130,6 +130,7 @@ class Instruct(Task):
             protocol={"epochs": 1, "batch_size": 8},
             methods=("untuned", "lora", "prompt", "zero_gated"),
             settings={"zero_gated": {"learning_rate": 2e-2}},
+            spaces=SPACES,
         ),
         "standard": Preset(
             task={
