@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zipeft.cli import main
+from zipeft.json_lines import JsonLines
 from zipeft.judge import client as judge_client
 from zipeft.judge.answers import read_contest
 from zipeft.judge.journal import Journal
@@ -521,19 +522,20 @@ def test_file_that_cannot_be_written_is_one_line(capsys):
 
 def test_full_disk_is_one_line_and_the_rest_is_repaired(monkeypatch, capsys):
     answer_files([(5, 3), (1, 9)])
-    write = Journal._write
+    write, written = JsonLines._write, []
 
     def fails(self, line):
-        if len(self.replies) == 2:
+        written.extend(line.splitlines())
+        if len(written) == 3:
             os.write(self._file.fileno(), line[:30])
             raise OSError(28, "No space left on device")
         write(self, line)
 
     with serving(longer) as server:
-        monkeypatch.setattr(Journal, "_write", fails)
+        monkeypatch.setattr(JsonLines, "_write", fails)
         assert judge(server, "--workers", "1") == 2
         assert "No space left on device" in one_line(capsys)
-        monkeypatch.setattr(Journal, "_write", write)
+        monkeypatch.setattr(JsonLines, "_write", write)
         assert judge(server) == 0
     assert len(kept()) == 4
 

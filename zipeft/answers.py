@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
-
 from zipeft.errors import UserError
+from zipeft.json_lines import JsonLines
 from zipeft.text.files import as_text, read_table
 
 ASKED = ("instruction", "text", "turns")
@@ -19,9 +16,6 @@ ASKED = ("instruction", "text", "turns")
 
 COLUMNS = (ASKED, ("input", *ASKED), ("id", "question_id", *ASKED), ("category", *ASKED))
 """One that is missing gives what is asked once more, which is how it is told."""
-
-START = b'{"id": '
-"""How each line of answers begins."""
 
 
 class Question(NamedTuple):
@@ -84,8 +78,8 @@ class Answers:
     """The file of answers, a line of JSON each; a context, in which no other process may write the file.
 
     A line repeats the question and says what gave the answer. What is in the file already is ``given``; it must be of
-    these questions and of the same origin. A last line that was cut off while it was written is removed when the file
-    is opened. Raises ``UserError`` for a file that holds anything else, or cannot be written.
+    these questions and of the same origin. See ``zipeft.json_lines`` for what is cut off. Raises ``UserError`` for a
+    file that holds anything else, or cannot be written.
 
     Args:
         path: of the file.
@@ -94,67 +88,33 @@ class Answers:
     """
 
     def __init__(self, path: Path, questions: Sequence[Question], origin: Mapping[str, Any]) -> None:
-        self.path, self.origin = path, origin
+        self.origin = origin
         self.questions = {str(question.id): question for question in questions}
         self.given: set[str] = set()
-        self._lock = FileLock(path.parent / f".{path.name}.lock")
+        self._lines = JsonLines(path, "answer", b'{"id": ', self._take)
 
     def __enter__(self) -> Answers:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-            self._open()
-        except Timeout:
-            raise UserError(f"{self.path} is in use by another process: wait for it, or give another --out") from None
-        except OSError as error:
-            self._lock.release()
-            raise self._unwritable(error) from None
-        except BaseException:
-            self._lock.release()
-            raise
+        self._lines.__enter__()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
-        self._lock.release()
+        self._lines.__exit__(kind, error, trace)
 
     def lacks(self, question: Question) -> bool:
         return str(question.id) not in self.given
 
     def add(self, answered: Sequence[tuple[Question, str, int]]) -> None:
         """Write answers, each with its question and the number of its tokens; they are on disk when this returns."""
-        lines = []
-        for question, answer, tokens in answered:
-            line = {**question.record(), "answer": answer, "tokens": tokens, **self.origin}
-            lines.append(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-            self.given.add(str(question.id))
-        try:
-            self._write(b"".join(lines))
-        except OSError as error:
-            raise self._unwritable(error) from None
+        self._lines.add(
+            {**question.record(), "answer": answer, "tokens": tokens, **self.origin}
+            for question, answer, tokens in answered
+        )
+        self.given.update(str(question.id) for question, _, _ in answered)
 
-    def _open(self) -> None:
-        content = self.path.read_bytes() if self.path.exists() else b""
-        *lines, rest = content.split(b"\n")
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                self._take(line, number)
-        if rest and _record(rest) is not None:  # whole, but for its line break
-            self._take(rest, len(lines) + 1)
-            rest = b"\n"
-        elif rest and not (rest.startswith(START) or START.startswith(rest)):
-            raise self._foreign(len(lines) + 1)
-        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115, the context closes it
-        if rest == b"\n":
-            self._write(rest)
-        else:
-            self._file.truncate(len(content) - len(rest))
-
-    def _take(self, line: bytes, number: int) -> None:
+    def _take(self, record: Mapping[str, Any], place: str) -> None:
         """Take an answer that is there. Raises ``UserError`` unless it is to one of the questions, of this origin."""
-        record, place = _record(line), f"{self.path}, line {number}"
-        if record is None or not isinstance(record.get("answer"), str):
-            raise self._foreign(number)
+        if not isinstance(record.get("answer"), str):
+            raise self._lines.foreign(place)
         id = str(record.get("id"))
         if id not in self.questions or id in self.given:
             state = "is answered before" if id in self.given else "is not asked now"
@@ -167,27 +127,8 @@ class Answers:
                 )
         self.given.add(id)
 
-    def _foreign(self, number: int) -> UserError:
-        return UserError(f"{self.path}, line {number} is no answer: give another --out, or repair the line")
-
-    def _write(self, content: bytes) -> None:
-        while content:
-            content = content[self._file.write(content) :]
-        os.fsync(self._file.fileno())
-
-    def _unwritable(self, error: OSError) -> UserError:
-        return UserError(f"cannot write {self.path} ({error.strerror or error}): choose a file that can be written")
-
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a line's fields with its settings among them."""
     settings = record.get("settings")
     return {**record, "settings": None, **(settings if isinstance(settings, Mapping) else {})}
-
-
-def _record(line: bytes) -> Mapping[str, Any] | None:
-    try:
-        record = json.loads(line.decode())
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, Mapping) else None
