@@ -129,7 +129,11 @@ class Instruct(Task):
             },
             protocol={"epochs": 1, "batch_size": 8},
             methods=("untuned", "lora", "prompt", "zero_gated"),
-            settings={"zero_gated": {"learning_rate": 2e-2}},
+            settings={
+                "lora": {"learning_rate": 2e-3},
+                "prompt": {"learning_rate": 3e-2},
+                "zero_gated": {"learning_rate": 2e-2},
+            },
             spaces=SPACES,
         ),
         "standard": Preset(

@@ -103,6 +103,12 @@ class SQuAD(Task):
             },
             protocol={"epochs": 1, "batch_size": 16},
             methods=("linear", "full", "lora", "prompt", "zero_gated", "zero_gated_random"),
+            settings={
+                "linear": {"head_learning_rate": 3e-3},
+                "full": {"learning_rate": 2e-4, "head_learning_rate": 4e-3},
+                "lora": {"learning_rate": 3e-3, "head_learning_rate": 2e-2},
+                "prompt": {"learning_rate": 4e-3, "head_learning_rate": 4e-2},
+            },
         ),
         "standard": Preset(
             task={
