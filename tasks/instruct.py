@@ -132,7 +132,7 @@ class Instruct(Task):
             settings={
                 "lora": {"learning_rate": 2e-3},
                 "prompt": {"learning_rate": 3e-2},
-                "zero_gated": {"learning_rate": 2e-2},
+                "zero_gated": {"learning_rate": 1e-2},
             },
             spaces=SPACES,
         ),
