@@ -171,6 +171,7 @@ def _tokenizer(backbone: CheckpointBackbone) -> PreTrainedTokenizerFast:
         vocabulary=getattr(config, "vocab_size", 0),
         longest=backbone.kind.longest_input(config),
         types=getattr(config, "type_vocab_size", 1) > 1,
+        end_pads=backbone.kind.end_pads,
     )
     if backbone.kind.counts_from_padding(config) and tokenizer.pad_token_id != config.pad_token_id:
         raise UserError(

@@ -38,4 +38,4 @@ def _logits_are_plain(model: PreTrainedModel) -> bool:
         return torch.allclose(model(input_ids=ids).logits, plain, rtol=1e-4, atol=1e-4)
 
 
-DECODER = Kind("AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING", check, DECODERS)
+DECODER = Kind("AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING", check, DECODERS, end_pads=True)

@@ -24,7 +24,11 @@ VOCABULARIES = (
     *("tokenizer.json", "vocab.txt", "vocab.json"),
     *("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model"),
 )
-TOKENIZER = {*VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"}
+TOKENIZER = {
+    *{*VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"},
+    "chat_template.jinja",
+}
+GENERATION = "generation_config.json"
 
 AGAIN = "save the model again, best as safetensors"
 
@@ -74,6 +78,22 @@ def read_config(folder: Path) -> PreTrainedConfig:
             return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # what a damaged or foreign file raises is no contract of the library
         raise UserError(f"{str(folder / CONFIG)!r} is no config that transformers reads ({line(error)})") from error
+
+
+def end_tokens(folder: Path) -> list[int]:
+    """Return the ids at which a model's own settings of generation end a text, beside its tokenizer's end token.
+
+    Nothing else of them is read: temperatures and penalties would make other answers of the likeliest ones.
+    """
+    path = folder / GENERATION
+    try:
+        found = json.loads(path.read_bytes()).get("eos_token_id") if path.is_file() else None
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{str(path)!r} cannot be read ({line(error)}): take it out") from error
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(type(token) is int and token >= 0 for token in ids):
+        raise UserError(f"{str(path)!r} has the eos_token_id {found!r}: give the id of a token, or a list of them")
+    return ids
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
@@ -131,13 +151,16 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
 # --- the tokenizer ----------------------------------------------------------------------------------------------------
 
 
-def read_tokenizer(folder: Path, *, vocabulary: int, longest: int, types: bool) -> PreTrainedTokenizerFast:
+def read_tokenizer(
+    folder: Path, *, vocabulary: int, longest: int, types: bool, end_pads: bool
+) -> PreTrainedTokenizerFast:
     """Return the tokenizer, set up for a model: what it gives for a text is what the model takes, padded by none.
 
     Args:
         vocabulary: how many ids have an embedding.
         longest: how many tokens the model takes; the tokenizer's own limit may be lower.
         types: whether the model tells a pair's first text from its second by token types.
+        end_pads: whether the end token may pad where the tokenizer has no padding token.
 
     Raises: ``UserError`` if it is a slow one (written in Python), has no padding token, or has ids of no embedding.
     """
@@ -151,6 +174,8 @@ def read_tokenizer(folder: Path, *, vocabulary: int, longest: int, types: bool) 
         raise UserError(f"{place} cannot be loaded ({line(error)}): save it again, as a tokenizer.json") from error
     if not tokenizer.is_fast:
         raise UserError(f"{place} is a slow one, which does not say where tokens lie: save it as a tokenizer.json")
+    if tokenizer.pad_token_id is None and end_pads:
+        tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         raise UserError(f"{place} has no padding token: set one (pad_token) and save it again")
     if (highest := max(tokenizer.get_vocab().values(), default=0)) >= vocabulary:

@@ -80,8 +80,9 @@ def fetch(name: str, check_config: Callable[[PreTrainedConfig], None]) -> Path:
 
 
 def _wanted(present: Collection[str]) -> list[str]:
-    """Return which of a repository's files are read: those of the tokenizer, and one form of the weights."""
+    """Return which of a repository's files are read: for tokens, for generation, and one form of the weights."""
     weights = next((name for name in _model_folder.WEIGHTS if name in present), None)
     pattern = f"{weights.partition('.')[0]}-*" if weights and weights.endswith(".json") else ""
     shards = [name for name in present if pattern and fnmatchcase(name, pattern)]
-    return sorted([*present.intersection(_model_folder.TOKENIZER), *([weights] if weights else []), *shards])
+    read = {*_model_folder.TOKENIZER, _model_folder.GENERATION}
+    return sorted([*present.intersection(read), *([weights] if weights else []), *shards])

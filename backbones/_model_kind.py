@@ -36,12 +36,15 @@ class Kind:
         classes: the name of the mapping of ``transformers`` from a config to the class of the model.
         check: raises ``UserError`` unless a model is one that every method can join.
         advice: what to take instead of a model that is refused.
+        end_pads: whether any token may pad, the end token say: in a decoder nothing sees what stands behind it, and
+            many come without a padding token.
     """
 
     auto: str
     classes: str
     check: Callable[[PreTrainedModel], None]
     advice: str
+    end_pads: bool = False
 
     def load(self, folder: Path) -> PreTrainedModel:
         """Return the model of a folder in float32 and evaluation mode, without a pooling layer where it can be.
@@ -65,6 +68,8 @@ class Kind:
             )
         if problem := _mismatch(model, report):
             raise UserError(f"the weights in {str(folder)!r} are not those of the model in its config: {problem}")
+        if model.can_generate() and (ends := _model_folder.end_tokens(folder)):
+            model.generation_config.eos_token_id = ends
         return self._checked(model.eval())
 
     def at_random(self, config: PreTrainedConfig) -> PreTrainedModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.backbone import LanguageBackbone
@@ -72,13 +73,14 @@ class Llama(CheckpointBackbone, LanguageBackbone):
     def generate(
         self, model: nn.Module, inputs: dict[str, Tensor], max_new_tokens: int, **options: Any
     ) -> list[list[int]]:
-        """Return new tokens; ``use_cache=False`` computes each from the whole text, to the same result."""
+        """Return new tokens; ``use_cache=False`` computes each from the whole text, to the same result.
+
+        A text ends at the tokenizer's end token, and at what the model's own settings name: in many chats a turn does.
+        """
         tokenizer = self.tokenizer()
-        settings = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "do_sample": False}
+        own = model.generation_config.eos_token_id
+        ends = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
+        settings = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": sorted(ends), "do_sample": False}
         whole = model.generate(**inputs, max_new_tokens=max_new_tokens, **settings | options)
         rows = whole[:, inputs["input_ids"].shape[1] :].tolist()
-        return [_before(row, tokenizer.eos_token_id) for row in rows]
-
-
-def _before(row: list[int], end: int) -> list[int]:
-    return row[: row.index(end)] if end in row else row
+        return [list(takewhile(lambda token: token not in ends, row)) for row in rows]

@@ -96,10 +96,10 @@ class SQuAD(Task):
             task={
                 "max_length": 128,
                 "stride": 32,
-                "train_questions": 1000,
+                "train_questions": 400,
                 "validation_questions": 100,
-                "test_questions": 200,
-                "shifted_questions": 50,
+                "test_questions": 150,
+                "shifted_questions": 30,
             },
             protocol={"epochs": 1, "batch_size": 16},
             methods=("linear", "full", "lora", "prompt", "zero_gated", "zero_gated_random"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 import re
 from types import SimpleNamespace
@@ -163,7 +164,16 @@ def test_presets_are_settings_of_the_task(preset):
     task = SQuAD(**chosen.task)
     assert task.datasets() == ("squad-dev",)
     assert chosen.seeds >= 3
-    assert not chosen.methods or {"zero_gated", "prompt", "zero_gated_random"} <= set(chosen.methods)
+    assert not chosen.methods or {"full", "linear", "zero_gated", "prompt", "zero_gated_random"} <= set(chosen.methods)
+
+
+def test_presets_grow():
+    tasks = [SQuAD(**SQuAD.presets[name].task) for name in ("quick", "standard", "paper")]
+    sizes = [(task.train_questions or math.inf, task.test_questions or math.inf, task.max_length) for task in tasks]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) == 3
+    assert {"bitfit", "lora", "prefix"} <= set(SQuAD.presets["standard"].methods)
+    assert SQuAD.presets["standard"].protocol["trials"] > 0
 
 
 def test_published_rows_have_a_value_a_column():
