@@ -7,13 +7,16 @@ import functools
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, ParamSpec
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import zipeft
 from zipeft import registry
 from zipeft.errors import UserError
-from zipeft.settings import describe
+from zipeft.settings import describe, override
+
+if TYPE_CHECKING:
+    from zipeft.backbone import Backbone
 
 P = ParamSpec("P")
 
@@ -39,6 +42,25 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def add_backbone(parser: argparse.ArgumentParser, backbone_help: str) -> None:
+    """Add --backbone and --checkpoint, which ``chosen_backbone`` reads."""
+    parser.add_argument("--backbone", metavar="NAME", help=backbone_help)
+    parser.add_argument("--checkpoint", metavar="NAME", help="which model of the backbone's family")
+
+
+def chosen_backbone(options: argparse.Namespace, assigned: Mapping[str, str] | None = None) -> Backbone | None:
+    """Return the backbone that the options name, with settings from --set; None if they name none.
+
+    Raises ``UserError`` for a --checkpoint without its --backbone, and for what is unknown.
+    """
+    if not options.backbone:
+        if options.checkpoint:
+            raise UserError("--checkpoint needs --backbone beside it")
+        return None
+    checkpoint = {"checkpoint": options.checkpoint} if options.checkpoint else {}
+    return override(registry.backbones.get(options.backbone), {**(assigned or {}), **checkpoint}, options.backbone)
 
 
 def exit_status(main: Callable[P, int]) -> Callable[P, int]:

@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zipeft import registry
-from zipeft.cli import ArgumentParser, exit_status
+from zipeft.cli import ArgumentParser, add_backbone, chosen_backbone, exit_status
 from zipeft.errors import UserError
 from zipeft.settings import override, parse_assignments
 
@@ -106,17 +106,13 @@ def _joined(gated: GatedPrompts, backbone: Backbone, task: Task, name: str) -> t
 
 
 def _backbone(options: argparse.Namespace) -> Backbone:
-    values = {"checkpoint": options.checkpoint} if options.checkpoint else {}
-    return _with(registry.backbones, options.backbone, values, options)
+    return chosen_backbone(options, parse_assignments(options.set).get(options.backbone))
 
 
 def _task(options: argparse.Namespace) -> Task:
-    return _with(registry.tasks, options.task, {}, options)
-
-
-def _with(kind: registry.Registry, name: str, values: dict[str, str], options: argparse.Namespace) -> Any:
-    """Return a plug-in with the settings that flags and --set give it."""
-    return override(kind.get(name), {**parse_assignments(options.set).get(name, {}), **values}, name)
+    return override(
+        registry.tasks.get(options.task), parse_assignments(options.set).get(options.task, {}), options.task
+    )
 
 
 def _format_of(source: Path) -> str:
@@ -141,8 +137,7 @@ def _check_options(options: argparse.Namespace, given: str) -> None:
     """Raise ``UserError`` for an option that would be passed over, and for a backbone that is missing."""
     if given != ZIPEFT and not options.backbone:
         raise UserError(f"{options.source} does not hold the model that it was made for: give --backbone, --checkpoint")
-    if options.checkpoint and not options.backbone:
-        raise UserError("--checkpoint needs --backbone beside it")
+    chosen_backbone(options)  # refuses what is unknown, and a checkpoint that would be passed over
     if options.length is not None and (given != LLAMA_ADAPTER or options.length < 1):
         raise UserError("--length is a number from 1, and for a checkpoint of LLaMA-Adapter alone")
     if options.squash and LLAMA_ADAPTER not in (given, options.to):
@@ -169,8 +164,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--length", type=int, metavar="K", help="tokens of each layer's prompt in a checkpoint (default: by its gates)"
     )
-    parser.add_argument("--backbone", metavar="NAME", help="what the adapter joins, needed to take one over")
-    parser.add_argument("--checkpoint", metavar="NAME", help="which model of the backbone's family")
+    add_backbone(parser, "what the adapter joins, needed to take one over")
     parser.add_argument("--task", default="instruct", metavar="NAME", help="what it is for (default: instruct)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME.SETTING=VALUE", help="a setting of either, repeatable"

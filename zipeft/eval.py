@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zipeft import registry
-from zipeft.cli import ArgumentParser, exit_status
+from zipeft.cli import ArgumentParser, add_backbone, chosen_backbone, exit_status
 from zipeft.errors import UserError, did_you_mean
-from zipeft.settings import override
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
@@ -38,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         value = getattr(options, name)
         if value is not None and value < least:
             raise UserError(f"--{name.replace('_', '-')} is {value}: give {least} or more")
+    if options.adapter:
+        chosen_backbone(options)  # refuses a checkpoint that would be passed over
     tasks = _task_manager(options.include)
     _check_tasks(options.tasks, tasks)
     found = _evaluated(_model(options), tasks, options)
@@ -68,25 +68,25 @@ def _model(options: argparse.Namespace) -> HFLM:
     """Return the model as the harness takes it: an adapter's splices are part of the model that it calls."""
     from lm_eval.models.huggingface import HFLM
 
+    from zipeft.parallel import new_accelerator
+
     if options.adapter:
         from zipeft.adapter import load_adapter
 
         learner, _ = load_adapter(options.adapter)
         backbone, model = learner.backbone, learner.model
     else:
-        checkpoint = {"checkpoint": options.checkpoint} if options.checkpoint else {}
-        backbone = override(registry.backbones.get(options.backbone), checkpoint, options.backbone)
-        model = None
+        backbone, model = chosen_backbone(options), None
     if backbone.modality != "instruction":
         raise UserError(f"the benchmarks need a language model; {type(backbone).__name__} takes {backbone.modality}s")
     model = model or backbone.build()
-    longest = min(backbone.max_length(), options.max_length)
+    device = new_accelerator().device
     return HFLM(
-        pretrained=model.to(options.device),
+        pretrained=model.to(device),
         tokenizer=backbone.tokenizer(),
         batch_size=options.batch_size,
-        max_length=longest,
-        device=options.device,
+        max_length=min(backbone.max_length(), options.max_length),
+        device=str(device),
     )
 
 
@@ -147,15 +147,13 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("adapter", type=Path, nargs="?", metavar="ADAPTER", help="folder that --save-adapters wrote")
     parser.add_argument("--tasks", nargs="+", required=True, metavar="NAME", help="tasks of the harness")
-    parser.add_argument("--backbone", metavar="NAME", help="take a backbone as it is, without an adapter")
-    parser.add_argument("--checkpoint", metavar="NAME", help="which model of the backbone's family")
+    add_backbone(parser, "take a backbone as it is, without an adapter")
     parser.add_argument("--include", type=Path, metavar="DIR", help="folder with tasks of your own")
     parser.add_argument("--few-shot", type=int, metavar="N", help="examples in the prompt (default: the task's)")
     parser.add_argument("--limit", type=int, metavar="N", help="take the first examples of each task alone")
     parser.add_argument("--chat", action="store_true", help="put prompts in the tokenizer's chat template")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="(default: 8)")
     parser.add_argument("--max-length", type=int, default=2048, metavar="N", help="tokens of a prompt (default: 2048)")
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default), cuda or mps")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write all scores as JSON, too")
     return parser
 

@@ -9,11 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zipeft import registry
-from zipeft.cli import ArgumentParser, exit_status
+from zipeft.cli import ArgumentParser, add_backbone, chosen_backbone, exit_status
 from zipeft.errors import UserError
 from zipeft.protocol import Protocol
-from zipeft.settings import override
 from zipeft.test_lock import TestKey
 
 if TYPE_CHECKING:
@@ -39,13 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from zipeft.training import Trainer
 
     record = read_record(options.adapter)
-    backbone = None
-    if options.backbone:
-        checkpoint = {"checkpoint": options.checkpoint} if options.checkpoint else {}
-        backbone = override(registry.backbones.get(options.backbone), checkpoint, options.backbone)
-    elif options.checkpoint:
-        raise UserError("--checkpoint needs --backbone beside it")
-    learner, _ = load_adapter(options.adapter, backbone)
+    learner, _ = load_adapter(options.adapter, chosen_backbone(options))
     task = task_of(record)
     if options.data_dir:
         task = _with_data_dir(task, options.data_dir)
@@ -82,8 +74,7 @@ def _parser() -> ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder that --save-adapters wrote")
-    parser.add_argument("--backbone", metavar="NAME", help="(default: the one it was made for)")
-    parser.add_argument("--checkpoint", metavar="NAME", help="which model of the backbone's family")
+    add_backbone(parser, "(default: the one it was made for)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the task's data lies now")
     return parser
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zipeft import registry
-from zipeft.cli import ArgumentParser, exit_status
+from zipeft.cli import ArgumentParser, add_backbone, chosen_backbone, exit_status
 from zipeft.errors import UserError
-from zipeft.settings import override
 from zipeft.words import counted
 
 if TYPE_CHECKING:
@@ -64,8 +63,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options.adapter, options.prompt = given.get("ADAPTER"), given.get("PROMPT")
     if bool(options.file) != bool(options.out):
         raise UserError("--file and --out go together: the prompts, and where their answers go")
-    if options.checkpoint and not options.backbone:
-        raise UserError("--checkpoint needs --backbone beside it")
+    chosen_backbone(options)  # refuses what is unknown, and a checkpoint that would be passed over
     if options.input and options.file:
         raise UserError("--input goes with a PROMPT; prompts of a file have their own")
     if options.prompt is not None and not options.prompt.strip():
@@ -86,8 +84,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "words", nargs="*", metavar="ADAPTER PROMPT", help="folder that --save-adapters wrote; what is asked"
     )
-    parser.add_argument("--backbone", metavar="NAME", help="take a backbone as it is, without an adapter")
-    parser.add_argument("--checkpoint", metavar="NAME", help="which model of the backbone's family")
+    add_backbone(parser, "take a backbone as it is, without an adapter")
     parser.add_argument(
         "--template",
         metavar="TEMPLATE",
@@ -165,9 +162,8 @@ def _of_adapter(options: argparse.Namespace) -> tuple[Any, Any, str | None, dict
 
 
 def _of_backbone(options: argparse.Namespace) -> tuple[Any, Any, str | None, dict[str, Any]]:
-    cls = registry.backbones.get(options.backbone)
-    _check_speaks(cls, f"the backbone {options.backbone}")
-    backbone = override(cls, {"checkpoint": options.checkpoint} if options.checkpoint else {}, options.backbone)
+    backbone = chosen_backbone(options)
+    _check_speaks(type(backbone), f"the backbone {options.backbone}")
     model = backbone.build()
     template = "chat" if backbone.tokenizer().chat_template else "alpaca"
     return backbone, model, template, {"model": backbone.weights().checkpoint, "settings": {}}
@@ -216,7 +212,7 @@ def _answer_file(questions: Sequence[Question], options: argparse.Namespace) -> 
     tokens, start = 0, time.perf_counter()
     with (
         Answers(options.out, questions, origin) as answers,
-        tqdm(total=len(questions), initial=len(answers.given), unit="answer", dynamic_ncols=True) as bar,
+        tqdm(total=len(questions), initial=len(answers.given), unit="answer", disable=None) as bar,
     ):
         there = len(answers.given)
         for number, batch in enumerate(batches(prompts, options.batch_size)):

@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from zipeft import registry
-from zipeft.cli import ArgumentParser, exit_status
+from zipeft.cli import ArgumentParser, add_backbone, chosen_backbone, exit_status
 from zipeft.errors import UserError
 from zipeft.settings import override, parse_assignments
 
@@ -72,10 +72,11 @@ def _check(options: argparse.Namespace) -> None:
 def _plugins(options: argparse.Namespace) -> tuple[Backbone, list[tuple[str, Method]]]:
     """Return the backbone, at random weights, and the methods, with their settings."""
     assigned = parse_assignments(options.set)
-    cls = registry.backbones.get(options.backbone)
-    fields = {"checkpoint": options.checkpoint} if options.checkpoint else {}
-    backbone = replace(override(cls, fields | assigned.pop(options.backbone, {}), options.backbone), pretrained=False)
-    known = [name for name in registry.methods.names() if cls.modality in registry.methods.get(name).modalities]
+    backbone = chosen_backbone(options, assigned.pop(options.backbone, None))
+    if backbone is None:
+        raise UserError("name a --backbone (zipeft ls backbones lists them)")
+    backbone, modality = replace(backbone, pretrained=False), backbone.modality
+    known = [name for name in registry.methods.names() if modality in registry.methods.get(name).modalities]
     names = known if options.method == ["all"] else options.method
     for name in names:
         registry.methods.get(name)
@@ -196,8 +197,7 @@ def _parser() -> ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--backbone", required=True, metavar="NAME", help="family of models, such as vit or llama")
-    parser.add_argument("--checkpoint", metavar="NAME", help="which model of it (default: the embedded one's size)")
+    add_backbone(parser, "family of models, such as vit or llama")
     parser.add_argument("--method", nargs="+", default=["all"], metavar="NAME", help="(default: all that go with it)")
     parser.add_argument("--meta", action="store_true", help="count alone, on a model without memory")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="(default: 8)")
