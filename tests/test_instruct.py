@@ -665,6 +665,7 @@ def test_records_whose_prompts_leave_no_room_are_left_out_and_counted(tmp_path):
 
 
 def test_a_file_goes_through_a_run(tmp_path, monkeypatch, capsys):
+    from zipeft.evaluate import main as evaluate
     from zipeft.run import main
 
     monkeypatch.chdir(tmp_path)
@@ -674,18 +675,26 @@ def test_a_file_goes_through_a_run(tmp_path, monkeypatch, capsys):
         for one, two in product(words, words)
     ]
     arguments = ["--backbone", "toy_instruct", "--task", "instruct", "--device", "cpu", "--seeds", "1", "--steps", "1"]
+    records += [{"instruction": "very " * (30 + n), "input": "the film", "output": "it was bad"} for n in range(16)]
     arguments += ["--data-dir", str(write_lines(tmp_path / "films.jsonl", records)), "--method", "untuned", "lora"]
     with registered():
         assert main([*arguments, "--set", "task.max_length=12"]) == 2
         assert "no train record has a prompt of less than 12 tokens: raise max_length" in capsys.readouterr().err
         assert main([*arguments, "--set", "task.max_length=12", "--set", "task.overlong=refuse"]) == 2
         assert re.search(r"films/\d+ has a prompt of \d+ tokens, which leaves no room", capsys.readouterr().err)
-        assert (
-            main([*arguments, "--set", "task.max_length=12", "--set", "task.template={instruction} {input} end"]) == 0
-        )
+        short = ["--set", "task.max_length=12", "--set", "task.template={instruction} {input} end"]
+        assert main([*arguments, *short, "--save-adapters", "kept"]) == 0
+        capsys.readouterr()
+        assert evaluate(["kept/toy_instruct-instruct/films/lora-seed0"]) == 0
+        scores = capsys.readouterr().out
     results = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("*-seed*.json")]
     assert {record["method"]["name"] for record in results} == {"untuned", "lora"}
     for record in results:
-        assert record["task"]["sizes"] == {"train": 13, "validation": 1, "test": 2}
+        assert sum(record["task"]["sizes"].values()) == 16
+        assert "left out: 16 records whose prompt has 12 tokens or more" in record["task"]["note"]
+        if record["method"]["name"] == "lora":
+            tested = record["task"]["sizes"]["test"]
+            told = f"{tested} test examples: answer_probability {100 * record['test']['answer_probability']:.1f}"
+            assert told in scores
         assert {"answer_probability", "rouge_l", "exact_match"} <= record["test"].keys()
         assert "film" not in json.dumps([record["predictions"], record["targets"]])

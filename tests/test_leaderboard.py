@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -18,8 +19,10 @@ from leaderboard_factory import build, drawn_results, make_results
 from result_factory import PROTOCOL, make_failure, make_result, make_trial, unmeasured
 
 from zipeft.leaderboard import comparison, main, numbers
+from zipeft.leaderboard.blocks import DOWN, UP
 from zipeft.leaderboard.comparison import BEST, TIED, UNKNOWN, WORSE, summary_rows
 from zipeft.leaderboard.numbers import DASH
+from zipeft.leaderboard.other_scores import other_table
 from zipeft.leaderboard.sections import section_differences, sections
 from zipeft.leaderboard.tables import cost_table, terminal_table
 from zipeft.results import Store, result_path, save_result
@@ -283,6 +286,21 @@ def test_costs_that_were_not_measured_are_a_dash():
     assert str(cost_table(summary_rows(make_results())).rows[0][5]) == "0.2 s"
 
 
+def test_what_took_no_step_has_no_rate():
+    results = [
+        dataclasses.replace(r, cost=dataclasses.replace(r.cost, steps=0, examples_per_second=0.0, train_seconds=0.0))
+        if r.method.name == "linear"
+        else r
+        for r in make_results()
+    ]
+    rows = {row.label: row for row in summary_rows(results)}
+    table = cost_table(list(rows.values()))
+    column = [each.header for each in table.columns].index("examples\nper second")
+    assert {str(cells[0]): str(cells[column]) for cells in table.rows} == {
+        label: DASH if label == "linear" else "90.0" for label in rows
+    }
+
+
 def test_costs_that_no_run_has_measured_have_no_column():
     headers = [column.header for column in cost_table(summary_rows(make_results())).columns]
     images = make_results(**{"cost.tokens_per_second": None})
@@ -520,3 +538,13 @@ def test_regenerating_says_which_files_differ(capsys):
     assert "new.csv is not committed\n4 files made again, 4 differ" in said.replace("old.svg is left over\n", "")
     assert regenerate_leaderboards.report(before, before) == 0
     assert {".md", ".html", ".tex", ".csv", ".svg"} == {*regenerate_leaderboards.ENDS}
+
+
+def test_losses_are_shown_as_they_are_and_sorted_with_the_lowest_first():
+    scores = {"loss": 2.3286, "unseen perplexity": 12.5, "unseen rouge_l": 0.114}
+    results = [dataclasses.replace(result, test={**result.test, **scores}) for result in make_results()]
+    table = other_table(summary_rows(results))
+    columns = {column.header.split("(")[-1].rstrip(")"): column.first for column in table.columns[1:]}
+    assert columns == {"loss": UP, "unseen perplexity": UP, "unseen rouge_l": DOWN}
+    shown = {str(cell).split()[0] for cell in table.rows[0][1:]}
+    assert shown == {"2.329", "12.500", "11.4"}

@@ -114,6 +114,10 @@ def test_computing_the_frozen_prefix_once_changes_no_result(modality, name, sett
         assert anew.predictions == kept.predictions
 
 
+def of(split):
+    return split.examples, split.targets
+
+
 @pytest.fixture(scope="module")
 def instructing(experiment):
     """An experiment on instructions, and what the frozen model scores."""
@@ -144,6 +148,34 @@ def test_instruction_tuning_repeats_with_its_seed(instructing):
     )
     assert (again.test, again.history, again.predictions) == (one.test, one.history, one.predictions)
     assert other.history != one.history
+
+
+def test_the_frozen_model_scores_what_its_windows_do_one_by_one(instructing):
+    """What is computed once for frozen layers must not stand in for it: log-probabilities are padded, too."""
+    experiment, frozen = instructing
+    data, backbone = experiment.data("summaries"), experiment.backbone
+    windows, model = experiment.task.windows(backbone), backbone.build()
+    assert len({len(windows(*pair)[0].inputs["input_ids"]) for pair in zip(*of(data.validation), strict=True)}) > 1
+    total, count = 0.0, 0
+    for example, references in zip(*of(data.validation), strict=True):
+        (window,) = windows(example, references)
+        with torch.no_grad():
+            log_probs = backbone.log_probs(model, backbone.collate([window.inputs]))
+        total, count = total - log_probs[log_probs <= 0].sum().item(), count + int((log_probs <= 0).sum())
+    assert frozen.validation["loss"] == pytest.approx(total / count, abs=1e-5)
+
+
+def test_tokens_a_second_are_those_of_training_without_padding(instructing, experiment):
+    """A record counts windows a second, too; how long they are on average makes the one of the other."""
+    texts, frozen = instructing
+    result, _ = texts.measure(Run("summaries", "lora", registry.methods.get("lora")(), seed=0))
+    data, windows = texts.data("summaries"), texts.task.windows(texts.backbone)
+    lengths = [len(windows(*pair)[0].inputs["input_ids"]) for pair in zip(*of(data.train), strict=True)]
+    expected = result.cost.examples_per_second * sum(lengths) / len(lengths)
+    assert result.cost.tokens_per_second == pytest.approx(expected)
+    assert frozen.cost.tokens_per_second is None
+    images, _ = experiment.measure(Run("colours", "linear", registry.methods.get("linear")(), 0))
+    assert images.cost.tokens_per_second is None
 
 
 def test_the_frozen_model_is_a_row_of_its_own(instructing):
