@@ -875,3 +875,11 @@ def test_the_real_files_are_what_their_readme_says():
     assert Counter(each.label for each in claims) == {"True": 27242, "False": 20169, "Neither": 7257}
     assert len({each.page for each in claims}) == 3068
     assert not any("-LRB-" in text or "-COLON-" in text or not text for each in claims for text in each)
+
+
+def test_evaluation_refuses_a_folder_beside_the_hub(tmp_path):
+    from zipeft.evaluate import _with_data_dir
+
+    with pytest.raises(UserError, match=r"--data-dir .*: source is hub and data_dir is set: drop one"):
+        _with_data_dir(GLUE(source="hub"), tmp_path)
+    assert _with_data_dir(GLUE(), tmp_path).data_dir == tmp_path

@@ -182,6 +182,7 @@ def test_the_frozen_model_is_a_row_of_its_own(instructing):
     _, frozen = instructing
     assert (frozen.history, frozen.selected_epoch, frozen.cost.steps) == ((), 0, 0)
     assert frozen.cost.trainable_parameters == frozen.cost.head_parameters == 0
+    assert frozen.cost.frozen_prefix_seconds == 0  # there is no training for which it would be computed once
     assert frozen.cost.inference_flops > frozen.cost.training_flops == 0
     assert list(frozen.problems()) == []
     answered = {"rouge_l", "exact_match"}
