@@ -878,7 +878,9 @@ def test_the_real_files_are_what_their_readme_says():
 
 
 def test_evaluation_refuses_a_folder_beside_the_hub(tmp_path):
+    from zipeft.errors import UserError
     from zipeft.evaluate import _with_data_dir
+    from zipeft.tasks.glue import GLUE
 
     with pytest.raises(UserError, match=r"--data-dir .*: source is hub and data_dir is set: drop one"):
         _with_data_dir(GLUE(source="hub"), tmp_path)
