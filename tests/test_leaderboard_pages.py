@@ -20,7 +20,7 @@ from zipeft.leaderboard.latex import escape as escape_latex
 from zipeft.leaderboard.markdown import escape as escape_markdown
 from zipeft.leaderboard.numbers import DASH
 from zipeft.results import Tried, save_result
-from zipeft.task import PublishedTable
+from zipeft.task import PublishedTable, Task
 
 SPACE = {
     "head_learning_rate": {"low": 0.001, "high": 0.1, "log": True},
@@ -173,11 +173,8 @@ def test_other_scores_have_a_table_and_lines_of_their_own_and_rank_nothing(tmp_p
 def test_published_numbers_are_apart_and_say_so(tmp_path, monkeypatch):
     published = PublishedTable("Five sets", "Someone 2024, Table 1.", ["CUB", "Dogs"], {"VPT | deep": ["88.5", "90.2"]})
 
-    class Plugin:
-        pass
-
-    Plugin.published = (published,)
-    monkeypatch.setattr(registry.tasks, "get", lambda name: Plugin)
+    plugin = type("Plugin", (Task,), {"published": (published,)})
+    monkeypatch.setattr(registry.tasks, "get", lambda name: plugin)
     text = page(tmp_path, make_results())
     heading = "## Published elsewhere, on other data and another backbone: not comparable with the rows above\n"
     assert text.index("## Results") < text.index(heading) < text.index("**Five sets**. Source: Someone 2024, Table 1.")

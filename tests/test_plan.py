@@ -153,3 +153,24 @@ def test_a_preset_brings_settings_that_set_and_the_search_override(monkeypatch):
     tried = [method for _, method in contender.candidates(made.protocol)]
     assert {method.length for method in tried} == {3}
     assert 0.5 not in {method.learning_rate for method in tried}
+
+
+def test_one_set_of_a_task_is_named_with_a_slash():
+    toys = ("--backbone", "toy", "other", "--method", "linear", "--task")
+    registry.tasks.register("sets", type("Sets", (SetsTask,), {"__doc__": "Sets."}))
+    try:
+        (one, _) = plan(*toys, "sets/red")
+        assert (one.task[0], one.task[1].sets) == ("sets", ("red",))
+        assert plan(*toys, "sets/red", "sets/blue")[0].task[1].sets == ("red", "blue")
+        assert plan(*toys, "sets/red", "sets")[0].task[1].sets == ()
+        with pytest.raises(UserError, match="text has no sets that can be named alone"):
+            plan(*toys, "text/colours")
+        with pytest.raises(UserError, match="sets is set twice"):
+            plan(*toys, "sets/red", "--set", "sets.sets=blue")
+    finally:
+        registry.tasks.unregister("sets")
+
+
+@dataclasses.dataclass(frozen=True)
+class SetsTask(ToyTask):
+    sets: tuple[str, ...] = ()

@@ -15,7 +15,8 @@ from zipeft import registry
 from zipeft.backbone import Backbone
 from zipeft.errors import UserError
 from zipeft.files import write_atomically
-from zipeft.learner import Learner
+from zipeft.learner import Learner, make_learner
+from zipeft.objective import Objective
 from zipeft.settings import as_json, from_json
 from zipeft.task import Task
 
@@ -77,14 +78,12 @@ def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learne
     record = read_record(folder)
     try:
         backbone = backbone or _plugin(registry.backbones, record["backbone"])
-        method, task = _plugin(registry.methods, record["method"]), task_of(record)
+        method = _plugin(registry.methods, record["method"])
         _check_backbone(folder, record["backbone"], backbone)
     except (KeyError, TypeError) as error:
         raise UserError(f"{Path(folder) / RECORD} is damaged: {error}") from error
     model = backbone.build().requires_grad_(False)
-    method.apply(backbone, model)
-    objective = task.objective(record["task"]["dataset"], record["classes"])
-    learner = Learner(backbone, model, objective.head(record["classes"], backbone.width(model)), objective.reads)
+    learner = make_learner(backbone, model, method, objective_of(record), record["classes"])
     _fill(learner, Path(folder) / TENSORS)
     learner.chosen = record.get("chosen", {})
     return learner.eval(), record
@@ -93,6 +92,12 @@ def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learne
 def task_of(record: Mapping[str, Any]) -> Task:
     """Return the task, with its settings, that an adapter's record names."""
     return _plugin(registry.tasks, record["task"])
+
+
+def objective_of(record: Mapping[str, Any]) -> Objective:
+    """Return what an adapter has learnt, as its method had it."""
+    method = _plugin(registry.methods, record["method"])
+    return method.objective(task_of(record).objective(record["task"]["dataset"], record["classes"]))
 
 
 def _tensors(learner: Learner) -> bytes:

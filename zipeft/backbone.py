@@ -7,7 +7,7 @@ plug-in should import its heavy libraries inside its methods, so that ``zipeft l
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -44,7 +44,7 @@ class Backbone(abc.ABC):
     pretrained: bool = True
 
     modality: ClassVar[str]
-    """What ``features`` takes: "image" or "text". A task of another modality is refused."""
+    """What it is asked to do: "image", "text", "instruction" or "image-text". A task of another one is refused."""
 
     lora_targets: ClassVar[tuple[str, ...]]
     """Names (or suffixes of names) of the linear layers that LoRA adapts by default, as ``peft`` takes them."""
@@ -64,6 +64,10 @@ class Backbone(abc.ABC):
         Each block takes the hidden states (batch, tokens, width) as its first argument and returns them.
         """
 
+    def towers(self, model: nn.Module) -> Mapping[str, Sequence[nn.Module]]:
+        """Return the blocks of each of the model's transformers, by name; most have one, that of ``blocks``."""
+        return {self.modality: self.blocks(model)}
+
     def prefix_tokens(self, model: nn.Module) -> int:
         """Return how many tokens (class token and the like) stay ahead of prompts that join the sequence."""
         return 1
@@ -71,6 +75,10 @@ class Backbone(abc.ABC):
     @abc.abstractmethod
     def width(self, model: nn.Module) -> int:
         """Return the width of ``features``."""
+
+    def hidden_width(self, model: nn.Module) -> int:
+        """Return the width of the hidden states that pass the ``blocks``."""
+        return self.width(model)
 
     @abc.abstractmethod
     def features(self, model: nn.Module, inputs: Any) -> Tensor:
@@ -100,6 +108,49 @@ class ImageBackbone(Backbone):
     @abc.abstractmethod
     def image_transform(self, size: int) -> Callable[[Image], Tensor]:
         """Return the normalising transform of an image, already of ``size`` x ``size`` pixels, to (3, size, size)."""
+
+
+@dataclass(frozen=True)
+class ImageTextBackbone(Backbone):
+    """Two towers, of images and of texts, that were trained to agree: classes are known by their names.
+
+    ``blocks`` are those of the image tower, through which the inputs pass; ``towers`` holds "image" and "text".
+    """
+
+    modality: ClassVar[str] = "image-text"
+
+    @abc.abstractmethod
+    def preprocess(self) -> Callable[[Image], Tensor]:
+        """Return the model's own transform of an RGB image of any size: resized, cropped, normalised."""
+
+    @abc.abstractmethod
+    def name_classes(self, model: nn.Module, classes: Sequence[str], templates: Sequence[str]) -> None:
+        """Tell a model, in place, which classes ``matches`` tells apart, in place of those that it knew.
+
+        Of several ``templates``, such as "a photo of a {}.", the normalised text features are averaged for each class
+        and normalised again, as in CLIP (arXiv 2103.00020, section 3.1.4). Naming the same again changes nothing.
+        Raises ``UserError`` for a text that is too long.
+        """
+
+    @abc.abstractmethod
+    def class_features(self, model: nn.Module) -> Tensor:
+        """Return the normalised text features (classes, width) of the named classes.
+
+        While nothing in the text tower trains they are computed once.
+        """
+
+    @abc.abstractmethod
+    def matches(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Return how well images match each named class (batch, classes): scaled cosines, the logits of CLIP."""
+
+    @abc.abstractmethod
+    def learn_context(self, model: nn.Module, length: int, initial: str = "") -> None:
+        """Let ``length`` learnt embeddings stand before each class's name, in place of the template's words.
+
+        They are shared by all classes and trainable (CoOp's unified context, arXiv 2109.01134); ``name_classes`` keeps
+        them. ``initial`` words give their initial values, else N(0, 0.02²). Raises ``UserError`` where they do not
+        fit the text tower's context.
+        """
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from zipeft import registry
-from zipeft.adapter import TENSORS, read_record, task_of
+from zipeft.adapter import TENSORS, objective_of, read_record
 from zipeft.errors import UserError
 from zipeft.files import write_atomically
 from zipeft.leaderboard.numbers import count, score_text, size
@@ -116,9 +116,7 @@ def _training(record: Mapping[str, Any], result: Result | None) -> str:
 def _scores(record: Mapping[str, Any], result: Result) -> str:
     """Say what the run scored on test data, and what the scores mean."""
     rows = [(name, score_text(name, value)) for name, value in result.test.items()]
-    task = record["task"]
-    objective = task_of(record).objective(task["dataset"], record["classes"])
-    meaning = (inspect.getdoc(type(objective)) or "").replace("``", "`")
+    meaning = (inspect.getdoc(type(objective_of(record))) or "").replace("``", "`")
     return (
         f"## Scores\n\n{_table(('score', f'{result.task.sizes.test:,} test examples'), rows)}\n\n"
         f"Of one training, from one seed. `{result.task.metric}` chose the epoch, on validation data; the test data "

@@ -98,6 +98,7 @@ def _joined(gated: GatedPrompts, backbone: Backbone, task: Task, name: str) -> t
     dataset = task.datasets()[0]
     model = backbone.build().requires_grad_(False)
     objective = task.objective(dataset, [])
+    objective.prepare(backbone, model, [])
     head = objective.head([], backbone.width(model))
     if any(True for _ in head.parameters()):
         raise UserError(f"the task {name} has a head, which no other format holds: take --task instruct")

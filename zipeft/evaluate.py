@@ -30,7 +30,7 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate one adapter, print its scores and return the exit status."""
     options = _parser().parse_args(argv)
-    from zipeft.adapter import load_adapter, read_record, task_of
+    from zipeft.adapter import load_adapter, objective_of, read_record, task_of
     from zipeft.examples import Encoded
     from zipeft.leaderboard.numbers import score_text
     from zipeft.parallel import new_accelerator
@@ -44,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = task.load_for(record["task"]["dataset"], learner.backbone)
     if list(data.classes) != record["classes"]:
         raise UserError(f"{data.source} has other classes than the data that {options.adapter} was trained on")
-    objective = task.objective(data.name, data.classes)
-    trainer = Trainer(objective, Protocol(), new_accelerator())
+    trainer = Trainer(objective_of(record), Protocol(), new_accelerator())
     learner.to(trainer.accelerator.device)
     key = TestKey(f"{options.adapter}")
     key.chosen("what the adapter was saved with")

@@ -66,6 +66,22 @@ class Encoded(Dataset):
         copy.__dict__.update(self.__dict__, prefix=prefix, needs_inputs=needs_inputs)
         return copy
 
+    def subset(self, indices: Sequence[int]) -> Encoded:
+        """Return some of the examples, in the order of ``indices``, with their windows, and without a prefix."""
+        own = self.split
+        split = Split(_Picked(own.examples, indices), *([v[i] for i in indices] for v in (own.targets, own.names)))
+        copy = object.__new__(Encoded)
+        copy.__dict__.update(self.__dict__, split=split, example_of=range(len(indices)), prefix=None, needs_inputs=True)
+        if self.kept is not None:
+            of_example: dict[int, list[int]] = {}
+            for window, example in enumerate(self.example_of):
+                of_example.setdefault(example, []).append(window)
+            taken = [(place, window) for place, index in enumerate(indices) for window in of_example[index]]
+            copy.example_of = [place for place, _ in taken]
+            copy.kept = [self.kept[window] for _, window in taken]
+            copy.lengths = [self.lengths[window] for _, window in taken] if self.lengths else None
+        return copy
+
     def batch(self, size: int) -> Any:
         """Return the inputs of the first ``size`` windows as a batch."""
         return self.inputs(range(min(size, len(self))))
@@ -130,6 +146,19 @@ class Encoded(Dataset):
         if self.prefix is not None:
             batch["prefix"] = pad_sequence([item["prefix"] for item in items], batch_first=True)
         return batch
+
+
+class _Picked(Sequence):
+    """Some of a sequence's items, each read when it is asked for."""
+
+    def __init__(self, items: Sequence[Any], indices: Sequence[int]) -> None:
+        self.items, self.indices = items, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[self.indices[index]]
 
 
 class _Windows(Sequence):

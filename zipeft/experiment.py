@@ -21,7 +21,7 @@ from zipeft import adapter, search
 from zipeft.backbone import Backbone
 from zipeft.costs import PeakMemory, count_flops
 from zipeft.examples import Encoded, fits
-from zipeft.learner import Learner
+from zipeft.learner import Learner, make_learner
 from zipeft.method import Method
 from zipeft.objective import Objective
 from zipeft.protocol import Protocol
@@ -136,11 +136,11 @@ class Experiment:
 
     def _train(self, run: Run, on_step: Callable[[int], None]) -> tuple[Learner, dict[str, Any]]:
         """Train once; return what has learnt and what a trial and a run both say of it."""
-        data, encoded = self.data(run.dataset), self._encoded(run.dataset)
+        data, encoded = self.data(run.dataset), self._drawn(run)
         set_seed(run.seed)
         learner = self._learner(run, data, encoded["train"])
-        train, validation, prefix_seconds = self._with_prefixes(run.dataset, learner, encoded)
-        flops = count_flops(learner, self._objective(run.dataset), train, self.accelerator.device)
+        train, validation, prefix_seconds = self._with_prefixes(run, learner, encoded)
+        flops = count_flops(learner, self._objective(run), train, self.accelerator.device)
         with PeakMemory(self.accelerator.device) as memory:
             outcome = self._trainer(run).fit(learner, run.method, train, validation, run.seed, on_step)
         return learner, {
@@ -153,7 +153,7 @@ class Experiment:
 
     def _test(self, run: Run, learner: Learner, key: TestKey, trained: dict[str, Any]) -> Result:
         """Test what has learnt, once, and return the run's record."""
-        encoded, objective, trainer = self._encoded(run.dataset), self._objective(run.dataset), self._trainer(run)
+        encoded, objective, trainer = self._encoded(run.dataset), self._objective(run), self._trainer(run)
         test = encoded["test"].open(key)
         shifted = {name: split.open(key) for name, split in encoded["shifted"].items()}
         start = time.perf_counter()
@@ -192,31 +192,39 @@ class Experiment:
             test.convert(lambda split: _unlike(validation, encode(split), dataset))
         return {"train": train, "validation": validation, "test": data.test, "shifted": data.shifted}
 
-    def _objective(self, dataset: str) -> Objective:
-        return self.task.objective(dataset, self.data(dataset).classes)
+    def _objective(self, run: Run) -> Objective:
+        return run.method.objective(self.task.objective(run.dataset, self.data(run.dataset).classes))
 
     def _trainer(self, run: Run) -> Trainer:
-        return Trainer(self._objective(run.dataset), self.protocol, self.accelerator)
+        return Trainer(self._objective(run), self.protocol, self.accelerator)
 
     def _learner(self, run: Run, data: Data, train: Encoded) -> Learner:
-        model, objective = copy.deepcopy(self.model), self._objective(run.dataset)
-        head = objective.head(data.classes, self.backbone.width(model))
-        run.method.apply(self.backbone, model)
-        learner = Learner(self.backbone, model, head, objective.reads).to(self.accelerator.device)
+        model, objective = copy.deepcopy(self.model), self._objective(run)
+        learner = make_learner(self.backbone, model, run.method, objective, data.classes).to(self.accelerator.device)
         learner.find_prefix(send_to_device(train.batch(2), self.accelerator.device))
         return learner
 
-    def _with_prefixes(self, dataset: str, learner: Learner, encoded: dict[str, Any]):
+    def _drawn(self, run: Run) -> dict[str, Encoded]:
+        """Return the training and validation data that a run takes."""
+        data, encoded = self.data(run.dataset), self._encoded(run.dataset)
+        if data.draw is None:
+            return encoded
+        taken = data.draw(run.seed)
+        return {
+            name: encoded[name].subset(indices) for name, indices in zip(("train", "validation"), taken, strict=True)
+        }
+
+    def _with_prefixes(self, run: Run, learner: Learner, encoded: dict[str, Any]):
         """Return training and validation data with their frozen prefix, if there is one and memory for it."""
         splits, seconds = [], 0.0
         for name in ("train", "validation"):
-            prefix, spent = self._prefix((dataset, name), learner, encoded[name])
+            prefix, spent = self._prefix(run, name, learner, encoded[name])
             seconds += spent
             needs_inputs = not learner.only_head_trains
             splits.append(encoded[name] if prefix is None else encoded[name].with_prefix(prefix, needs_inputs))
         return *splits, seconds
 
-    def _prefix(self, split: tuple[str, str], learner: Learner, data: Encoded) -> tuple[list[Tensor] | None, float]:
+    def _prefix(self, run: Run, split: str, learner: Learner, data: Encoded) -> tuple[list[Tensor] | None, float]:
         """Return the prefix of a split, and the seconds that it took to compute.
 
         Runs that are frozen up to the same place share it; the first batch is computed anew and compared, lest a
@@ -226,7 +234,8 @@ class Experiment:
             return None, 0.0
         learner.eval()
         first = self._compute(learner, data, batches=1)
-        key = (*split, learner.frozen_blocks, learner.only_head_trains)
+        drawn = run.seed if self.data(run.dataset).draw else None
+        key = (split, drawn, learner.frozen_blocks, learner.only_head_trains)
         known = self._prefixes.get(key)
         if known is not None and all(torch.equal(known[0][index], part) for index, part in first.items()):
             return known
@@ -235,7 +244,7 @@ class Experiment:
         start = time.perf_counter()
         computed = self._compute(learner, data)
         prefix = [computed[index] for index in range(len(data))]
-        self._prefixes = {key: kept for key, kept in self._prefixes.items() if key[:2] != split}
+        self._prefixes = {key: kept for key, kept in self._prefixes.items() if key[0] != split}
         self._prefixes[key] = prefix, time.perf_counter() - start
         return self._prefixes[key]
 
@@ -273,12 +282,12 @@ class Experiment:
         return TaskRecord(
             name=self.task_name,
             dataset=dataset,
-            metric=self._objective(dataset).metric,
+            metric=self.task.objective(dataset, data.classes).metric,
             source=data.source,
             checksum=data.checksum,
             note=data.note,
             classes=len(data.classes),
-            sizes=Sizes(len(data.train), len(data.validation), len(data.test)),
+            sizes=Sizes(*data.counts()),
             settings=settings,
         )
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zipeft.backbone import Backbone
+    from zipeft.objective import Objective
 
 
 HEAD_SPACE: Space = {"head_learning_rate": Range(2e-3, 5e-2)}
@@ -39,7 +40,7 @@ class Method(abc.ABC):
 
     weight_decay: float = 1e-4
 
-    modalities: ClassVar[tuple[str, ...]] = ("image", "text", "instruction")
+    modalities: ClassVar[tuple[str, ...]] = ("image", "text", "instruction", "image-text")
     """The kinds of backbone that the method goes with."""
 
     space: ClassVar[Space] = {"learning_rate": Range(1e-4, 1e-1), **HEAD_SPACE}
@@ -48,6 +49,10 @@ class Method(abc.ABC):
         require(self.learning_rate > 0, "learning_rate must be above 0")
         require(self.head_learning_rate > 0, "head_learning_rate must be above 0")
         require(self.weight_decay >= 0, "weight_decay must be 0 or more")
+
+    def objective(self, objective: Objective) -> Objective:
+        """Return a data set's objective as the method has it: the same, but for methods with a head of their own."""
+        return objective
 
     @abc.abstractmethod
     def apply(self, backbone: Backbone, model: nn.Module) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from zipeft.backbone import Backbone
     from zipeft.learner import Learner
     from zipeft.task import Window
 
@@ -25,8 +26,19 @@ class Objective(abc.ABC):
     """Which score selects and ranks: a fraction, 1.0 is perfect."""
 
     reads: ClassVar[str] = "features"
-    """What the head reads: a backbone's "features" (batch, width), its "tokens" (batch, tokens, width), or the
-    "log_probs" (batch, tokens) of a ``LanguageBackbone``."""
+    """What the head reads: a backbone's "features" (batch, width), its "tokens" (batch, tokens, width), the
+    "log_probs" (batch, tokens) of a ``LanguageBackbone``, or the "matches" (batch, classes) of an
+    ``ImageTextBackbone``."""
+
+    def prepare(self, backbone: Backbone, model: nn.Module, classes: Sequence[str]) -> None:  # noqa: B027
+        """Tell a model, in place and before a method is applied to it, what it has to know of the classes."""
+
+    def probed(self) -> Objective:
+        """Return the objective of a linear probe: the same, where a head is learnt in any case.
+
+        Raises: ``UserError`` where no head that is learnt can do what the objective asks.
+        """
+        return self
 
     @abc.abstractmethod
     def head(self, classes: Sequence[str], width: int) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
 
@@ -56,6 +56,7 @@ def make_plan(options: argparse.Namespace) -> list[Comparison]:
 
     Raises ``UserError`` for whatever is unknown or does not fit, before anything is loaded.
     """
+    options = _with_sets_of_tasks(options)
     assigned = parse_assignments(options.set)
     _check_parts(assigned, options)
     for one, names in (("checkpoint", options.backbone), ("data_dir", options.task)):
@@ -63,6 +64,24 @@ def make_plan(options: argparse.Namespace) -> list[Comparison]:
             flag = one.replace("_", "-")
             raise UserError(f"--{flag} fits one only; with several write --set {names[0]}.{one}=...")
     return [_comparison(backbone, task, options, assigned) for backbone, task in _pairs(options)]
+
+
+def _with_sets_of_tasks(options: argparse.Namespace) -> argparse.Namespace:
+    """Return options in which "fgvc/icons", one data set of a task, has become the task and its setting ``sets``.
+
+    Raises ``UserError`` for a task that has no such setting.
+    """
+    sets: dict[str, list[str]] = {}
+    for name in options.task:
+        task, _, dataset = name.partition("/")
+        sets.setdefault(task, []).append(dataset)
+    for task, names in sets.items():
+        if any(names) and "sets" not in {field.name for field in fields(registry.tasks.get(task))}:
+            raise UserError(
+                f"--task {task}/{max(names)}: {task} has no sets that can be named alone; take --task {task}"
+            )
+    chosen = [f"{task}.sets={','.join(names)}" for task, names in sets.items() if all(names)]
+    return argparse.Namespace(**{**vars(options), "task": list(sets), "set": [*options.set, *chosen]})
 
 
 def _pairs(options: argparse.Namespace) -> Iterator[tuple[str, str]]:

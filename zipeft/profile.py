@@ -112,15 +112,15 @@ def _profile(name: str, method: Method, backbone: Backbone, options: argparse.Na
 
 
 def _learner(backbone: Backbone, method: Method) -> Any:
-    from torch import nn
+    from zipeft.images.matching import Matching
+    from zipeft.learner import make_learner
+    from zipeft.objective import Classification
+    from zipeft.text.responses import Responses
 
-    from zipeft.learner import Learner
-
-    model = backbone.build().requires_grad_(False)
-    method.apply(backbone, model)
-    has_own_head = backbone.modality == "instruction"
-    head = nn.Identity() if has_own_head else nn.Linear(backbone.width(model), CLASSES)
-    return Learner(backbone, model, head, "log_probs" if has_own_head else "features")
+    own = {"instruction": Responses(), "image-text": Matching()}
+    objective = method.objective(own.get(backbone.modality, Classification()))
+    classes = [f"class {index}" for index in range(CLASSES)]
+    return make_learner(backbone, backbone.build().requires_grad_(False), method, objective, classes)
 
 
 def _inputs(backbone: Backbone, options: argparse.Namespace) -> torch.Tensor | dict[str, torch.Tensor]:
@@ -128,7 +128,7 @@ def _inputs(backbone: Backbone, options: argparse.Namespace) -> torch.Tensor | d
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    if backbone.modality == "image":
+    if backbone.modality in ("image", "image-text"):
         return torch.randn(options.batch_size, 3, options.image_size, options.image_size, generator=generator)
     if options.length > backbone.max_length():
         raise UserError(f"--length is {options.length}, but the backbone takes {backbone.max_length()} tokens")

@@ -198,7 +198,9 @@ def _parser() -> ArgumentParser:
     what.add_argument("--checkpoint", metavar="NAME", help="which model of it (default: the embedded one)")
     what.add_argument("--no-pretrained", action="store_true", help="start from random weights")
     what.add_argument(
-        "--task", **several, help="tasks, such as fgvc or squad; each with all backbones that take its data"
+        "--task",
+        **several,
+        help="tasks, such as fgvc, or one set of one, such as glue/claims; each with all backbones that take it",
     )
     what.add_argument("--data-dir", metavar="DIR", help="folder of the task's data (default: the embedded sets)")
     what.add_argument("--method", **several, help="methods, or 'all' (default: the preset's)")

@@ -58,6 +58,9 @@ class Data:
     "folder CUB_200_2011"); ``checksum`` is a SHA-256 over what decides its content; ``note`` says in one sentence
     what was taken and how it was split.
 
+    With ``draw`` a run takes a part of the training and validation data: the indices that it returns for its seed, as
+    many for every seed. A search, which has a seed of its own, so never sees just what a run is trained on.
+
     ``test`` is given as a ``Split`` and sealed at once (``zipeft.test_lock``). ``shifted`` holds further test splits by
     name, of other domains than the training data: reported, never selected on, and sealed too. Raises ``TestLocked``
     if one of them shares examples with the other splits: who selects on validation data would select on test data.
@@ -72,11 +75,17 @@ class Data:
     checksum: str
     note: str = ""
     shifted: Mapping[str, Split | SealedSplit] = field(default_factory=dict)
+    draw: Callable[[int], tuple[Sequence[int], Sequence[int]]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "test", self._sealed(self.test, self.name))
         sealed = {name: self._sealed(split, f"{self.name} {name}") for name, split in self.shifted.items()}
         object.__setattr__(self, "shifted", MappingProxyType(sealed))
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return how many examples a run trains on, is validated on and is tested on."""
+        train, validation = self.draw(0) if self.draw else (self.train, self.validation)
+        return len(train), len(validation), len(self.test)
 
     def _sealed(self, test: Split | SealedSplit, name: str) -> SealedSplit:
         if isinstance(test, SealedSplit):
@@ -122,6 +131,34 @@ class PublishedTable:
 
 
 @dataclass(frozen=True)
+class Average:
+    """A mean over some of a task's data sets, shown beside their columns: ``weights`` by data set, which add up to 1.
+
+    It is shown only where all of its data sets have a score.
+    """
+
+    name: str
+    weights: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        if abs(sum(self.weights.values()) - 1) > 1e-9:
+            raise ValueError(f"the weights of {self.name!r} add up to {sum(self.weights.values())}, not to 1")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One number from a method's other scores: ``of`` takes their means over data sets and seeds, by name.
+
+    ``meaning`` is a sentence that says what it is. It is shown only where every data set has the scores of ``needs``.
+    """
+
+    name: str
+    meaning: str
+    needs: tuple[str, ...]
+    of: Callable[[Mapping[str, float]], float]
+
+
+@dataclass(frozen=True)
 class Task(abc.ABC):
     """A family of data sets with one protocol. An instance's fields are settings of the run.
 
@@ -134,6 +171,9 @@ class Task(abc.ABC):
     modality: ClassVar[str]
     presets: ClassVar[Mapping[str, Preset]]
     published: ClassVar[Sequence[PublishedTable]] = ()
+    averages: ClassVar[Sequence[Average]] = ()
+    """Means over groups of data sets, by the names that they have on a page."""
+    summaries: ClassVar[Sequence[Summary]] = ()
     unrecorded: ClassVar[tuple[str, ...]] = ("data_dir",)
     """Settings that do not decide a result: where the data lies (their checksum is on record), which sets are run."""
 

@@ -16,6 +16,8 @@ from zipeft.results import Result
 if TYPE_CHECKING:
     import numpy as np
 
+    from zipeft.task import Average
+
 LEAST_SEEDS = 3
 """Fewest shared seeds from which a comparison says anything."""
 
@@ -77,6 +79,14 @@ def summary_rows(results: Iterable[Result]) -> list[Row]:
     return sorted(rows, key=lambda row: (row.mean is None, -row.mean.mean if row.mean else 0.0, row.label))
 
 
+def average_columns(rows: Sequence[Row], averages: Sequence[Average]) -> list[dict[str, Score]]:
+    """Return the judged scores of each average, by the rows' labels: of rows that have a seed on all its data sets."""
+    return [
+        score_column({row.label: _runs(row.results, list(each.weights)) for row in rows}, list(each.weights.values()))
+        for each in averages
+    ]
+
+
 def _runs(results: Iterable[Result], datasets: Sequence[str]) -> Runs:
     """Return the results of the seeds that have one on every data set."""
     by_seed = grouped(results, lambda result: result.seed)
@@ -87,20 +97,30 @@ def _runs(results: Iterable[Result], datasets: Sequence[str]) -> Runs:
 # Scores of one column, and the comparison of all pairs.
 
 
-def score_column(runs: Mapping[str, Runs]) -> dict[str, Score]:
-    """Return the judged score of every row that has a run, by its label."""
+def score_column(runs: Mapping[str, Runs], weights: Sequence[float] | None = None) -> dict[str, Score]:
+    """Return the judged score of every row that has a run, by its label.
+
+    ``weights`` of the data sets, in their order, add up to 1; without, all weigh the same.
+    """
     runs = {label: own for label, own in sorted(runs.items()) if own}
     tables = {label: _tables([own], list(own))[0] for label, own in runs.items()}
     gaps = {(a, b): gap for a, b in combinations(runs, 2) if (gap := _gap(runs[a], runs[b]))}
+    if weights:
+        tables, gaps = ({key: _weighted(own, weights) for key, own in each.items()} for each in (tables, gaps))
     found = bootstrap({**tables, **gaps})
-    scores = {label: _score(runs[label], found[label]) for label in runs}
+    scores = {label: _score(own, found[label], weights) for label, own in runs.items()}
     p = holm({pair: p_value(found[pair].means) for pair in gaps})
     return _judged(scores, {pair: _mean(gap) for pair, gap in gaps.items()}, p)
 
 
-def _score(runs: Runs, interval: Bootstrap | None) -> Score:
-    mean = fmean(result.score for results in runs.values() for result in results)
+def _score(runs: Runs, interval: Bootstrap | None, weights: Sequence[float] | None) -> Score:
+    mean = fmean(fmean((result.score for result in results), weights) for results in runs.values())
     return Score(mean, interval and interval.low, interval and interval.high, len(runs))
+
+
+def _weighted(tables: Sequence[np.ndarray], weights: Sequence[float]) -> list[np.ndarray]:
+    """Return tables whose plain mean is the weighted mean of ``tables``."""
+    return [table * (weight * len(tables)) for table, weight in zip(tables, weights, strict=True)]
 
 
 def _mean(tables: Sequence[np.ndarray]) -> float:

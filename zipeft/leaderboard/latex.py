@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from zipeft.leaderboard import costs
 from zipeft.leaderboard.blocks import Cell, Table
 from zipeft.leaderboard.numbers import DASH
-from zipeft.leaderboard.other_scores import MEANING, other_table
+from zipeft.leaderboard.other_scores import meaning, other_table
 from zipeft.leaderboard.page import Group, Page
 from zipeft.leaderboard.tables import cost_table, main_table
 from zipeft.leaderboard.words import BOLD, legend
@@ -39,7 +39,7 @@ def latex(page: Page) -> str:
         others = [quantity for quantity in costs.ALL if quantity not in costs.MAIN]  # all of them are too wide
         parts.append(_float(main_table(group.rows), [said, *legend(group.rows), BOLD], _label(page, group, "scores")))
         if scores := other_table(group.rows):
-            caption = f"{page.title}: other scores. {MEANING}"
+            caption = f"{page.title}: other scores. {meaning(group.rows)}"
             parts.append(_float(scores, [caption], _label(page, group, "others")))
         parts.append(_float(cost_table(group.rows, others), cost, _label(page, group, "costs")))
     return "\n\n".join(parts) + "\n"

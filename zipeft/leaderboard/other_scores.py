@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean, stdev
+from typing import TYPE_CHECKING
 
 from zipeft.leaderboard.blocks import DOWN, UP, Cell, Column, Table
 from zipeft.leaderboard.comparison import Row
 from zipeft.leaderboard.numbers import DASH, is_better_lower, score_text
+from zipeft.leaderboard.task_of_page import task_of
+
+if TYPE_CHECKING:
+    from zipeft.task import Summary
 
 MEANING = (
     "Means over seeds, in percent but for losses and perplexities, and their standard deviation. Nothing was selected "
@@ -34,21 +39,50 @@ def other_values(row: Row, dataset: str, name: str) -> list[float]:
 
 
 def other_table(rows: Sequence[Row]) -> Table | None:
-    """Return all rows' other scores; None where there are none."""
+    """Return all rows' other scores, and what the task sums them up to; None where there are none."""
     names = other_names(rows)
     if not names:
         return None
-    several = len({result.task.dataset for row in rows for result in row.results}) > 1
+    several = len(_datasets(rows)) > 1
     columns = [Column("method", numeric=False)]
     columns += [
         Column(f"{dataset}\n({name})" if several else name, first=UP if is_better_lower(name) else DOWN)
         for dataset, name in names
     ]
+    summaries = _summaries(rows)
+    columns += [Column(summary.name, first=DOWN) for summary in summaries]
     cells = [
-        [Cell(row.label, value=row.label), *(_cell(name, other_values(row, dataset, name)) for dataset, name in names)]
+        [
+            Cell(row.label, value=row.label),
+            *(_cell(name, other_values(row, dataset, name)) for dataset, name in names),
+            *(_summed(summary, row, _datasets(rows)) for summary in summaries),
+        ]
         for row in rows
     ]
     return Table(columns, cells, "Other scores")
+
+
+def meaning(rows: Sequence[Row]) -> str:
+    """Return what the other scores mean, in words."""
+    return " ".join([MEANING, *(summary.meaning for summary in _summaries(rows))])
+
+
+def _datasets(rows: Sequence[Row]) -> list[str]:
+    return sorted({result.task.dataset for row in rows for result in row.results})
+
+
+def _summaries(rows: Sequence[Row]) -> Sequence[Summary]:
+    task = task_of(result for row in rows for result in row.results)
+    return task.summaries if task else ()
+
+
+def _summed(summary: Summary, row: Row, datasets: Sequence[str]) -> Cell:
+    """Return a summary of a row's scores, meaned over data sets and seeds; a dash where one is missing."""
+    values = {name: [other_values(row, dataset, name) for dataset in datasets] for name in summary.needs}
+    if not all(map(all, values.values())):
+        return Cell(DASH)
+    found = summary.of({name: fmean(map(fmean, own)) for name, own in values.items()})
+    return Cell(score_text(summary.name, found), value=found)
 
 
 def _cell(name: str, values: Sequence[float]) -> Cell:

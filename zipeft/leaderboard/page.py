@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zipeft.errors import UserError
 from zipeft.leaderboard import costs, other_scores
 from zipeft.leaderboard.blocks import Block, Bullets, Figure, Heading, Paragraph, Table
 from zipeft.leaderboard.comparison import Row
@@ -14,6 +13,7 @@ from zipeft.leaderboard.numbers import count, listing
 from zipeft.leaderboard.provenance import provenance
 from zipeft.leaderboard.sections import Section, section_differences
 from zipeft.leaderboard.tables import cost_table, main_table, text_table
+from zipeft.leaderboard.task_of_page import task_of
 from zipeft.leaderboard.words import BOLD, caveats, legend
 from zipeft.results import PROTOCOL_FIELDS, Failure, Result
 from zipeft.results.identity import brief, flatten
@@ -73,7 +73,7 @@ def _blocks(page: Page) -> Iterator[Block]:
     if page.figures:
         yield Heading("Plots")
         yield from page.figures
-    yield from _published(page.groups[0].section.results[0].task.name)
+    yield from _published(page.groups[0].section.results)
     yield from provenance([group.section.results for group in page.groups], page.links)
 
 
@@ -94,7 +94,7 @@ def _group(first: Group, group: Group) -> Iterator[Block]:
     if others := other_scores.other_table(group.rows):
         yield Heading("Other scores", 3)
         yield others
-        yield Paragraph(other_scores.MEANING)
+        yield Paragraph(other_scores.meaning(group.rows))
     yield Heading("What it costs", 3)
     yield cost_table(group.rows)
     yield Paragraph(" ".join([costs.MEANING, costs.memory_meaning(results), *costs.hardware_note(results)]))
@@ -179,19 +179,16 @@ def _missing(page: Page) -> Iterator[Block]:
 # What others published.
 
 
-def _published(task: str) -> Iterator[Block]:
-    from zipeft.registry import tasks
-
-    try:
-        tables: Sequence[PublishedTable] = tasks.get(task).published
-    except UserError:
-        yield Paragraph(f"Results that others published are left out: the task plug-in {task} cannot be loaded here.")
-        return
-    if tables:
+def _published(results: Sequence[Result]) -> Iterator[Block]:
+    task = task_of(results)
+    if task is None:
+        name = results[0].task.name
+        yield Paragraph(f"Results that others published are left out: the task plug-in {name} cannot be loaded here.")
+    elif task.published:
         yield Heading(PUBLISHED)
-    for published in tables:
-        yield Paragraph(f". Source: {published.source.rstrip('.')}.", lead=published.title)
-        yield _published_table(published)
+        for published in task.published:
+            yield Paragraph(f". Source: {published.source.rstrip('.')}.", lead=published.title)
+            yield _published_table(published)
 
 
 def _published_table(published: PublishedTable) -> Table:

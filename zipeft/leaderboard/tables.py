@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from zipeft.leaderboard import costs
 from zipeft.leaderboard.blocks import DOWN, Cell, Column, Table
-from zipeft.leaderboard.comparison import TIED, Row, Score, summary_rows
+from zipeft.leaderboard.comparison import TIED, Row, Score, average_columns, summary_rows
 from zipeft.leaderboard.costs import Quantity
 from zipeft.leaderboard.numbers import DASH, percent
 from zipeft.leaderboard.other_scores import other_table
 from zipeft.leaderboard.sections import Section, section_differences, sections
+from zipeft.leaderboard.task_of_page import task_of
 from zipeft.leaderboard.words import legend
 from zipeft.results import Result
 
@@ -18,20 +19,32 @@ from zipeft.results import Result
 def main_table(rows: Sequence[Row]) -> Table:
     """Return scores, ranks and the costs that matter most."""
     datasets = dataset_headers(rows)
-    columns = {name: [row.scores.get(name) for row in rows] for name in datasets}
-    headers = list(datasets.values())
+    columns = [(header, [row.scores.get(name) for row in rows]) for name, header in datasets.items()]
     if len(datasets) > 1:
-        columns[""] = [row.mean for row in rows]
-        headers.append("mean")
+        columns = [*columns, *_average_columns(rows, list(datasets))]
     cells = [
         [Cell(row.label, value=row.label) for row in rows],
         [_rank(row.mean) for row in rows],
-        *(_scores(column) for column in columns.values()),
+        *(_scores(column) for _, column in columns),
         *(_costs(quantity, rows) for quantity in costs.MAIN),
     ]
-    named = [Column("method", numeric=False), Column("rank"), *(Column(header, first=DOWN) for header in headers)]
+    named = [Column("method", numeric=False), Column("rank"), *(Column(header, first=DOWN) for header, _ in columns)]
     named += [Column(quantity.header) for quantity in costs.MAIN]
-    return Table(named, list(zip(*cells, strict=True)), "Scores", sorted_by=1 + len(headers))
+    return Table(named, list(zip(*cells, strict=True)), "Scores", sorted_by=1 + len(columns))
+
+
+def _average_columns(rows: Sequence[Row], datasets: Sequence[str]) -> list[tuple[str, list[Score | None]]]:
+    """Return data sets that only averages name, the averages, and last the mean that ranks, each with its header."""
+    task = task_of(result for row in rows for result in row.results)
+    averages = [each for each in (task.averages if task else ()) if each.weights.keys() & set(datasets)]
+    missing = {name: None for each in averages for name in each.weights if name not in datasets}
+    mean = f"mean of {len(datasets)} sets" if averages else "mean"
+    found = average_columns(rows, averages)
+    return [
+        *((name, [None] * len(rows)) for name in missing),
+        *((each.name, [own.get(row.label) for row in rows]) for each, own in zip(averages, found, strict=True)),
+        (mean, [row.mean for row in rows]),
+    ]
 
 
 def cost_table(rows: Sequence[Row], quantities: Sequence[Quantity] = costs.ALL) -> Table:

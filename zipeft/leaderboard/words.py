@@ -13,8 +13,8 @@ BOLD = "Bold is the highest score of its column."
 
 OF_EXAMPLES = "The interval covers the choice of the test examples alone: what another seed would give is not known."
 OF_BOTH = (
-    "The interval covers what the seed changes (initial values, order of the data) and the choice of the test "
-    "examples, not the choice of training examples and data sets, nor the search."
+    "The interval covers what the seed changes (initial values, order of the data, and the choice of training examples "
+    "where a seed draws them) and the choice of the test examples, not that of data sets, nor the search."
 )
 OF_FEW_SEEDS = (
     "Resampling few seeds makes the seeds' part of it too narrow, by about a fifth with three seeds and a tenth with "

@@ -20,7 +20,7 @@ class BitFit(Method):
     """BitFit: the backbone's bias terms train (arXiv 2106.10199)."""
 
     learning_rate: float = 1e-3
-    modalities: ClassVar[tuple[str, ...]] = ("image", "text")
+    modalities: ClassVar[tuple[str, ...]] = ("image", "text", "image-text")
     space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2), **HEAD_SPACE}
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:

@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zipeft.backbone import Backbone
+    from zipeft.objective import Objective
 
 
 @dataclass(frozen=True)
 class Linear(Method):
     """Linear probe: only the head trains, on the frozen backbone's features."""
 
-    modalities: ClassVar[tuple[str, ...]] = ("image", "text")
+    modalities: ClassVar[tuple[str, ...]] = ("image", "text", "image-text")
     space: ClassVar[Space] = HEAD_SPACE
+
+    def objective(self, objective: Objective) -> Objective:
+        return objective.probed()
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         """Leave the model as it is, frozen."""

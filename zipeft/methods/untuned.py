@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Untuned(Method):
-    """The model as it is: nothing trains, where a task needs no head of its own."""
+    """The model as it is: nothing trains, where a task needs no head of its own (zero-shot CLIP, say)."""
 
-    modalities: ClassVar[tuple[str, ...]] = ("instruction",)
+    modalities: ClassVar[tuple[str, ...]] = ("instruction", "image-text")
     space: ClassVar[Space] = {}
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from zipeft.errors import require
+from zipeft.errors import UserError, require
 from zipeft.method import HEAD_SPACE, Method
 from zipeft.search import Range, Space
 
@@ -30,6 +31,9 @@ class ZeroGated(Method):
 
     space: ClassVar[Space] = {"learning_rate": Range(1e-2, 3e-1), **HEAD_SPACE}
 
+    towers: ClassVar[tuple[str, ...]] = ()
+    """Which of a backbone's towers are joined; empty for all."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.length >= 1, "length must be 1 or more")
@@ -39,10 +43,10 @@ class ZeroGated(Method):
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         from zipeft.splices import attach
 
+        towers = backbone.towers(model)
         attach(
             model,
-            blocks=backbone.blocks(model),
-            layers=self.layers,
+            blocks=[block for name in self.towers or towers for block in topmost(towers[name], self.layers)],
             length=self.length,
             gate=self.gate,
             squash=self.squash,
@@ -56,3 +60,26 @@ class RandomGated(ZeroGated):
     """Ablation of zero_gated: the gates start at random values, N(0, 1), and not at zero."""
 
     gate_init: Literal["zero", "random"] = "random"
+
+
+@dataclass(frozen=True)
+class ImageGated(ZeroGated):
+    """Zero-initialised gated prompts in the image tower alone."""
+
+    modalities: ClassVar[tuple[str, ...]] = ("image-text",)
+    towers: ClassVar[tuple[str, ...]] = ("image",)
+
+
+@dataclass(frozen=True)
+class TextGated(ZeroGated):
+    """Zero-initialised gated prompts in the text tower alone."""
+
+    modalities: ClassVar[tuple[str, ...]] = ("image-text",)
+    towers: ClassVar[tuple[str, ...]] = ("text",)
+
+
+def topmost(blocks: Sequence[nn.Module], layers: int | None) -> Sequence[nn.Module]:
+    """Return the last ``layers`` of a tower's blocks, all for None. Raises ``UserError`` if it has fewer."""
+    if layers is not None and layers > len(blocks):
+        raise UserError(f"layers is {layers}; this model has 1 to {len(blocks)} to join")
+    return blocks[-layers:] if layers else blocks

@@ -1,0 +1,37 @@
+"""CoOp: the context of class names is learnt (arXiv 2109.01134)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from zipeft.errors import require
+from zipeft.method import Method
+from zipeft.search import Range, Space
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zipeft.backbone import ImageTextBackbone
+
+
+@dataclass(frozen=True)
+class CoOp(Method):
+    """CoOp: learnt words stand before the classes' names, the same for all classes (arXiv 2109.01134)."""
+
+    # The paper takes 2e-3 with SGD; AdamW's steps do not shrink with the gradient, and embeddings are of that size.
+    learning_rate: float = 2e-3
+    length: int = 4
+    initial: str = ""
+    """Words whose embeddings the learnt ones start from, as many as ``length``; else they start at random."""
+
+    modalities: ClassVar[tuple[str, ...]] = ("image-text",)
+    space: ClassVar[Space] = {"learning_rate": Range(3e-4, 3e-2)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.length >= 1, "length must be 1 or more")
+
+    def apply(self, backbone: ImageTextBackbone, model: nn.Module) -> None:
+        """Raises ``UserError`` if the classes' names leave no room for so many words."""
+        backbone.learn_context(model, self.length, self.initial)
