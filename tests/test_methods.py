@@ -15,7 +15,7 @@ from zipeft.learner import Learner
 from zipeft.protocol import Protocol
 
 METHODS = methods_for("image")
-START_AT_THE_FROZEN_MODEL = {"linear", "full", "bitfit", "lora", "zero_gated"}
+START_AT_THE_FROZEN_MODEL = {"adaptformer", "linear", "full", "bitfit", "lora", "zero_gated"}
 BACKBONE = ToyViT()
 
 
