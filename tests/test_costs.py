@@ -1,19 +1,26 @@
-"""Counting floating-point operations: against sums by hand, and that the count leaves no trace."""
+"""Counting floating-point operations: against sums by hand, and that the count leaves no trace, as no run does."""
 
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
+from accelerate import Accelerator
 from parallel_training import prepared
 from torch import nn
 from toys import SIZE, ToyEncoder, ToyTask, ToyTexts, ToyViT, methods_for
 
 from zipeft import registry
 from zipeft.costs import COUNTED, count_flops
+from zipeft.errors import UserError
 from zipeft.examples import Encoded
+from zipeft.experiment import Experiment, Run
 from zipeft.learner import Learner
+from zipeft.methods.full import Full
+from zipeft.protocol import Protocol
 from zipeft.task import Split
 
 METHODS = methods_for("image")
@@ -162,3 +169,23 @@ def gradients(learner, train):
     learner.train()
     loss = TASK.loss(learner(**batch), targets)
     return torch.autograd.grad(loss, list(learner.trainable().values()))
+
+
+@pytest.mark.parametrize("trial", [None, 0])
+@pytest.mark.parametrize("rate", [1e-2, 1e30], ids=["a run that ends", "a run that diverges"])
+def test_nothing_of_a_run_is_left_in_memory_for_the_next(trial, rate):
+    experiment = Experiment(("toy", ToyViT()), ("toy", ToyTask()), Protocol(epochs=2), Accelerator(cpu=True), "pytest")
+    kept = []
+
+    def watch(_steps):
+        learner = experiment.accelerator._models[0]
+        kept.append(weakref.ref(learner))
+
+    run = Run("colours", "full", Full(learning_rate=rate), 0, trial=trial)
+    try:
+        experiment.measure(run, watch)
+    except UserError:
+        assert rate > 1
+    gc.collect()
+    assert kept
+    assert all(learner() is None for learner in kept)

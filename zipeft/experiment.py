@@ -121,14 +121,15 @@ class Experiment:
         """
         self.prepare(run.dataset)
         key = TestKey(str(run))
-        with training(str(run)):
-            learner, trained = self._train(run, on_step)
-        if run.trial is not None:
-            return Trial(**trained, index=run.trial), learner
-        key.chosen(f"epoch {trained['selected_epoch']}")
-        tested = self._test(run, learner, key, trained)
-        self.accelerator.free_memory()
-        return tested, learner
+        try:
+            with training(str(run)):
+                learner, trained = self._train(run, on_step)
+            if run.trial is not None:
+                return Trial(**trained, index=run.trial), learner
+            key.chosen(f"epoch {trained['selected_epoch']}")
+            return self._test(run, learner, key, trained), learner
+        finally:
+            self.accelerator.free_memory()  # it holds what it has prepared, which the next run's peak would count
 
     def failure(self, run: Run, reason: str, details: str = "") -> Failure:
         """Return the record of a run that failed."""
