@@ -108,6 +108,8 @@ class SQuAD(Task):
                 "full": {"learning_rate": 2e-4, "head_learning_rate": 4e-3},
                 "lora": {"learning_rate": 3e-3, "head_learning_rate": 2e-2},
                 "prompt": {"learning_rate": 4e-3, "head_learning_rate": 4e-2},
+                "zero_gated": {"learning_rate": 4e-2, "head_learning_rate": 4e-2},
+                "zero_gated_random": {"learning_rate": 4e-2, "head_learning_rate": 4e-2},
             },
         ),
         "standard": Preset(
