@@ -21,6 +21,7 @@ from result_factory import PROTOCOL, make_failure, make_result, make_trial, unme
 from zipeft.leaderboard import comparison, main, numbers
 from zipeft.leaderboard.blocks import DOWN, UP
 from zipeft.leaderboard.comparison import BEST, TIED, UNKNOWN, WORSE, summary_rows
+from zipeft.leaderboard.costs import MEMORY
 from zipeft.leaderboard.numbers import DASH
 from zipeft.leaderboard.other_scores import other_table
 from zipeft.leaderboard.sections import section_differences, sections
@@ -284,6 +285,12 @@ def test_costs_that_were_not_measured_are_a_dash():
     }
     assert lora["time per step"].value is None
     assert str(cost_table(summary_rows(make_results())).rows[0][5]) == "0.2 s"
+
+
+def test_one_run_that_shares_its_process_with_something_large_does_not_decide_the_memory():
+    peaks = (9, 2, 3)
+    results = [make_result("lora", seed=seed, **{"cost.peak_memory_bytes": peak}) for seed, peak in enumerate(peaks)]
+    assert MEMORY.number(results) == 3
 
 
 def test_what_took_no_step_has_no_rate():

@@ -50,7 +50,7 @@ def test_a_page_has_the_tables_and_their_words(tmp_path):
         "Bold is the highest score of its column.",
         "Resampling few seeds makes the seeds' part of it too narrow",
         "### What it costs\n",
-        "Peak memory (resident set) is the highest of a run while training",
+        "Peak memory (resident set) is the highest while training",
         "Backbone: vit, checkpoint focus_small,",
         "22.06M parameters, source: carrier pack 0.1.1",
         "quick preset, epochs 10, batch_size 64, optimizer AdamW",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 
 from zipeft.leaderboard.numbers import DASH, count, duration, giga, rate, size, span
 from zipeft.results import Result
@@ -50,7 +50,7 @@ def _examples_per_second(result: Result) -> float | None:
 
 PARAMETERS = Quantity("trainable_parameters", "trainable\nparameters", lambda r: r.cost.trainable_parameters, count)
 TRAINING_TIME = Quantity("training_seconds", "training\ntime", _training_seconds, duration, fmean)
-MEMORY = Quantity("peak_memory_bytes", "peak\nmemory", lambda r: r.cost.peak_memory_bytes, size, max)
+MEMORY = Quantity("peak_memory_bytes", "peak\nmemory", lambda r: r.cost.peak_memory_bytes, size, median)
 ALL = (
     PARAMETERS,
     Quantity("head_parameters", "head\nparameters", lambda r: r.cost.head_parameters, count),
@@ -80,7 +80,10 @@ MEANING = (
 def memory_meaning(results: Iterable[Result]) -> str:
     """Return what the peak memory is, after the ways in which it was measured."""
     kinds = " or ".join(sorted({result.cost.peak_memory_kind for result in results}))
-    return f"Peak memory ({kinds}) is the highest of a run while training, all of the process or device counted."
+    return (
+        f"Peak memory ({kinds}) is the highest while training, all of the process or device counted, of which the "
+        "median over runs is shown: what a process holds besides differs from run to run."
+    )
 
 
 def hardware_note(results: Sequence[Result]) -> list[str]:
