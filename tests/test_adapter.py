@@ -8,7 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
-from toys import ToyTask, ToyViT, methods_for, registered, split_of
+from toys import TOYS, ToyTask, ToyViT, methods_for, registered, split_of
 
 from zipeft import registry
 from zipeft.adapter import RECORD, TENSORS, adapter_bytes, load_adapter, read_record, save_adapter
@@ -38,13 +38,18 @@ def saved(experiment, folder, name="zero_gated"):
     return save_adapter(folder, learner, experiment.adapter_record(run)), result, learner
 
 
-@pytest.mark.parametrize("name", methods_for("image"))
-def test_an_adapter_comes_back_with_the_same_predictions(name, experiment, tmp_path):
+@pytest.mark.parametrize(
+    ("toy", "name"),
+    [(toy, name) for toy in ("toy", "toy_image_text") for name in methods_for(TOYS[toy][0].modality)],
+)
+def test_an_adapter_comes_back_with_the_same_predictions(toy, name, experiment, tmp_path):
+    backbone, task = (part() for part in TOYS[toy])
+    experiment = Experiment((toy, backbone), (toy, task), experiment.protocol, experiment.accelerator, "pytest")
     folder, result, learner = saved(experiment, tmp_path, name)
     loaded, record = load_adapter(folder)
-    task, backbone = ToyTask(), ToyViT()
     test = Encoded(split_of(task.load("colours"), "test"), task.windows(backbone), backbone)
-    _, predictions = Trainer(task, Protocol(), Accelerator(cpu=True)).evaluate(loaded, test)
+    objective = registry.methods.get(name)().objective(task.objective("colours", record["classes"]))
+    _, predictions = Trainer(objective, Protocol(), Accelerator(cpu=True)).evaluate(loaded, test)
     assert tuple(predictions) == result.predictions
     assert record["classes"] == ["red", "green", "blue"]
     assert (folder / TENSORS).stat().st_size == adapter_bytes(learner) == result.cost.adapter_bytes

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from zipeft import registry
-from zipeft.backbone import LanguageBackbone
-from zipeft.learner import Learner
+from zipeft.images.matching import Matching
+from zipeft.learner import make_learner
+from zipeft.objective import Classification
 from zipeft.task import NO_LABEL
 from zipeft.text.responses import Responses
 
@@ -34,15 +35,12 @@ INPUTS = {
     "image": lambda: torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)),
     "text": text,
     "instruction": instruction,
+    "image-text": lambda: torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0)),
 }
 
 
-def head_and_loss(backbone, model):
-    """A head on what it reads of the backbone, and the loss of its outputs."""
-    if isinstance(backbone, LanguageBackbone):
-        return (torch.nn.Identity(), "log_probs"), lambda outputs: Responses().loss(outputs, None)
-    head = torch.nn.Linear(backbone.width(model), 3)
-    return (head, "features"), lambda outputs: torch.nn.functional.cross_entropy(outputs, torch.tensor([0, 1]))
+OBJECTIVES = {"instruction": Responses(), "image-text": Matching()}
+CLASSES = ("star", "heart", "arrow up")
 
 
 @pytest.fixture(scope="module", params=registry.backbones.names())
@@ -87,12 +85,12 @@ def test_a_method_trains_on_it_and_its_prefix_is_what_the_whole_model_computes(b
     if backbone.modality not in registry.methods.get(name).modalities:
         pytest.skip(f"{name} does not go with {backbone.modality}")
     torch.manual_seed(0)
-    registry.methods.get(name)().apply(backbone, model.requires_grad_(False))
-    head, loss = head_and_loss(backbone, model)
-    learner = Learner(backbone, model, *head)
+    method = registry.methods.get(name)()
+    objective = method.objective(OBJECTIVES.get(backbone.modality, Classification()))
+    learner = make_learner(backbone, model.requires_grad_(False), method, objective, CLASSES)
     learner.find_prefix(inputs)
     if learner.trainable():
-        loss(learner.train()(inputs)).backward()
+        objective.loss(learner.train()(inputs), torch.tensor([0, 1])).backward()
     gradients = {key: parameter.grad for key, parameter in learner.trainable().items()}
     assert all(torch.isfinite(g).all() for g in gradients.values() if g is not None)
     assert any(g is not None and g.abs().max() > 0 for key, g in gradients.items() if not key.startswith("head.")) or (

@@ -90,13 +90,13 @@ def test_a_method_learns_repeats_with_its_seed_and_counts_what_it_trains(name, e
 @pytest.mark.parametrize(
     ("modality", "name", "settings"),
     [
-        *((kind, name, {}) for kind in ("image", "text") for name in methods_for(kind)),
+        *((kind, name, {}) for kind in ("image", "text", "image-text") for name in methods_for(kind)),
         *((kind, "zero_gated", {"layers": 1}) for kind in ("image", "text", "instruction")),
     ],
 )
 def test_computing_the_frozen_prefix_once_changes_no_result(modality, name, settings, experiment, monkeypatch):
     if modality != "image":
-        backbone, task = TOYS["toy_instruct" if modality == "instruction" else "toy_text"]
+        backbone, task = next(toys for toys in TOYS.values() if toys[0].modality == modality)
         experiment = Experiment(
             ("toy", backbone()), ("toy", task()), experiment.protocol, experiment.accelerator, "pytest"
         )
@@ -116,6 +116,20 @@ def test_computing_the_frozen_prefix_once_changes_no_result(modality, name, sett
 
 def of(split):
     return split.examples, split.targets
+
+
+@pytest.mark.parametrize("name", sorted({*methods_for("image-text")} - {"untuned"}))
+def test_a_method_learns_to_match_pictures_with_names_and_repeats(name, experiment):
+    backbone, task = TOYS["toy_image_text"]
+    made = Experiment(("toy", backbone()), ("toy", task()), experiment.protocol, experiment.accelerator, "pytest")
+    run = Run("colours", name, registry.methods.get(name)(), seed=0)
+    result, learner = made.measure(run)
+    assert result.history[-1].train_loss < result.history[0].train_loss
+    again, _ = made.measure(run)
+    assert (again.test, again.history, again.predictions) == (result.test, result.history, result.predictions)
+    trained = sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
+    assert result.cost.trainable_parameters == trained
+    assert result.cost.head_parameters == (75 if name == "linear" else 0)  # 24 features and a bias for each of three
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,11 @@ import re
 
 import pytest
 import torch
-from toys import ToyEncoder, ToyViT, methods_for, registered
+from toys import ToyCLIP, ToyEncoder, ToyViT, methods_for, registered
 
 from zipeft import registry
 from zipeft.adapter import TENSORS, adapter_bytes, save_adapter
+from zipeft.leaderboard.numbers import DASH
 from zipeft.learner import Learner
 from zipeft.profile import main
 
@@ -36,7 +37,7 @@ def test_llama_7b_is_counted_without_its_memory(capsys):
     assert rows["full"][1] == "6,738,415,616"
 
 
-@pytest.mark.parametrize("backbone", [ToyViT(), ToyEncoder()], ids=["image", "text"])
+@pytest.mark.parametrize("backbone", [ToyViT(), ToyEncoder(), ToyCLIP()], ids=lambda backbone: backbone.modality)
 @pytest.mark.parametrize("meta", [False, True], ids=["real", "meta"])
 def test_the_bytes_of_an_adapter_are_those_of_its_file(backbone, meta, tmp_path):
     for name in methods_for(backbone.modality):
@@ -51,11 +52,14 @@ def test_the_bytes_of_an_adapter_are_those_of_its_file(backbone, meta, tmp_path)
             assert adapter_bytes(learner()) == saved.stat().st_size, name
 
 
-@pytest.mark.parametrize("name", ["toy", "toy_text"])
+@pytest.mark.parametrize("name", ["toy", "toy_text", "toy_image_text"])
 def test_steps_are_taken_with_every_method(capsys, name):
     sizes = ["--batch-size", "2", "--length", "16", "--image-size", "16", "--steps", "1"]
     rows = table(capsys, "--backbone", name, *sizes)
     assert list(rows) == methods_for(registry.backbones.get(name).modality)
+    untuned = rows.pop("untuned", None)  # there is no step where nothing trains
+    assert (untuned is None) == (name != "toy_image_text")
+    assert untuned is None or untuned[5:] == [DASH] * 4
     assert min(float(cells[6]) for cells in rows.values()) == 1.0
     assert all(re.fullmatch(r"[\d.]+ (ms|s)", cells[5]) for cells in rows.values())
     assert rows["linear"][1] == "0"

@@ -102,7 +102,7 @@ def test_every_method_publishes_a_space_of_its_own_settings(name):
 
 def test_what_methods_share_is_searched_alike_and_no_range_is_wider_than_another():
     spaces = [registry.methods.get(name).space for name in METHODS]
-    assert len({space["head_learning_rate"] for space in spaces}) == 1
+    assert len({space["head_learning_rate"] for space in spaces if "head_learning_rate" in space}) == 1
     decades = [math.log10(s["learning_rate"].high / s["learning_rate"].low) for s in spaces if "learning_rate" in s]
     assert max(decades) - min(decades) < 0.1
 

@@ -61,6 +61,9 @@ class Tower:
     def width(self, model):
         return model.config.hidden_size
 
+    def hidden_width(self, model):
+        return self.width(model)
+
     def prefix_tokens(self, model):
         return self.offset
 

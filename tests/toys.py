@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import open_clip
 import timm
 import torch
 from PIL.Image import Image
@@ -19,7 +20,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from zipeft import registry
 from zipeft.backbone import ImageBackbone, LanguageBackbone, TextBackbone, Weights
+from zipeft.backbones._open_clip_model import Matcher, create
+from zipeft.backbones.clip import CLIP
 from zipeft.backbones.llama import Llama
+from zipeft.images.matching import Matching
 from zipeft.objective import Classification
 from zipeft.task import Data, Preset, Split, Task, Window
 from zipeft.tasks._instruct_data import Instruction
@@ -252,10 +256,73 @@ class ToyInstructions(Task):
         return Split(examples, [(f"it was {('bad', 'good')[target]}",) for target in texts.targets], texts.names)
 
 
+TINY_CLIP = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": SIZE, "patch_size": 4, "width": 32, "head_width": 16, "layers": 2},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+}
+
+
+@cache
+def toy_clip_tokenizer() -> open_clip.SimpleTokenizer:
+    return open_clip.SimpleTokenizer(context_length=16)
+
+
+@dataclass(frozen=True)
+class ToyCLIP(CLIP):
+    """A CLIP of two narrow blocks a tower with random weights."""
+
+    def build(self) -> nn.Module:
+        model = create(TINY_CLIP)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for name, parameter in model.named_parameters():  # as large as a trained model's
+                if parameter.dim() > 1:
+                    nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+                elif name.endswith("bias"):
+                    nn.init.normal_(parameter, std=0.1)
+        return Matcher(model)
+
+    def weights(self) -> Weights:
+        return Weights(self.checkpoint or "toy", "random", "")
+
+    def preprocess(self) -> Callable[[Image | Tensor], Tensor]:
+        transform = open_clip.image_transform(SIZE, is_train=False)
+        return lambda image: image if isinstance(image, Tensor) else transform(image)
+
+    def tokenizer(self) -> Any:
+        return toy_clip_tokenizer()
+
+
+@dataclass(frozen=True)
+class ToyPictures(Task):
+    """The pictures of ``ToyTask``, matched with the names of their colours."""
+
+    examples: int = 48
+
+    modality: ClassVar[str] = "image-text"
+    presets: ClassVar[dict[str, Preset]] = {
+        "quick": Preset(protocol={"epochs": 3, "batch_size": 8}, methods=("untuned", "coop", "zero_gated"), seeds=2)
+    }
+
+    def datasets(self) -> Sequence[str]:
+        return ("colours",)
+
+    def load(self, dataset: str) -> Data:
+        return ToyTask(self.examples).load(dataset)
+
+    def objective(self, dataset: str, classes: Sequence[str]) -> Matching:
+        return Matching()
+
+    def encoder(self, backbone: CLIP) -> Callable[[Tensor], Tensor]:
+        return backbone.preprocess()
+
+
 TOYS = {
     "toy": (ToyViT, ToyTask),
     "toy_text": (ToyEncoder, ToyTexts),
     "toy_instruct": (ToyDecoder, ToyInstructions),
+    "toy_image_text": (ToyCLIP, ToyPictures),
 }
 
 
@@ -267,7 +334,7 @@ def methods_for(modality: str) -> list[str]:
 @contextmanager
 def registered() -> Iterator[None]:
     """Make the toys known in this process: "toy" those on images, "toy_text" those on text, "toy_instruct" those on
-    instructions."""
+    instructions, "toy_image_text" those on images and the names of their classes."""
     for name, (backbone, task) in TOYS.items():
         registry.backbones.register(name, backbone)
         registry.tasks.register(name, task)

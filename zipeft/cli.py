@@ -23,6 +23,7 @@ P = ParamSpec("P")
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two are what a shell reports of SIGINT and SIGPIPE
 
 DELEGATES = {
+    "fetch": "get a task's data before it is run, and verify what is there",
     "run": "fine-tune a backbone on a task with some or all methods",
     "profile": "tell what methods cost on a backbone, before anything is trained",
     "evaluate": "score a saved adapter on its task's test data",

@@ -13,10 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from zipeft.errors import UserError
 from zipeft.test_lock import SealedSplit, TestLocked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from zipeft.backbone import Backbone
     from zipeft.objective import Objective
@@ -202,3 +203,9 @@ class Task(abc.ABC):
         """Return the function from one raw example and its target to the windows on it: one, by ``encoder``."""
         encode = self.encoder(backbone)
         return lambda example, target: [Window(encode(example), target)]
+
+    def fetch(self, folder: Path | None, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Get the data sets of these names, or all, into ``folder`` or the cache, and yield each name and what came of
+        it. What is there already is verified, not fetched. Raises ``UserError`` for a task that has nothing to fetch.
+        """
+        raise UserError("this task has nothing to fetch: its data are a folder of yours, or come when they are needed")

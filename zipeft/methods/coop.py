@@ -26,7 +26,7 @@ class CoOp(Method):
     """Words whose embeddings the learnt ones start from, as many as ``length``; else they start at random."""
 
     modalities: ClassVar[tuple[str, ...]] = ("image-text",)
-    space: ClassVar[Space] = {"learning_rate": Range(3e-4, 3e-2)}
+    space: ClassVar[Space] = {"learning_rate": Range(1e-3, 3e-2)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,13 +17,14 @@ from zipeft.errors import UserError
 from zipeft.prompt import ZeroGatedPrompt
 from zipeft.splices.base import Splice
 from zipeft.splices.multihead_attention import MultiheadSplice
+from zipeft.splices.open_clip_attention import OpenCLIPSplice
 from zipeft.splices.prefix import PrefixSplice
 from zipeft.splices.timm_attention import TimmSplice
 from zipeft.splices.transformers_attention import TransformersSplice
 
 __all__ = ["PrefixSplice", "Splice", "attach", "conditioned", "detach", "prompts", "register"]
 
-_splices: list[type[Splice]] = [TransformersSplice, TimmSplice, MultiheadSplice]
+_splices: list[type[Splice]] = [TransformersSplice, TimmSplice, MultiheadSplice, OpenCLIPSplice]
 
 
 def register(splice: type[Splice]) -> type[Splice]:

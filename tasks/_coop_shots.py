@@ -1,0 +1,130 @@
+"""Few shots: from a data set in full to one of which each seed takes so many images a class (arXiv 2109.01134)."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
+
+from zipeft.errors import UserError
+from zipeft.task import Data, Split
+from zipeft.tasks._coop_lists import Lists, ShotList
+from zipeft.words import counted
+
+VALIDATION_SHOTS = 4
+"""So many images a class validate at most, and never more than there are shots, as in CoOp."""
+
+
+class Pool(NamedTuple):
+    """A data set in full, sorted by class, whose training and validation images are what few shots are drawn from; and
+    what seeds take that are not to draw."""
+
+    data: Data
+    lists: Lists = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which training and validation examples a seed takes: those of its list or, drawn anew, so many of each class.
+
+    ``targets`` holds the labels of all examples of a split, ``listed`` the indices that a seed's list names.
+    """
+
+    shots: int
+    targets: Mapping[str, Sequence[int]]
+    listed: Mapping[tuple[str, int], Sequence[int]] = field(default_factory=dict)
+
+    def __call__(self, seed: int) -> tuple[Sequence[int], Sequence[int]]:
+        train, validation = (self.listed.get((split, seed)) or self._sample(split, seed) for split in self.targets)
+        return train, validation
+
+    def count(self, split: str) -> Counter[int]:
+        """Return how many examples of each class are taken: as many as there are, where those are too few."""
+        shots = self.shots if split == "train" else min(self.shots, VALIDATION_SHOTS)
+        return Counter({label: min(shots, there) for label, there in Counter(self.targets[split]).items()})
+
+    def _sample(self, split: str, seed: int) -> list[int]:
+        members = defaultdict(list)
+        for index, label in enumerate(self.targets[split]):
+            members[label].append(index)
+        stream, counts = random.Random(seed), self.count(split)
+        return [index for label, there in sorted(members.items()) for index in stream.sample(there, counts[label])]
+
+
+def few_shots(pool: Pool, name: str, shots: int, base: int | None = None) -> Data:
+    """Return a data set of which each seed takes ``shots`` images a class to train on; with ``base``, only of the
+    first so many classes. The test data are whole in either case.
+
+    Raises ``UserError`` for a list of these shots that does not take as many images of a class as a draw does.
+    """
+    data = pool.data
+    train, validation = (_of_classes(split, base) for split in (data.train, data.validation))
+    draw = Draw(shots, {"train": train.targets, "validation": validation.targets})
+    draw = replace(draw, listed=_listed(pool, draw, {"train": train.names, "validation": validation.names}))
+    return replace(
+        data,
+        name=name,
+        train=train,
+        validation=validation,
+        # What a run makes of a test split, it makes in place: no two data sets may share one.
+        test=copy.copy(data.test),
+        shifted={kind: copy.copy(split) for kind, split in data.shifted.items()},
+        draw=draw,
+        checksum=digest(data.checksum, sorted(draw.listed.items())) if draw.listed else data.checksum,
+        note="; ".join([data.note, *_notes(draw, data.classes, base)]),
+    )
+
+
+def _notes(draw: Draw, classes: Sequence[str], base: int | None) -> list[str]:
+    taken, there = draw.count("train"), len(draw.targets["train"])
+    notes = [
+        f"{counted(draw.shots, 'shot')} a class, drawn by each run's seed, and at most {VALIDATION_SHOTS} to validate"
+    ]
+    if few := sum(count < draw.shots for count in taken.values()):
+        notes.append(
+            f"{counted(few, 'class', 'classes')} with fewer images, {taken.total() / len(taken):.1f} a class on average"
+        )
+    if seeds := sorted({seed for _, seed in draw.listed}):
+        notes.append(f"images of {'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))} as listed")
+    if taken.total() == there:
+        notes.append("all seeds train on the same images, as there are no more")
+    if base is not None:
+        notes.append(f"base classes: the first {base} of {len(classes)}")
+    return notes
+
+
+def _of_classes(split: Split, base: int | None) -> Split:
+    size = len(split) if base is None else sum(target < base for target in split.targets)
+    return Split(split.examples[:size], split.targets[:size], split.names[:size])
+
+
+def _listed(pool: Pool, draw: Draw, names: Mapping[str, Sequence[str]]) -> dict[tuple[str, int], Sequence[int]]:
+    found = {}
+    for (split, shots, seed), own in pool.lists.items():
+        if shots == draw.shots:
+            found[split, seed] = _indices(pool.data, draw, split, own, names[split])
+    return found
+
+
+def _indices(data: Data, draw: Draw, split: str, own: ShotList, names: Sequence[str]) -> list[int]:
+    """Return where a list's images are among ``names``; those of other classes than the drawn ones are passed over."""
+    indices = [index for index, name in enumerate(names) if name in own.files]
+    listed, drawn = Counter(draw.targets[split][index] for index in indices), draw.count(split)
+    for label, count in drawn.items():
+        if listed[label] != count:
+            raise UserError(
+                f"{own.listed_in} lists {counted(listed[label], 'image')} of class {data.classes[label]!r} where "
+                f"{counted(draw.shots, 'shot')} take {count}: all seeds must train on as many images"
+            )
+    return indices
+
+
+def digest(*values: object) -> str:
+    """Return the SHA-256 of values as JSON."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

@@ -1,0 +1,58 @@
+"""Icons for few-shot learning: concepts that the embedded CLIP never saw, tested on fonts that training never saw."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from zipeft.splits import cut
+from zipeft.task import Split
+from zipeft.tasks._coop_shots import Pool
+from zipeft.tasks._drawing import Drawing, drawn_data
+from zipeft.tasks._icon_concepts import HELD_OUT, words_of
+from zipeft.tasks._icons import CARRIER, TEST_FONTS, VALIDATION, concepts_of, draw, read_glyphs
+
+IMAGE_SIZE = 96
+"""Pixels of a drawing's side; the model's own preprocessing does the rest."""
+
+INVERTED = "inverted"
+
+
+def load_icons(split_seed: int) -> Pool:
+    """Return ``HELD_OUT``: test has the drawings of ``TEST_FONTS``; validation is cut from the others.
+
+    The shifted test data are the test drawings in white on black. Taking one of the two fonts for it instead would
+    halve the test data, and a difference between the two could not be told from one between their drawings.
+    """
+    glyphs = concepts_of(read_glyphs())
+    drawings = [drawing for concept in sorted(HELD_OUT) for drawing in draw(concept, glyphs[concept], IMAGE_SIZE)]
+    test = [drawing for drawing in drawings if _font(drawing) in TEST_FONTS]
+    seen = [drawing for drawing in drawings if _font(drawing) not in TEST_FONTS]
+    stay, taken = cut([drawing.label for drawing in seen], VALIDATION, split_seed)
+    data = drawn_data(
+        "icons",
+        {
+            "train": [seen[index] for index in stay],
+            "validation": [seen[index] for index in taken],
+            "test": test,
+        },
+        carrier=CARRIER,
+        settings={"image_size": IMAGE_SIZE, "split_seed": split_seed, "shifted": INVERTED},
+        note=f"{len(HELD_OUT)} concepts that the embedded CLIP never saw, {IMAGE_SIZE} px; test drawings from "
+        f"{' and '.join(TEST_FONTS)}, fonts that neither it nor training saw; {INVERTED}: the same, white on black",
+    )
+    inverted = _inverted(test, data.classes)
+    return Pool(replace(data, classes=[words_of(concept) for concept in data.classes], shifted={INVERTED: inverted}))
+
+
+def _font(drawing: Drawing) -> str:
+    return drawing.name.partition(":")[0]
+
+
+def _inverted(drawings: list[Drawing], concepts: list[str]) -> Split:
+    from PIL import ImageChops
+
+    return Split(
+        examples=[ImageChops.invert(drawing.image) for drawing in drawings],
+        targets=[concepts.index(drawing.label) for drawing in drawings],
+        names=[f"{INVERTED}/{drawing.name}" for drawing in drawings],
+    )

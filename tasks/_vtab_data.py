@@ -1,0 +1,149 @@
+"""What the sets of VTAB have in common, wherever they come from: 800, 200 and a test part, a checksum and a note."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zipeft.errors import UserError
+from zipeft.images import BrokenImage, read_image
+from zipeft.task import Data, Split
+from zipeft.tasks._vtab_sets import TRAIN, VALIDATION
+from zipeft.words import counted
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+log = logging.getLogger(__name__)
+
+NOT_VTABS = "not VTAB's own 1,000 images, which the order of its TensorFlow data set decides"
+
+
+class Sizes(NamedTuple):
+    """The settings that say which examples of a set are taken: the seed of what is drawn, and how many of the test
+    part are taken (0: all)."""
+
+    split_seed: int
+    test_examples: int
+
+
+@dataclass(frozen=True)
+class Lazy(Sequence):
+    """Items that are made by ``make(key)`` when they are asked for, one a key; none is kept."""
+
+    make: Callable[[Any], Any]
+    keys: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Lazy(self.make, self.keys[index])
+        return self.make(self.keys[index])
+
+
+def shuffled(total: int, seed: int) -> list[int]:
+    """Return the numbers from 0 to ``total`` - 1 in the order of a seed, which is the same on every machine."""
+    import numpy as np
+
+    return np.random.RandomState(seed).permutation(total).tolist()
+
+
+def first_thousand(total: int, seed: int, source: str) -> tuple[list[int], list[int], list[int]]:
+    """Return which of ``total`` examples train, which validate, and the others, all drawn by the seed.
+
+    Raises ``UserError`` where there are too few.
+    """
+    both = TRAIN + VALIDATION
+    if total < both:
+        raise UserError(f"{source} has {counted(total, 'training image')}; VTAB takes {both:,}: get the whole set")
+    order = shuffled(total, seed)
+    return order[:TRAIN], order[TRAIN:both], order[both:]
+
+
+def limited(indices: Sequence[int], sizes: Sizes) -> list[int]:
+    """Return all test examples, or as many as are to be taken, drawn by the seed, in their own order."""
+    if not 0 < sizes.test_examples < len(indices):
+        return list(indices)
+    return [indices[place] for place in sorted(shuffled(len(indices), sizes.split_seed)[: sizes.test_examples])]
+
+
+def picked(pool: Split, indices: Sequence[int]) -> Split:
+    """Return a part of a split; its examples stay as lazy as they are."""
+    targets, names = ([values[index] for index in indices] for values in (pool.targets, pool.names))
+    return Split(Lazy(pool.examples.__getitem__, list(indices)), targets, names)
+
+
+def without_broken(splits: Mapping[str, Split], notes: list[str]) -> dict[str, Split]:
+    """Decode every image, leave out those that fail, and say so in a note and in the log."""
+    kept: dict[str, Split] = {}
+    for split, part in splits.items():
+        whole = [index for index in range(len(part)) if _decodes(part, index)]
+        kept[split] = picked(part, whole)
+    if broken := sum(len(splits[split]) - len(kept[split]) for split in splits):
+        notes.append(f"{counted(broken, 'image')} that did not decode left out")
+    return kept
+
+
+def _decodes(part: Split, index: int) -> bool:
+    try:
+        part.examples[index]
+    except BrokenImage as error:
+        log.warning("%s does not decode (%s): left out", error.path, error.reason)
+        return False
+    return True
+
+
+def vtab_data(
+    name: str,
+    classes: Sequence[str],
+    splits: Mapping[str, Split],
+    *,
+    source: str,
+    content: Any,
+    notes: Sequence[str] = (),
+) -> Data:
+    """Return a data set whose checksum covers its classes, the names and targets of each split, and ``content``: what
+    else decides the images, as JSON can write it."""
+    parts = {split: [list(part.names), list(part.targets)] for split, part in splits.items()}
+    record = json.dumps([content, list(classes), parts], sort_keys=True)
+    seen, counts = len(set(splits["train"].targets)), ", ".join(f"{len(part):,} {at}" for at, part in splits.items())
+    untrained = [f"only {seen} of them have training images"] if seen < len(classes) else []
+    return Data(
+        name=name,
+        classes=classes,
+        **splits,
+        source=source,
+        checksum=hashlib.sha256(record.encode()).hexdigest(),
+        note="; ".join([counted(len(classes), "class", "classes"), *untrained, f"images: {counts}", *notes]),
+    )
+
+
+def numbered(count: int) -> list[str]:
+    """Return the names of classes that have numbers alone."""
+    return [str(number) for number in range(count)]
+
+
+def decoded(content: bytes, place: str) -> Image:
+    """Return the image that bytes hold, in RGB. Raises ``BrokenImage``, which names ``place``."""
+    return read_image(_Named(content, place))
+
+
+class _Named(BytesIO):
+    """Bytes that say in a message where they are from."""
+
+    def __init__(self, content: bytes, place: str) -> None:
+        super().__init__(content)
+        self.place = place
+
+    def __str__(self) -> str:
+        return self.place
+
+    def __repr__(self) -> str:
+        return repr(self.place)

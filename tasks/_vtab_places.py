@@ -1,0 +1,57 @@
+"""Where a published set of VTAB is: which folders of the user's data hold which sets, in which form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zipeft.data_folder import require_folder, subfolders
+from zipeft.errors import UserError
+from zipeft.task import Data
+from zipeft.tasks import _dsprites, _vtab_folder, _vtab_shards, _vtab_torchvision
+from zipeft.tasks._vtab_data import Sizes
+from zipeft.tasks._vtab_sets import SETS, find_set
+
+
+def places(data_dir: Path) -> dict[str, Path]:
+    """Return where the sets are, as ``find`` does. Raises ``UserError`` also if nothing is found."""
+    root = require_folder(data_dir, "vtab")
+    if not (found := find(root)):
+        raise UserError(
+            f"{root} is not and does not hold a folder of a set of VTAB ({', '.join(SETS)}): rename the folder, "
+            "or see zipeft fetch vtab"
+        )
+    return found
+
+
+def find(root: Path) -> dict[str, Path]:
+    """Return where the sets are, by name: a folder each, or the file of dSprites, which holds two.
+
+    ``root`` is the folder of a set or holds several, and dSprites' file lies in it or in its folder "dsprites". A
+    folder of the set goes before that file. Raises ``UserError`` for two folders of one set.
+    """
+    alone = find_set(root.name, SETS)
+    found: dict[str, Path] = {alone: root} if alone else {}
+    for folder in [] if alone else subfolders(root):
+        if (name := find_set(folder.name, SETS)) is not None:
+            if name in found:
+                raise UserError(f"{root} has two folders of {name}, {found[name].name} and {folder.name}: keep one")
+            found[name] = folder
+    for folder in (root, root / "dsprites"):
+        if not alone and (folder / _dsprites.NPZ).is_file():
+            for task in _dsprites.TASKS:
+                found.setdefault(f"dsprites-{task}", folder / _dsprites.NPZ)
+    return {name: found[name] for name in SETS if name in found}
+
+
+def load(name: str, place: Path, sizes: Sizes, *, skip_broken: bool = False) -> Data:
+    """Return the set that is at a place, whatever its form. Raises ``UserError`` if it is in none that is known."""
+    if place.is_file():
+        return _dsprites.load_published(name, name.removeprefix("dsprites-"), sizes, place)
+    if _vtab_folder.is_layout(place):
+        return _vtab_folder.load(name, place, sizes, skip_broken=skip_broken)
+    if _vtab_shards.find(place):
+        return _vtab_shards.load(name, place, f"folder {place.name}", sizes, skip_broken=skip_broken)
+    if SETS[name].torchvision:
+        return _vtab_torchvision.load(name, place, sizes)
+    lists = ", ".join(_vtab_folder.FILES.values())
+    raise UserError(f"{place} has neither {lists} nor tar or parquet files in train and test: add them")

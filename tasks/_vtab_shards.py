@@ -1,0 +1,261 @@
+"""A set of VTAB in files of many images: tar shards as CLIP benchmark has them on the hub, or parquet.
+
+Shards lie in folders ``train`` and ``test``, or their names begin with these words. In a tar, an image and a file
+"<key>.cls" with its label have the same key. Images are read where they are: nothing is extracted.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from zipeft.carriers import file_sha256
+from zipeft.data_folder import unreadable
+from zipeft.errors import UserError
+from zipeft.images.files import SUFFIXES
+from zipeft.task import Data, Split
+from zipeft.tasks._vtab_data import (
+    NOT_VTABS,
+    Lazy,
+    Sizes,
+    decoded,
+    first_thousand,
+    limited,
+    numbered,
+    vtab_data,
+    without_broken,
+)
+from zipeft.tasks._vtab_sets import SETS
+from zipeft.text.files import one_line
+
+KINDS = (".tar", ".parquet")
+
+SPLITS = ("train", "test")
+
+TIMEOUT = 15.0
+"""Seconds to wait for the hub's first answer."""
+
+IMAGE_COLUMNS = ("image", "img", "webp", "png", "jpg", "jpeg")
+LABEL_COLUMNS = ("label", "cls", "labels", "fine_label")
+"""What the columns of a parquet file are called, the best first."""
+
+
+class Item(NamedTuple):
+    """An image and its label: ``place`` is its number in a parquet file, or its offset and size in a tar."""
+
+    shard: Path
+    key: str
+    place: Any
+    label: int
+
+
+def find(root: Path) -> dict[str, list[Path]]:
+    """Return the shards of each split in a folder, in the order of their numbers; none if there are none.
+
+    Raises ``UserError`` if one is missing: "nshards.txt" and names such as "train-00000-of-00002" say how many
+    there are.
+    """
+    for kind in KINDS:
+        paths = sorted((path for path in root.rglob(f"*{kind}") if path.is_file()), key=_numbers)
+        found = {split: [path for path in paths if _split_of(path.relative_to(root)) == split] for split in SPLITS}
+        if any(found.values()):
+            for split, shards in found.items():
+                _check_count(root, split, shards)
+            return found
+    return {}
+
+
+def load(name: str, root: Path, source: str, sizes: Sizes, *, skip_broken: bool = False) -> Data:
+    """Return the set: 800 and 200 of its training images, drawn by the seed, and its test images.
+
+    Raises ``UserError``, which names the shard, for what cannot be read, and for a label that the set does not have.
+    """
+    shards, notes = find(root), [NOT_VTABS, f"train and validation drawn with seed {sizes.split_seed}"]
+    items = {split: [item for path in paths for item in _items(path, name)] for split, paths in shards.items()}
+    train, validation, _ = first_thousand(len(items["train"]), sizes.split_seed, f"{root}")
+    test = limited(range(len(items["test"])), sizes)
+    if len(items["test"]) != SETS[name].test:
+        notes.append(f"{len(items['test']):,} test images where VTAB has {SETS[name].test:,}")
+    chosen = {
+        "train": [items["train"][index] for index in train],
+        "validation": [items["train"][index] for index in validation],
+        "test": [items["test"][index] for index in test],
+    }
+    splits = {split: _split(root, taken) for split, taken in chosen.items()}
+    if skip_broken:
+        splits = without_broken(splits, notes)
+    content = [[path.relative_to(root).as_posix(), file_sha256(path)] for paths in shards.values() for path in paths]
+    return vtab_data(name, numbered(SETS[name].classes), splits, source=source, content=content, notes=notes)
+
+
+def hub_folder(name: str) -> tuple[Path, str]:
+    """Return the folder of a set in the hub's local cache, to which what it lacks is downloaded, and its source.
+
+    Raises ``UserError`` if the hub does not give it.
+    """
+    folder = download(name)
+    return folder, f"hub {SETS[name].hub}@{folder.name[:7]}"
+
+
+def download(name: str, folder: Path | None = None) -> Path:
+    """Download the shards of a set that are not there yet, to ``folder`` or the hub's cache. Raises ``UserError``."""
+    import huggingface_hub
+
+    repository, place = SETS[name].hub, {"local_dir": folder} if folder else {}
+    if not repository:
+        raise UserError(f"{name} is not on the hub as VTAB splits it: {how_to_get(name)}")
+    try:
+        if folder:  # asked first: without a network, the download itself would try again for half a minute
+            huggingface_hub.HfApi().dataset_info(repository, timeout=TIMEOUT)
+        patterns = ["train/*", "test/*"]
+        path = Path(
+            huggingface_hub.snapshot_download(repository, repo_type="dataset", allow_patterns=patterns, **place)
+        )
+        reason = "" if all(find(path).get(split) for split in SPLITS) else "no connection, and it is not in the cache"
+    except UserError:
+        raise
+    except Exception as error:  # the hub's client changed its HTTP library twice: its errors have no common base
+        reason = one_line(error)[:160] or type(error).__name__
+    if reason:
+        raise UserError(f"the hub did not give {repository} ({reason}): connect, or {how_to_get(name)}")
+    return path
+
+
+def how_to_get(name: str) -> str:
+    """Return what to do for a set of the data folder."""
+    folder = SETS[name].folders[0]
+    return f"put it into a folder {folder} of --data-dir, with train800.txt, val200.txt, test.txt and images"
+
+
+# --- finding shards ---------------------------------------------------------------------------------------------------
+
+
+def _numbers(path: Path) -> list[tuple[int, str]]:
+    """Return a key by which "2.tar" comes before "10.tar"."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.as_posix())]
+
+
+def _split_of(path: Path) -> str | None:
+    if any(part.startswith(".") for part in path.parts):
+        return None
+    return next((split for split in SPLITS for part in path.parts if re.match(rf"{split}\b|{split}[-_.]", part)), None)
+
+
+def _check_count(root: Path, split: str, shards: Sequence[Path]) -> None:
+    if not shards:
+        raise UserError(f"{root} has no shards of {split}: add {split}/0.tar and so on, or parquet files")
+    folder, expected = shards[0].parent, len(shards)
+    if match := re.search(r"-of-(\d+)$", shards[0].stem):
+        expected = int(match[1])
+    elif (folder / "nshards.txt").is_file():
+        text = (folder / "nshards.txt").read_text("utf-8", "replace").strip()
+        expected = int(text) if text.isdecimal() else expected
+    if expected != len(shards):
+        raise UserError(f"{folder} has {len(shards)} of {expected} shards of {split}: add the others")
+
+
+# --- reading them -----------------------------------------------------------------------------------------------------
+
+
+def _items(path: Path, name: str) -> list[Item]:
+    """Return the images and labels of a shard, with the label that VTAB makes of it."""
+    record, items = SETS[name], []
+    for key, place, text in (_tar if path.suffix == ".tar" else _parquet)(path):
+        try:
+            label = record.label(int(text)) if record.raw else int(text)
+        except (TypeError, ValueError):
+            label = -1
+        if not 0 <= label < record.classes:
+            raise UserError(f"{path} gives {key} the label {text!r}, which {name} does not have: get the file again")
+        items.append(Item(path, key, place, label))
+    return items
+
+
+def _tar(path: Path) -> Iterator[tuple[str, tuple[int, int], str]]:
+    images, labels = {}, {}
+    try:
+        with tarfile.open(path, "r:") as bundle:
+            for info in bundle:
+                key, _, suffix = info.name.removeprefix("./").rpartition(".")
+                if info.isdir():
+                    continue
+                if not info.isreg():
+                    raise UserError(f"{path} has {info.name}, which is a link or device: get the file again")
+                if f".{suffix.lower()}" in SUFFIXES:
+                    images[key] = (info.offset_data, info.size)
+                elif suffix == "cls":
+                    labels[key] = bundle.extractfile(info).read(64).decode("utf-8", "replace").strip()
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise UserError(f"{path} cannot be read as a tar file ({one_line(error)}): get it again") from None
+    if alone := images.keys() ^ labels.keys():
+        raise UserError(
+            f"{path} has {min(alone)} without {'a label' if min(alone) in images else 'an image'}: get it again"
+        )
+    for key, place in images.items():
+        yield key, place, labels[key]
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, int, Any]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            _image_column(path, file.schema_arrow.names)
+            label = _column(path, file.schema_arrow.names, LABEL_COLUMNS)
+            labels = file.read(columns=[label]).column(label).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path} cannot be read as parquet ({one_line(error)}): get it again") from None
+    for row, value in enumerate(labels):
+        yield f"row {row}", row, value
+
+
+def _image_column(path: Path, names: Sequence[str]) -> str:
+    return _column(path, names, IMAGE_COLUMNS)
+
+
+def _column(path: Path, names: Sequence[str], wanted: Sequence[str]) -> str:
+    for name in wanted:
+        if name in names:
+            return name
+    raise UserError(f"{path} has no column {' or '.join(wanted)} (there: {', '.join(names)}): rename one")
+
+
+def _split(root: Path, items: Sequence[Item]) -> Split:
+    names = [f"{item.shard.relative_to(root).as_posix()}/{item.key}" for item in items]
+    contents = _rows(items) if items and items[0].shard.suffix == ".parquet" else {}
+    images = Lazy(
+        lambda index: decoded(contents[index] if contents else _piece(items[index]), names[index]), range(len(items))
+    )
+    return Split(images, [item.label for item in items], names)
+
+
+def _piece(item: Item) -> bytes:
+    offset, size = item.place
+    try:
+        with open(item.shard, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    except OSError as error:
+        raise unreadable(error) from None
+
+
+def _rows(items: Sequence[Item]) -> dict[int, bytes]:
+    """Return the encoded images of rows of parquet files, which are read batch by batch and kept in part."""
+    from pyarrow import parquet
+
+    contents: dict[int, bytes] = {}
+    for shard in {item.shard for item in items}:
+        wanted = {item.place: index for index, item in enumerate(items) if item.shard == shard}
+        with parquet.ParquetFile(shard) as file:
+            column, row = _image_column(shard, file.schema_arrow.names), 0
+            for batch in file.iter_batches(256, columns=[column]):
+                for value in batch.column(0):
+                    if row in wanted:
+                        content = value.as_py()
+                        contents[wanted[row]] = (content.get("bytes") if isinstance(content, dict) else content) or b""
+                    row += 1
+    return contents

@@ -1,0 +1,74 @@
+"""Sets of VTAB in the folders of torchvision's data sets, for those whose official test images are VTAB's."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from zipeft.errors import UserError
+from zipeft.task import Data, Split
+from zipeft.tasks._vtab_data import NOT_VTABS, Lazy, Sizes, first_thousand, limited, numbered, picked, vtab_data
+from zipeft.tasks._vtab_sets import SETS
+from zipeft.text.files import one_line
+
+ARGUMENTS = {
+    "cifar100": ({"train": True}, {"train": False}),
+    "dtd": ({"split": "train"}, {"split": "test"}),
+    "flowers102": ({"split": "train"}, {"split": "test"}),
+    "pets": ({"split": "trainval"}, {"split": "test"}),
+    "svhn": ({"split": "train"}, {"split": "test"}),
+}
+"""How training and test data are asked for."""
+
+
+def load(name: str, folder: Path, sizes: Sizes) -> Data:
+    """Return the set: 800 and 200 of its training images, drawn by the seed, and its test images.
+
+    ``folder`` is the one that torchvision makes, in its root; SVHN's files lie in it. Nothing is downloaded. Raises
+    ``UserError`` if torchvision does not find the set, or finds it damaged.
+    """
+    root = folder if name == "svhn" else folder.parent
+    pools = [_pool(name, root, arguments) for arguments in ARGUMENTS[name]]
+    train, validation, _ = first_thousand(len(pools[0]), sizes.split_seed, str(folder))
+    splits = {
+        "train": picked(pools[0], train),
+        "validation": picked(pools[0], validation),
+        "test": picked(pools[1], limited(range(len(pools[1])), sizes)),
+    }
+    notes = [NOT_VTABS, f"train and validation drawn with seed {sizes.split_seed}"]
+    if len(pools[1]) != SETS[name].test:
+        notes.append(f"{len(pools[1]):,} test images where VTAB has {SETS[name].test:,}")
+    return vtab_data(
+        name,
+        numbered(SETS[name].classes),
+        splits,
+        source=f"torchvision {SETS[name].torchvision} in folder {folder.name}",
+        content=[_pixels(part) for part in splits.values()],
+        notes=notes,
+    )
+
+
+def _pool(name: str, root: Path, arguments: dict[str, Any]) -> Split:
+    from torchvision import datasets
+
+    split = "test" if arguments is ARGUMENTS[name][1] else "train"
+    try:
+        found = getattr(datasets, SETS[name].torchvision)(root, download=False, **arguments)
+        labels = next(getattr(found, known) for known in ("targets", "labels", "_labels") if hasattr(found, known))
+    except Exception as error:  # torchvision raises whatever its parsers do
+        raise UserError(
+            f"{root} has no {split} data of {name} that torchvision can read ({one_line(error)[:120]}): get them again"
+        ) from None
+    count = len(found)
+    images = Lazy(lambda index: found[index][0], range(count))
+    return Split(images, [int(label) for label in labels], [f"{split} {index}" for index in range(count)])
+
+
+def _pixels(part: Split) -> str:
+    """Return a checksum over the pixels of all images."""
+    digest = hashlib.sha256()
+    for index in range(len(part)):
+        image = part.examples[index]
+        digest.update(repr((image.mode, image.size)).encode() + image.tobytes())
+    return digest.hexdigest()

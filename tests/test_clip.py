@@ -1,0 +1,655 @@
+"""The CLIP backbone: open_clip's models at random weights, its names and files, and the classes that a model knows."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub
+import open_clip
+import pytest
+import torch
+from accelerate import Accelerator
+from model_zoo import ordinary_path, randomise_prompts
+from PIL import Image
+from safetensors.torch import save_file
+from test_vit import Malicious
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from toys import SIZE, TINY_CLIP, ToyCLIP, ToyPictures, methods_for, split_of
+
+from zipeft import registry
+from zipeft.backbone import Weights
+from zipeft.backbones import _open_clip_choice as choices
+from zipeft.backbones._open_clip_model import Matcher, create
+from zipeft.backbones.clip import CLIP
+from zipeft.costs import count_flops
+from zipeft.errors import UserError
+from zipeft.examples import Encoded
+from zipeft.experiment import Experiment, Run
+from zipeft.images.matching import BaseToNovel, Matching
+from zipeft.learner import make_learner
+from zipeft.protocol import Protocol
+from zipeft.splices import prompts
+
+CLASSES = ("red", "green", "light_blue")
+TEMPLATES = ("a photo of a {}.", "an icon of {}", "{}")
+BACKBONE = ToyCLIP()
+METHODS = methods_for("image-text")
+
+
+def images(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+
+
+def named(*templates: str, classes=CLASSES, backbone=BACKBONE) -> Matcher:
+    model = backbone.build().requires_grad_(False)
+    backbone.name_classes(model, classes, templates or TEMPLATES)
+    return model
+
+
+def learner_of(method: str, objective=None, classes=CLASSES, backbone=BACKBONE, **settings):
+    torch.manual_seed(0)
+    method, objective = registry.methods.get(method)(**settings), objective or Matching(TEMPLATES)
+    model = backbone.build().requires_grad_(False)
+    return make_learner(backbone, model, method, method.objective(objective), classes)
+
+
+def steps(learner, inputs: torch.Tensor, count: int = 2, rate: float = 0.05) -> None:
+    """Take optimiser steps towards the classes in turn."""
+    optimizer = torch.optim.SGD(learner.trainable().values(), lr=rate)
+    for _ in range(count):
+        learner.train()
+        loss = nn.functional.cross_entropy(learner(inputs), torch.arange(len(inputs)) % 3)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    learner.eval()
+
+
+@pytest.fixture
+def encoded(monkeypatch) -> list[int]:
+    """How many texts each call of open_clip's text encoder gets."""
+    calls: list[int] = []
+    own = open_clip.CLIP.encode_text
+
+    def counted(self, text, **options):
+        calls.append(len(text))
+        return own(self, text, **options)
+
+    monkeypatch.setattr(open_clip.CLIP, "encode_text", counted)
+    return calls
+
+
+# --- the same as open_clip ---
+
+
+def zero_shot(clip: nn.Module, tokenizer, inputs: torch.Tensor, classes, templates) -> torch.Tensor:
+    """The logits (batch, classes) as open_clip's own zero-shot evaluation computes them."""
+    fillers = [lambda name, template=template: template.format(name.replace("_", " ")) for template in templates]
+    with torch.no_grad():
+        classifier = open_clip.build_zero_shot_classifier(clip, tokenizer, classes, fillers, 10, "cpu")
+        features = clip.encode_image(inputs, normalize=True)
+        return clip.logit_scale.exp() * features @ classifier.T.contiguous().T  # in memory as open_clip's model has it
+
+
+@pytest.mark.parametrize("templates", [TEMPLATES, TEMPLATES[:1]])
+def test_matches_are_open_clips_own_to_the_last_bit(templates) -> None:
+    """On pictures of any size, through open_clip's own preprocessing."""
+    model = named(*templates)
+    generator = torch.Generator().manual_seed(0)
+    pixels = [torch.randint(256, (h, w, 3), generator=generator) for h, w in ((20, 31), (16, 16), (9, 50), (40, 12))]
+    pictures = [Image.fromarray(each.to(torch.uint8).numpy()) for each in pixels]
+    transform = open_clip.image_transform(SIZE, is_train=False)
+    theirs = torch.stack(list(map(transform, pictures)))
+    ours = torch.stack(list(map(BACKBONE.preprocess(), pictures)))
+    expected = zero_shot(create_like(model), BACKBONE.tokenizer(), theirs, CLASSES, templates)
+    with torch.no_grad():
+        assert torch.equal(BACKBONE.matches(model, ours), expected)
+    assert expected.argmax(-1).unique().numel() > 1
+
+
+def create_like(model: Matcher) -> nn.Module:
+    """open_clip's own model with the same weights; frozen too, for PyTorch rounds otherwise where weights train."""
+    clip = create(TINY_CLIP).requires_grad_(False)
+    clip.load_state_dict(model.clip.state_dict())
+    return clip
+
+
+def test_zero_shot_accuracy_of_a_run_is_open_clips_own() -> None:
+    task = ToyPictures()
+    experiment = Experiment(("toy", BACKBONE), ("toy", task), Protocol(), Accelerator(cpu=True), "pytest")
+    result, _ = experiment.measure(Run("colours", "untuned", registry.methods.get("untuned")(), seed=0))
+    test = split_of(task.load("colours"), "test")
+    clip = create_like(BACKBONE.build())
+    logits = zero_shot(clip, BACKBONE.tokenizer(), torch.stack(test.examples), ["red", "green", "blue"], TEMPLATES[:1])
+    assert result.score == sum(logits.argmax(-1) == torch.tensor(test.targets)).item() / len(test.targets)
+    assert list(result.predictions) == logits.argmax(-1).tolist()
+
+
+def test_a_text_tower_of_its_own_and_a_bias_of_the_logits() -> None:
+    """As SigLIP has them; open_clip's own blocks have an attention of another class here."""
+    text = {**TINY_CLIP["text_cfg"], "block_type": "custom"}
+    clip = create({**TINY_CLIP, "text_cfg": text, "custom_text": True, "init_logit_bias": -3.0})
+    model = Matcher(clip).requires_grad_(False)
+    BACKBONE.name_classes(model, CLASSES, TEMPLATES[:1])
+    tokens = BACKBONE.tokenizer()([f"a photo of a {name}." for name in ("red", "green", "light blue")])
+    with torch.no_grad():
+        expected, _ = clip.get_logits(images(4), tokens)
+        torch.testing.assert_close(BACKBONE.matches(model, images(4)), expected)
+        registry.methods.get("zero_gated")(length=2).apply(BACKBONE, model)
+        assert len(prompts(model)) == 4
+        torch.testing.assert_close(BACKBONE.matches(model, images(4)), expected)
+        randomise_prompts(prompts(model))
+        assert (BACKBONE.matches(model, images(4)) - expected).abs().max() > 1e-3
+
+
+# --- the model ---
+
+
+def test_sizes_and_hidden_states() -> None:
+    model = BACKBONE.build()
+    assert (BACKBONE.width(model), BACKBONE.hidden_width(model), BACKBONE.prefix_tokens(model)) == (24, 32, 1)
+    assert {name: len(blocks) for name, blocks in BACKBONE.towers(model).items()} == {"image": 2, "text": 2}
+    assert BACKBONE.towers(model)["image"] == BACKBONE.blocks(model)
+    seen = []
+    for block in BACKBONE.blocks(model):
+        block.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0].shape, output.shape)))
+    assert BACKBONE.features(model, images(2)).shape == (2, 24)
+    assert seen == [((2, 17, 32), (2, 17, 32))] * 2
+    assert not model.training
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_images_of_another_size_are_refused_in_one_line() -> None:
+    for read in (BACKBONE.features, BACKBONE.matches):
+        with pytest.raises(UserError, match="the images are of 8 x 12 pixels, and this model takes 16 x 16 alone"):
+            read(named(), torch.zeros(1, 3, 8, 12))
+
+
+def test_matches_need_names() -> None:
+    with pytest.raises(UserError, match="none are named yet"):
+        BACKBONE.matches(BACKBONE.build(), images(1))
+
+
+def test_random_weights_are_the_same_each_time() -> None:
+    first = create(TINY_CLIP).state_dict()
+    torch.manual_seed(1234)
+    before = torch.get_rng_state()
+    second = create(TINY_CLIP).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+# --- classes ---
+
+
+def test_a_long_text_is_refused_and_the_class_is_named() -> None:
+    longest = " ".join(["red"] * 14)  # and the tokens that begin and end a text
+    model = named("{}", classes=(longest,))
+    with pytest.raises(UserError, match=r"'red red .*' is longer than the 16 tokens"):
+        BACKBONE.name_classes(model, ("red", f"{longest} red"), ("{}",))
+    assert model.classes == (longest,)
+    with pytest.raises(UserError, match="is longer than the 16 tokens"):
+        BACKBONE.name_classes(model, (longest,), ("a {}",))
+
+
+def test_other_names_give_other_features_and_the_same_names_the_same() -> None:
+    model = named()
+    first = BACKBONE.class_features(model)
+    BACKBONE.name_classes(model, ("one", "two"), TEMPLATES)
+    assert BACKBONE.class_features(model).shape == (2, 24)
+    BACKBONE.name_classes(model, list(CLASSES), list(TEMPLATES))
+    assert torch.equal(BACKBONE.class_features(model), first)
+    BACKBONE.name_classes(model, CLASSES, TEMPLATES[:1])
+    assert not torch.equal(BACKBONE.class_features(model), first)
+    torch.testing.assert_close(first.norm(dim=-1), torch.ones(3))
+
+
+def test_many_texts_are_encoded_in_parts(monkeypatch, encoded) -> None:
+    whole = BACKBONE.class_features(named())
+    monkeypatch.setattr("zipeft.backbones._open_clip_model.AT_ONCE", 4)
+    torch.testing.assert_close(BACKBONE.class_features(named()), whole)
+    assert encoded == [9, 4, 4, 1]
+
+
+@pytest.mark.parametrize("method", ["linear", "untuned", "zero_gated_image", "prompt", "deep_prompt"])
+def test_text_features_of_a_frozen_tower_are_computed_once(method, encoded) -> None:
+    learner = learner_of(method)
+    inputs = images(4)
+    learner.find_prefix(inputs)
+    if learner.trainable():
+        steps(learner, inputs, 3)
+    for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):
+        with mode():
+            learner(inputs)
+    BACKBONE.name_classes(learner.model, learner.model.classes, learner.model.templates)
+    learner(inputs)
+    assert encoded == ([] if method == "linear" else [9])
+
+
+@pytest.mark.parametrize("method", ["coop", "zero_gated_text", "lora", "bitfit"])
+def test_text_features_that_train_are_computed_once_for_each_evaluation(method, encoded) -> None:
+    learner = learner_of(method)
+    inputs = images(4)
+    for _ in range(2):
+        encoded.clear()
+        steps(learner, inputs, 3)
+        assert len(encoded) == 3
+        with torch.no_grad():
+            first, second = learner(inputs), learner(inputs)
+            assert len(encoded) == 4
+            assert torch.equal(first, second)
+        torch.testing.assert_close(first, learner(inputs))  # with gradients: nothing was stale
+
+
+def test_features_that_were_kept_in_inference_mode_can_be_trained_against() -> None:
+    learner = learner_of("zero_gated_image")
+    with torch.inference_mode():
+        learner(images(4))
+    steps(learner, images(4), 1)
+
+
+def test_any_change_of_the_text_tower_drops_what_was_kept() -> None:
+    learner = learner_of("zero_gated_text")
+    model = learner.model
+    randomise_prompts(prompts(model))
+    others = ("clip.visual", "clip.logit")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            before = model.class_features()
+            parameter.mul_(-1.1)
+            after = model.class_features()
+            assert torch.equal(after, copy.deepcopy(model).class_features())  # a copy starts with nothing kept
+            # A key's bias cancels in the softmax, and one gate's sign alone may do little.
+            assert torch.equal(after, before) == name.startswith(others) or name.endswith("in_proj_bias"), name
+
+
+# --- learnt words ---
+
+
+@pytest.mark.parametrize("first", ["named", "learnt"])
+def test_words_that_start_as_a_template_are_that_template(first) -> None:
+    expected = BACKBONE.matches(named("a photo of a {}"), images(3))
+    model = BACKBONE.build().requires_grad_(False)
+    if first == "named":
+        BACKBONE.name_classes(model, CLASSES, TEMPLATES)
+    BACKBONE.learn_context(model, 4, "a photo of a")
+    BACKBONE.name_classes(model, CLASSES, TEMPLATES)
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == ["context"]
+    with torch.no_grad():
+        torch.testing.assert_close(BACKBONE.matches(model, images(3)), expected)
+        model.context[2] *= -1
+        assert (BACKBONE.matches(model, images(3)) - expected).abs().max() > 1e-3
+
+
+def test_learnt_words_are_drawn_by_the_seed_and_outlast_other_names() -> None:
+    learner = learner_of("coop", length=8)
+    context = learner.model.context
+    assert context.shape == (8, 32)
+    assert context.dtype == torch.float32
+    assert 0.015 < context.std() < 0.025
+    assert torch.equal(context, learner_of("coop", length=8).model.context)
+    before = BACKBONE.class_features(learner.model)
+    BACKBONE.name_classes(learner.model, ("one", "two"), TEMPLATES)
+    assert learner.model.context is context
+    BACKBONE.name_classes(learner.model, CLASSES, ("{} anything",))
+    torch.testing.assert_close(BACKBONE.class_features(learner.model), before)  # no template beside the learnt words
+
+
+def test_learnt_words_that_do_not_fit_are_refused_and_change_nothing() -> None:
+    model = named()
+    with pytest.raises(UserError, match="'a photo of' are 3 tokens, and length is 4"):
+        BACKBONE.learn_context(model, 4, "a photo of")
+    with pytest.raises(UserError, match="or learn fewer words"):
+        BACKBONE.learn_context(model, 14)
+    assert model.context is None
+    assert torch.equal(BACKBONE.class_features(model), BACKBONE.class_features(named()))
+    BACKBONE.learn_context(model, 12)
+    with pytest.raises(UserError, match="or learn fewer words"):
+        BACKBONE.name_classes(model, ("one two three",), TEMPLATES)
+    with pytest.raises(UserError, match="or learn fewer words"):
+        BACKBONE.learn_context(BACKBONE.build(), 15)
+
+
+def test_a_tokenizer_without_a_start_token_is_refused() -> None:
+    tokenizer = BACKBONE.tokenizer()
+
+    def bare(texts, context_length=None):
+        return torch.nn.functional.pad(tokenizer(texts, context_length)[:, 1:], (0, 1))
+
+    bare.context_length = tokenizer.context_length
+    with pytest.raises(UserError, match="puts no start token"):
+        named().learn_context(4, "", bare)
+
+
+# --- methods ---
+
+
+@pytest.mark.parametrize("method", ["zero_gated", "zero_gated_image", "zero_gated_text"])
+def test_at_zero_gate_both_towers_are_the_frozen_ones(method) -> None:
+    learner = learner_of(method)
+    with ordinary_path():
+        assert torch.equal(learner(images(4)), BACKBONE.matches(named(), images(4)))
+    joined = {"zero_gated": 4}.get(method, 2)
+    assert len(prompts(learner.model)) == joined
+    randomise_prompts(prompts(learner.model))
+    changed = BACKBONE.class_features(learner.model), BACKBONE.features(learner.model, images(4))
+    frozen = BACKBONE.class_features(named()), BACKBONE.features(named(), images(4))
+    text, image = ((a - b).abs().max().item() > 1e-3 for a, b in zip(changed, frozen, strict=True))
+    assert text == (method != "zero_gated_image")
+    assert image == (method != "zero_gated_text")
+
+
+def test_lora_adapts_the_attention_of_both_towers_and_leaves_the_weights() -> None:
+    learner = learner_of("lora")
+    inputs = images(6)
+    frozen = named()
+    torch.testing.assert_close(learner(inputs), BACKBONE.matches(frozen, inputs))
+    start = {name: value.clone() for name, value in learner.trainable().items()}
+    steps(learner, inputs, 4)
+    moved = [name for name, value in learner.trainable().items() if not torch.equal(value, start[name])]
+    adapted = {name.partition(".lora_")[0] for name in moved}
+    attentions = [name for name, module in frozen.named_modules() if isinstance(module, nn.MultiheadAttention)]
+    assert len(attentions) == 4
+    assert {name.removeprefix("model.").removesuffix(".base_layer.out_proj") for name in adapted} == set(attentions)
+    # peft adds an update to the frozen matrix and takes it off again at each forward, which leaves its rounding.
+    own = {name.replace("base_layer.", ""): p for name, p in learner.model.named_parameters() if "lora_" not in name}
+    for name, value in frozen.named_parameters():
+        torch.testing.assert_close(own[name], value, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "untuned"])
+def test_every_trainable_parameter_gets_a_gradient(method) -> None:
+    learner = learner_of(method)
+    moved = set()
+    for _ in range(3):  # a zero gate, and LoRA's zero matrix, hold back the gradient of what they multiply at first
+        steps(learner, images(6), 1)
+        moved |= {name for name, p in learner.trainable().items() if p.grad is not None and p.grad.abs().max() > 0}
+    assert moved == set(learner.trainable())
+
+
+def test_what_is_kept_of_texts_costs_no_step_any_arithmetic() -> None:
+    task, inputs = ToyPictures(), images(1)
+    train = Encoded(task.load("colours").train, task.windows(BACKBONE), BACKBONE)
+    learner = learner_of("zero_gated_image", length=1)
+    learner.find_prefix(inputs)
+    training, inference = count_flops(learner, Matching(), train, torch.device("cpu"))
+    with torch.no_grad(), ordinary_path(), sdpa_kernel(SDPBackend.MATH):  # whose arithmetic is counted
+        BACKBONE.features(learner.model, inputs)  # the prompts' keys and values are kept from now on
+        with FlopCounterMode(display=False) as counter:
+            BACKBONE.features(learner.model, inputs)
+    tower, matching = counter.get_total_flops(), 2 * 24 * 3
+    assert inference == tower + matching
+    assert inference < training < 4 * inference
+
+
+def test_bitfit_trains_the_biases_of_the_in_projections() -> None:
+    names = learner_of("bitfit").trainable()
+    assert sum(name.endswith("attn.in_proj_bias") for name in names) == 4
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("untuned", "linear")])
+def test_base_and_novel_classes_are_told_apart_after_a_training_on_base_classes(method) -> None:
+    """Naming others after a training keeps what was learnt; an independent model that has learnt the same agrees."""
+    classes = ("red", "green", "blue", "black", "white")
+    objective = BaseToNovel(TEMPLATES, classes=classes)
+    learner = learner_of(method, objective, classes)
+    inputs = images(6)
+    assert learner(inputs).shape == (6, 3)
+    steps(learner, inputs)
+    with torch.no_grad():
+        tuned = learner(inputs)
+        final = objective.respond(learner, {"inputs": inputs}, final=True)
+        validation = objective.respond(learner, {"inputs": inputs}, final=False)
+        again = objective.respond(learner, {"inputs": inputs}, final=True)
+    assert [base for base, _ in final] == tuned.argmax(-1).tolist()
+    assert validation == [(base, None) for base, _ in final]
+    assert all(novel in (3, 4) for _, novel in final)
+    assert again == final
+
+    fresh = learner_of(method, Matching(TEMPLATES), classes)
+    with torch.no_grad():
+        for name, parameter in fresh.trainable().items():
+            parameter.copy_(learner.trainable()[name])
+        torch.testing.assert_close(fresh(inputs), learner(inputs), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [("zero_gated_image", 92_304), ("zero_gated_text", 61_536), ("zero_gated", 153_840), ("coop", 4 * 512)],
+)
+def test_vit_b_16_counts(method, expected) -> None:
+    """K = 10 in all 12 + 12 layers: 12 * (10 * 768 + 12) and 12 * (10 * 512 + 8)."""
+    with torch.device("meta"):
+        learner = learner_of(method, backbone=CLIP("ViT-B-16", pretrained=False))
+        assert sum(parameter.numel() for parameter in learner.trainable().values()) == expected
+
+
+# --- names and files ---
+
+
+def refusal(checkpoint: str, **settings) -> str:
+    """The message with which a checkpoint is refused: one line, whatever is wrong."""
+    with pytest.raises(UserError) as error:
+        CLIP(checkpoint, **settings).build()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.fixture
+def tiny(monkeypatch) -> dict[str, torch.Tensor]:
+    """Make open_clip know a tiny model with a tag, and return weights that are not those it has at random."""
+    tag = {"url": "", "hf_hub": "owner/tiny/", "quick_gelu": True, "mean": (0.5, 0.5, 0.5), "interpolation": "bilinear"}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-Tiny", TINY_CLIP)
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "ViT-Tiny", {"some": tag})
+    state = create(TINY_CLIP).state_dict()
+    return {name: torch.randn_like(value) for name, value in state.items()}
+
+
+def assert_loaded(model: Matcher, state: dict[str, torch.Tensor]) -> None:
+    own = model.clip.state_dict()
+    assert own.keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in own.items())
+
+
+def test_unknown_names_and_tags() -> None:
+    assert "did you mean 'ViT-B-16'?" in refusal("ViT-B16", pretrained=False)
+    assert "NAME/TAG" in refusal("???")
+    assert "did you mean 'openai'?" in refusal("ViT-B-16/openia")
+    assert "tags of ViT-B-16: openai, " in refusal("ViT-B-16/qqq")
+    assert "tags of ViT-B-16: openai, " in refusal("ViT-B-16")
+    for look in (lambda backbone: backbone.weights(), lambda backbone: backbone.preprocess()):
+        with pytest.raises(UserError, match="did you mean"):
+            look(CLIP("ViT-B16"))
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("RN50", "a ResNet for images"),
+        ("convnext_base", "an image tower of timm"),
+        ("ViT-B-16-SigLIP", "an image tower of timm"),
+        ("roberta-ViT-B-32", "a text tower of transformers"),
+        ("coca_ViT-B-32", "a decoder of captions"),
+    ],
+)
+def test_models_with_other_towers_are_refused(name, part) -> None:
+    assert refusal(name, pretrained=False) == f"open_clip's {name} has {part}: {choices.TAKE}"
+
+
+def test_every_model_that_is_taken_has_two_towers_that_are_joined() -> None:
+    """Of every model of open_clip with towers of its own, without its memory: a splice knows all its attentions."""
+    taken = [name for name in open_clip.list_models() if not choices._other_tower(open_clip.get_model_config(name))]
+    assert {"ViT-B-16", "ViT-L-14-336-quickgelu", "ViT-H-14-CLIPA", "ViT-bigG-14-worldwide"} <= set(taken)
+    kinds: dict[tuple, str] = {}
+    for name in sorted(taken, key=lambda name: open_clip.get_model_config(name)["vision_cfg"]["layers"]):
+        config = open_clip.get_model_config(name)
+        shape = [sorted(config[part]) for part in ("vision_cfg", "text_cfg")]
+        kinds.setdefault((str(shape), config["text_cfg"].get("pool_type")), name)
+    for name in kinds.values():
+        backbone = CLIP(name, pretrained=False)
+        with torch.device("meta"):
+            model = backbone.build().requires_grad_(False)
+            registry.methods.get("zero_gated")().apply(backbone, model)
+        assert len(prompts(model)) == sum(map(len, backbone.towers(model).values())), name
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth", ".bin"])
+def test_local_file(tiny, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    save_file(tiny, path) if suffix == ".safetensors" else torch.save(tiny, path)
+    backbone = CLIP(f"ViT-Tiny:{path}")
+    assert_loaded(backbone.build(), tiny)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert backbone.weights() == Weights(f"ViT-Tiny:weights{suffix}", "local file", digest)
+    assert CLIP(f"ViT-Tiny/some:{path}").weights().checkpoint == f"ViT-Tiny/some:weights{suffix}"
+
+
+@pytest.mark.parametrize("tag", ["", "/some"])
+def test_activation_and_preprocessing_are_those_of_the_tag(tiny, tmp_path: Path, tag: str) -> None:
+    save_file(tiny, tmp_path / "x.safetensors")
+    backbone = CLIP(f"ViT-Tiny{tag}:{tmp_path / 'x.safetensors'}")
+    quick = any(isinstance(module, open_clip.transformer.QuickGELU) for module in backbone.build().modules())
+    assert quick == bool(tag)
+    white = backbone.preprocess()(Image.new("RGB", (40, 20), "white"))
+    assert white.shape == (3, SIZE, SIZE)
+    deviation = torch.tensor(open_clip.OPENAI_DATASET_STD)
+    mean = torch.tensor((0.5, 0.5, 0.5) if tag else open_clip.OPENAI_DATASET_MEAN)
+    torch.testing.assert_close(white[:, 0, 0], (1 - mean) / deviation)
+
+
+def test_half_precision_is_loaded_as_float32(tiny, tmp_path: Path) -> None:
+    halves = {name: value.half() for name, value in tiny.items()}
+    save_file(halves, tmp_path / "x.safetensors")
+    assert_loaded(CLIP(f"ViT-Tiny:{tmp_path / 'x.safetensors'}").build(), {k: v.float() for k, v in halves.items()})
+
+
+def test_files_that_are_refused(tiny, tmp_path: Path) -> None:
+    def message(**changes: torch.Tensor | None) -> str:
+        state = {name: value for name, value in {**tiny, **changes}.items() if value is not None}
+        save_file(state, tmp_path / "x.safetensors")
+        return refusal(f"ViT-Tiny:{tmp_path / 'x.safetensors'}")
+
+    assert "it lacks 'ln_final.bias'" in message(**{"ln_final.bias": None})
+    assert "it has 'extra', which the model has not" in message(extra=torch.ones(1))
+    smaller = tiny["visual.positional_embedding"][1:].contiguous()
+    assert "is (16, 32), not (17, 32)" in message(**{"visual.positional_embedding": smaller})
+    assert "not finite" in message(**{"ln_final.bias": torch.full((32,), torch.nan)})
+    assert "there is no file" in refusal(f"ViT-Tiny:{tmp_path / 'none.pt'}")
+    assert "without its architecture" in refusal(str(tmp_path / "x.safetensors"))
+    assert "pretrained is off" in refusal(f"ViT-Tiny:{tmp_path / 'x.safetensors'}", pretrained=False)
+    (tmp_path / "x.npz").touch()
+    assert "no known kind" in refusal(f"ViT-Tiny:{tmp_path / 'x.npz'}")
+    torch.save({"epoch": 3, "state_dict": tiny}, tmp_path / "x.pt")
+    assert "state dict and nothing else" in refusal(f"ViT-Tiny:{tmp_path / 'x.pt'}")
+    (tmp_path / "x.pt").write_bytes(b"garbage")
+    assert "x.pt" in refusal(f"ViT-Tiny:{tmp_path / 'x.pt'}")
+
+
+def test_a_pickle_that_runs_code_is_refused(tiny, tmp_path: Path) -> None:
+    torch.save({**tiny, "extra": Malicious(tmp_path / "ran")}, tmp_path / "x.pt")
+    assert "would run code" in refusal(f"ViT-Tiny:{tmp_path / 'x.pt'}")
+    assert not (tmp_path / "ran").exists()
+
+
+# --- published weights ---
+
+
+def test_hub_out_of_reach() -> None:
+    message = refusal("ViT-B-32/openai")
+    for part in ("cannot be had", "--checkpoint ViT-B-32/openai:PATH", "--no-pretrained", "embedded default"):
+        assert part in message
+
+
+@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
+def test_weights_in_the_cache_are_used_without_asking(tiny, tmp_path: Path, monkeypatch, name: str) -> None:
+    backbone = CLIP("ViT-Tiny/some")
+    assert backbone.weights() == Weights("ViT-Tiny/some", "hub", "")
+    path = tmp_path / name
+    save_file(tiny, path) if name.endswith("safetensors") else torch.save(tiny, path)
+    cache = {("owner/tiny", name): str(path)}
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name: cache.get((repo, name)))
+    assert_loaded(backbone.build(), tiny)
+    assert backbone.weights() == Weights("ViT-Tiny/some", "hub", hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_weights_are_downloaded_as_open_clip_does(tiny, tmp_path: Path, monkeypatch) -> None:
+    save_file(tiny, tmp_path / "open_clip_model.safetensors")
+    asked = []
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, repo, **_: asked.append(repo))
+
+    def download(repo_id, filename, **_options):
+        asked.append(filename)
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr(open_clip.pretrained, "hf_hub_download", download)
+    assert_loaded(CLIP("ViT-Tiny/some").build(), tiny)
+    assert asked == ["owner/tiny", "open_clip_model.safetensors"]
+
+
+# --- the embedded default ---
+
+
+def test_a_missing_embedded_model_is_said_in_one_line(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(choices, "FOLDER", tmp_path)
+    assert "the embedded CLIP is not installed (icon_clip.safetensors is missing)" in refusal("")
+    assert "the embedded CLIP is not installed (open_clip_config.json is missing)" in refusal("", pretrained=False)
+
+
+def test_the_embedded_architecture_at_random() -> None:
+    backbone = CLIP(pretrained=False)
+    model = named(classes=("arrow", "house"), backbone=backbone)
+    picture = backbone.preprocess()(Image.new("RGB", (96, 96), "white"))
+    assert BACKBONE.matches(model, picture[None]).shape == (1, 2)
+    assert backbone.weights() == Weights("icon_clip", "random", "")
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, zipeft.backbones.clip; "
+        "print([m for m in ('torch', 'timm', 'torchvision', 'transformers', 'open_clip') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+embedded = pytest.mark.skipif(not (choices.FOLDER / choices.WEIGHTS).is_file(), reason="its weights are not there yet")
+
+
+@embedded
+def test_embedded_weights_are_loaded_whole() -> None:
+    backbone = CLIP()
+    model = backbone.build()
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+    weights = backbone.weights()
+    assert (weights.checkpoint, weights.source, len(weights.checksum)) == ("icon_clip", "in the tree", 64)
+
+
+@embedded
+def test_embedded_zero_shot_is_open_clips_own(tmp_path: Path) -> None:
+    """open_clip reads the folder by itself, as anybody else would."""
+    folder = f"local-dir:{choices.FOLDER}"
+    clip, _, transform = open_clip.create_model_and_transforms(folder)
+    clip = clip.requires_grad_(False)
+    tokenizer = open_clip.get_tokenizer(folder)
+    model = named(classes=("arrow", "house", "star"), backbone=CLIP())
+    pictures = [Image.new("RGB", (96, 96), colour) for colour in ("white", "red", "black")]
+    inputs = torch.stack([transform(picture) for picture in pictures])
+    assert torch.equal(inputs, torch.stack([CLIP().preprocess()(picture) for picture in pictures]))
+    expected = zero_shot(clip.eval(), tokenizer, inputs, ("arrow", "house", "star"), TEMPLATES)
+    with torch.no_grad():
+        assert torch.equal(CLIP().matches(model, inputs), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "untuned"])
+def test_a_step_on_vit_b_16(method) -> None:
+    learner = learner_of(method, backbone=CLIP("ViT-B-16/openai", pretrained=False))
+    before = {name: value.detach().clone() for name, value in learner.trainable().items()}
+    steps(learner, torch.randn(2, 3, 224, 224), 1)
+    assert any(not torch.equal(value, before[name]) for name, value in learner.trainable().items())
+    assert all(value.isfinite().all() for value in learner.trainable().values())

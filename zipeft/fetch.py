@@ -1,0 +1,50 @@
+"""``zipeft fetch``: get a task's data before it is run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from zipeft import registry
+from zipeft.cli import ArgumentParser, exit_status
+
+EXAMPLES = """\
+examples:
+  zipeft fetch vtab
+      the embedded sets, into the cache
+  zipeft fetch vtab --data-dir ~/vtab --set cifar100 --set pets
+      published sets, into a folder; given again, it goes on where it was cut off
+"""
+
+
+@exit_status
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a line for each data set, as soon as it is known what came of it, and return the exit status."""
+    options = _parser().parse_args(argv)
+    task = registry.tasks.get(options.task)()
+    folder = options.data_dir.expanduser().absolute() if options.data_dir else None
+    for name, outcome in task.fetch(folder, options.set):
+        print(f"{name}: {' '.join(outcome.split())}", flush=True)
+    return 0
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="zipeft fetch",
+        description="Get the data of a task, and tell for every data set what was got, what was there already and is "
+        "whole, and what cannot be had and how to get it. What is there is not downloaded again.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("task", metavar="TASK", help="a task, as in `zipeft ls tasks`")
+    parser.add_argument("--data-dir", type=Path, metavar="FOLDER", help="where published data go; made if need be")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME", help="this data set alone; may be given again"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
