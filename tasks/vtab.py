@@ -39,7 +39,7 @@ class VTAB(ImageTask):
     presets: ClassVar[Mapping[str, Preset]] = {
         "quick": Preset(
             task={"image_size": 42, "test_examples": 300},
-            protocol={"epochs": 2, "batch_size": 32},
+            protocol={"epochs": 1, "batch_size": 16},
             methods=("linear", "full", "lora", "prompt", "zero_gated"),
         ),
         "standard": Preset(
