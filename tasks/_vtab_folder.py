@@ -113,10 +113,8 @@ def _check_apart(root: Path, lists: Mapping[str, list[Entry]]) -> None:
     for split, entries in lists.items():
         for entry in entries:
             if entry.path in seen:
-                first = f"{FILES[seen[entry.path]]}"
-                raise UserError(
-                    f"{root / FILES[split]}, line {entry.line} lists {entry.path}, as {first} does: remove one"
-                )
+                where, first = f"{root / FILES[split]}, line {entry.line}", FILES[seen[entry.path]]
+                raise UserError(f"{where} lists {entry.path}, as {first} does: keep it in one of them")
             seen[entry.path] = split
 
 

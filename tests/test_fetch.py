@@ -74,7 +74,9 @@ def test_embedded_sets_need_no_folder_and_published_ones_say_so(capsys, embedded
     assert (status, error) == (0, "")
     assert list(outcomes) == [*_vtab_embedded.EMBEDDED, *SETS]
     assert all(outcomes[name] == "ready: nothing to get" for name in _vtab_embedded.EMBEDDED)
-    assert all(outcomes[name].startswith("not there: name a folder with --data-dir") for name in SETS)
+    assert all(outcomes[name].startswith("not there: name a folder with --data-dir") for name in SETS if SETS[name].hub)
+    assert outcomes["sun397"].startswith("not there: put it into a folder sun397 of --data-dir")
+    assert "smallnorb:2.0.0 of TensorFlow (train: the first 800; validation" in outcomes["smallnorb-azimuth"]
 
 
 def test_drawn_sets_have_nothing_to_get(capsys):
