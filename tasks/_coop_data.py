@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
-from zipeft import carriers
 from zipeft.errors import UserError
-from zipeft.images import BrokenImage, ImageFiles, read_image
-from zipeft.images.data import CONTENT_LIMIT, image_data
+from zipeft.images import ImageFiles
+from zipeft.images.data import broken_files, file_hashes, image_data
 from zipeft.images.files import LabelledFile, Listing
 from zipeft.splits import cut
 from zipeft.task import Split
-from zipeft.tasks._coop_files import Entries, Entry, NamedImages, read_set, read_test
+from zipeft.tasks._coop_files import Entries, NamedImages, read_set, read_test
 from zipeft.tasks._coop_lists import Lists, read_lists
 from zipeft.tasks._coop_sets import SETS, PublishedSet
 from zipeft.tasks._coop_shots import Pool, digest
 from zipeft.words import counted
-
-log = logging.getLogger(__name__)
 
 BASES = ("images", ".")
 """Folders that a split file's paths may be relative to, in a folder that is none of the published sets."""
@@ -133,15 +129,8 @@ def _shifted(kind: str, root: Path, images: NamedImages, skip_broken: bool) -> t
 
 
 def _without_broken(root: Path, entries: Entries, notes: list[str]) -> Entries:
-    def decodes(entry: Entry) -> bool:
-        try:
-            read_image(root / entry.file)
-        except BrokenImage as error:
-            log.warning("%s does not decode (%s): left out", error.path, error.reason)
-            return False
-        return True
-
-    kept = [entry for entry in entries if decodes(entry)]
+    broken = broken_files(root / entry.file for entry in entries)
+    kept = [entry for entry in entries if root / entry.file not in broken]
     if len(kept) < len(entries):
         notes.append(f"{counted(len(entries) - len(kept), 'image')} of {root.name} that did not decode left out")
     return kept
@@ -149,5 +138,5 @@ def _without_broken(root: Path, entries: Entries, notes: list[str]) -> Entries:
 
 def _contents(paths: Sequence[Path]) -> list[str | int]:
     """Return what stands for the content of each file: its SHA-256 or, where all are too large for that, its size."""
-    sizes = [path.stat().st_size for path in paths]
-    return [carriers.file_sha256(path) for path in paths] if sum(sizes) <= CONTENT_LIMIT else sizes
+    hashes = file_hashes(paths)
+    return [hashes[path] if hashes else path.stat().st_size for path in paths]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from zipeft.data_folder import require_folder, subfolders
 from zipeft.errors import UserError
+from zipeft.named_sets import NamedSets, plain
 
 TEMPLATE = "a photo of a {}."
 
@@ -15,9 +15,10 @@ TEMPLATE = "a photo of a {}."
 class PublishedSet(NamedTuple):
     """A published data set.
 
-    ``folders`` are the names that its folder goes by (see ``plain``), CoOp's first; ``bases`` the folders in it that
-    the paths of its images may be relative to. ``sizes`` are the published numbers of images for training, validation
-    and test, and ``classes`` that of classes, where they could be counted in CoOp's own split file; else none and 0.
+    ``folders`` are the names that its folder goes by (see ``NamedSets``), CoOp's first; ``bases`` the folders in it
+    that the paths of its images may be relative to. ``sizes`` are the published numbers of images for training,
+    validation and test, and ``classes`` that of classes, where they could be counted in CoOp's own split file; else
+    none and 0.
     """
 
     folders: tuple[str, ...]
@@ -62,34 +63,7 @@ SETS = {
 }  # fmt: skip
 
 
-def find_set(name: str, names: Iterable[str]) -> str | None:
-    """Return which of ``names`` is meant: by itself or by the name of its folder, whatever the case and separators."""
-    for known in names:
-        folders = SETS[known].folders if known in SETS else ()
-        if plain(name) in (plain(known), *folders):
-            return known
-    return None
-
-
-def plain(name: str) -> str:
-    """Return a name in lower case, without spaces, hyphens, underscores and dots."""
-    return "".join(character for character in name.lower() if character not in " -_.")
-
-
-def folders(data_dir: Path) -> dict[str, Path]:
-    """Return the folders of the sets in ``data_dir``, or ``data_dir`` itself, by the sets' names, in their order."""
-    root = require_folder(data_dir, "fewshot")
-    if (name := find_set(root.name, SETS)) is not None:
-        return {name: root}
-    found: dict[str, Path] = {}
-    for folder in subfolders(root):
-        if (name := find_set(folder.name, SETS)) is not None:
-            if name in found:
-                raise UserError(f"{root} has two folders of {name}, {found[name].name} and {folder.name}: keep one")
-            found[name] = folder
-    if not found:
-        raise UserError(f"{root} is not and does not hold a folder named {', '.join(SETS)}: rename the folder")
-    return {name: found[name] for name in SETS if name in found}
+NAMED = NamedSets("fewshot", {name: published.folders for name, published in SETS.items()})
 
 
 def folder_of(data_dir: Path, name: str) -> Path:

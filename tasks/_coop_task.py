@@ -8,9 +8,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.errors import UserError, did_you_mean, require
+from zipeft.errors import require
 from zipeft.task import Task
-from zipeft.tasks._coop_sets import SETS, find_set, folders
+from zipeft.tasks._coop_sets import NAMED, SETS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,7 +58,7 @@ class NamedClassesTask(Task):
 
     def taken(self) -> Sequence[str]:
         """Return the data sets that are taken, of those there are. Raises ``UserError`` for one that is not."""
-        there = [EMBEDDED] if self.data_dir is None else list(folders(self.data_dir))
+        there = [EMBEDDED] if self.data_dir is None else list(NAMED.places(self.data_dir))
         if not self.sets:
             return there
         return list(dict.fromkeys(self._find(name, there) for name in self.sets))
@@ -94,14 +94,9 @@ class NamedClassesTask(Task):
             return load_icons(self.split_seed)
         from zipeft.tasks._coop_data import load_pool
 
-        root = folders(self.data_dir)[name]
+        root = NAMED.places(self.data_dir)[name]
         return load_pool(name, root, self.shifted_folders(), self.split_seed, self.skip_broken)
 
     def _find(self, name: str, there: Sequence[str]) -> str:
-        if (match := find_set(name, there)) is not None:
-            return match
-        hint = did_you_mean(name, there)
-        if self.data_dir is None and find_set(name, SETS):
-            hint = "; name its folder with --data-dir"
-        where = f"in {self.data_dir}" if self.data_dir else "embedded"
-        raise UserError(f"no data set {name!r} {where}{hint} (there: {', '.join(there)})")
+        elsewhere = "" if self.data_dir else "name its folder with --data-dir"
+        return NAMED.known(name, there, self.data_dir, elsewhere=elsewhere)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zipeft.data_folder import require_folder, subfolders
 from zipeft.errors import UserError
+from zipeft.named_sets import NamedSets
 from zipeft.task import Data
 from zipeft.text.data import Example, text_data
 from zipeft.text.files import Columns, as_class, as_score, as_text, find_split, one_line, read_table
@@ -35,11 +35,12 @@ ENTAILMENT = ("entailment", "not_entailment")
 class PublishedSet:
     """A set of GLUE.
 
-    ``folders`` are the names that its folder goes by (see ``_plain``), the first of them that of the hub; ``label`` and
-    each of ``texts`` the names that a column goes by. ``classes`` are in the order of the hub's numbers; without any,
-    labels are ratings on ``SCALE``. ``sizes`` says how many examples are published to train and to test on; ``scores``
-    are those of classes, of which the first selects and ranks. ``bare`` names the columns of TSV files without a
-    header. With ``leave_out_cut``, the published files have some lines that are cut in two, which the hub's data lack.
+    ``folders`` are the names that its folder goes by (see ``NamedSets``), the first of them that of the hub; ``label``
+    and each of ``texts`` the names that a column goes by. ``classes`` are in the order of the hub's numbers; without
+    any, labels are ratings on ``SCALE``. ``sizes`` says how many examples are published to train and to test on;
+    ``scores`` are those of classes, of which the first selects and ranks. ``bare`` names the columns of TSV files
+    without a header. With ``leave_out_cut``, the published files have some lines that are cut in two, which the hub's
+    data lack.
     """
 
     folders: tuple[str, ...]
@@ -77,36 +78,7 @@ SETS = {
 }  # fmt: skip
 
 
-def find_set(name: str, names: Sequence[str] | Mapping[str, PublishedSet]) -> str | None:
-    """Return which of ``names`` is meant: by itself or by the name of its folder, whatever the case and separators."""
-    for known in names:
-        folders = SETS[known].folders if known in SETS else ()
-        if _plain(name) in (_plain(known), *folders):
-            return known
-    return None
-
-
-def _plain(name: str) -> str:
-    return "".join(character for character in name.lower() if character not in " -_.")
-
-
-# --- folders ----------------------------------------------------------------------------------------------------------
-
-
-def folders(data_dir: Path) -> dict[str, Path]:
-    """Return the folders of the sets in ``data_dir``, or ``data_dir`` itself, by the sets' names, in their order."""
-    root = require_folder(data_dir, "glue")
-    if (name := find_set(root.name, SETS)) is not None:
-        return {name: root}
-    found: dict[str, Path] = {}
-    for folder in subfolders(root):
-        if (name := find_set(folder.name, SETS)) is not None:
-            if name in found:
-                raise UserError(f"{root} has two folders of {name}, {found[name].name} and {folder.name}: keep one")
-            found[name] = folder
-    if not found:
-        raise UserError(f"{root} is not and does not hold a folder named {', '.join(SETS)}: rename the folder")
-    return {name: found[name] for name in SETS if name in found}
+NAMED = NamedSets("glue", {name: published.folders for name, published in SETS.items()})
 
 
 def hub_folder(name: str) -> Path:

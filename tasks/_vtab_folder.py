@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from zipeft.carriers import file_sha256
 from zipeft.data_folder import unreadable
 from zipeft.errors import UserError
 from zipeft.images import ImageFiles
-from zipeft.images.data import CONTENT_LIMIT
+from zipeft.images.data import file_hashes
 from zipeft.task import Data, Split
 from zipeft.tasks._vtab_data import Sizes, limited, numbered, picked, vtab_data, without_broken
 from zipeft.tasks._vtab_sets import SETS, TRAIN, VALIDATION
@@ -148,15 +148,12 @@ def _sha256(path: Path) -> str:
 
 def _identities(root: Path, lists: Mapping[str, list[Entry]]) -> tuple[list[str], dict[str, str]]:
     """Return what the checksum covers of each file, and what stands for each image: its SHA-256, or, where all are
-    larger than ``CONTENT_LIMIT``, its path (then the checksum covers its size)."""
+    too large for that, its path (then the checksum covers its size)."""
     paths = [entry.path for entries in lists.values() for entry in entries]
-    try:
-        sizes = [(root / path).stat().st_size for path in paths]
-    except OSError as error:
-        raise unreadable(error) from None
-    if sum(sizes) > CONTENT_LIMIT:
-        return [str(size) for size in sizes], {path: path for path in paths}
-    digests = [_sha256(root / path) for path in _watched(paths)]
+    hashes = file_hashes(root / path for path in paths)
+    if not hashes:
+        return [str((root / path).stat().st_size) for path in paths], {path: path for path in paths}
+    digests = [hashes[root / path] for path in paths]
     return digests, dict(zip(paths, digests, strict=True))
 
 
@@ -169,9 +166,3 @@ def _leaks(lists: Mapping[str, list[Entry]], identities: Mapping[str, str]) -> l
 def _split(root: Path, entries: list[Entry]) -> Split:
     files = ImageFiles(tuple(root / entry.path for entry in entries))
     return Split(files, [entry.label for entry in entries], [entry.path for entry in entries])
-
-
-def _watched(paths: Iterable[str]) -> Iterable[str]:
-    from tqdm import tqdm
-
-    return tqdm(paths, desc="reading", unit="image", leave=False, delay=2, disable=None)

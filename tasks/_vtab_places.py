@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zipeft.data_folder import require_folder, subfolders
+from zipeft.data_folder import require_folder
 from zipeft.errors import UserError
 from zipeft.task import Data
 from zipeft.tasks import _dsprites, _vtab_folder, _vtab_shards, _vtab_torchvision
 from zipeft.tasks._vtab_data import Sizes
-from zipeft.tasks._vtab_sets import SETS, find_set
+from zipeft.tasks._vtab_sets import NAMED, SETS
 
 
 def places(data_dir: Path) -> dict[str, Path]:
@@ -29,15 +29,9 @@ def find(root: Path) -> dict[str, Path]:
     ``root`` is the folder of a set or holds several, and dSprites' file lies in it or in its folder "dsprites". A
     folder of the set goes before that file. Raises ``UserError`` for two folders of one set.
     """
-    alone = find_set(root.name, SETS)
-    found: dict[str, Path] = {alone: root} if alone else {}
-    for folder in [] if alone else subfolders(root):
-        if (name := find_set(folder.name, SETS)) is not None:
-            if name in found:
-                raise UserError(f"{root} has two folders of {name}, {found[name].name} and {folder.name}: keep one")
-            found[name] = folder
-    for folder in (root, root / "dsprites"):
-        if not alone and (folder / _dsprites.NPZ).is_file():
+    found = NAMED.inside(root)
+    for folder in () if root in found.values() else (root, root / "dsprites"):
+        if (folder / _dsprites.NPZ).is_file():
             for task in _dsprites.TASKS:
                 found.setdefault(f"dsprites-{task}", folder / _dsprites.NPZ)
     return {name: found[name] for name in SETS if name in found}

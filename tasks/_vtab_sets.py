@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from zipeft.named_sets import NamedSets, plain
+
 TRAIN, VALIDATION = 800, 200
 """How many images a set of VTAB-1k has to train on and to choose by."""
 
@@ -65,8 +67,8 @@ class PublishedSet:
     repository of CLIP benchmark on the Hugging Face hub, which has training and test images but not VTAB's validation
     images; ``torchvision`` the class there that has the official test images. ``label`` makes the class of what the
     source has, where VTAB defines it; with ``raw``, the hub's labels are not classes yet either. ``folders`` are the
-    names that its folder goes by (see ``plain``), the first of them that of the layout in circulation. ``licence`` is
-    empty where none was found that the authors state.
+    names that its folder goes by (see ``NamedSets``), the first of them that of the layout in circulation.
+    ``licence`` is empty where none was found that the authors state.
     """
 
     group: str
@@ -166,17 +168,9 @@ SETS = {
 }  # fmt: skip
 
 
-def find_set(name: str, there: Iterable[str]) -> str | None:
-    """Return which of the sets ``there`` is meant: by itself or by the name of its folder, whatever the separators."""
-    for known in there:
-        folders = SETS[known].folders if known in SETS else ()
-        if plain(name) in (plain(known), *folders):
-            return known
-    return None
+def _folders(published: PublishedSet) -> tuple[str, ...]:
+    """Return the names that a set's folder goes by, that of a copy of the hub's repository among them."""
+    return (*published.folders, *([plain(published.hub.rpartition("/")[2])] if published.hub else []))
 
 
-def plain(name: str) -> str:
-    """Return the name of a folder as it is compared: in lower case, without separators, and without the prefix that
-    copies of the hub's repositories have."""
-    name = name.lower().removeprefix("wds_vtab-")
-    return "".join(character for character in name if character not in " -_.")
+NAMED = NamedSets("vtab", {name: _folders(published) for name, published in SETS.items()})

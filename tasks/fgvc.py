@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from zipeft.data_folder import require_folder, subfolders
-from zipeft.errors import UserError, did_you_mean
+from zipeft.errors import UserError
 from zipeft.images import ImageTask
 from zipeft.images.data import image_data
 from zipeft.images.files import read_class_folders, read_split_files
+from zipeft.named_sets import NamedSets
 from zipeft.task import Data, Preset, PublishedTable
 from zipeft.words import counted
 
@@ -25,7 +25,7 @@ EMBEDDED = ("icons", "typefaces")
 
 
 class PublishedSet(NamedTuple):
-    """A published data set: how many classes it has, the names that its folder goes by (see ``_plain``), and the
+    """A published data set: how many classes it has, the names that its folder goes by (see ``NamedSets``), and the
     folders in it that paths in JSON split files may be relative to (as for any set: itself)."""
 
     classes: int
@@ -47,6 +47,8 @@ PUBLISHED_SETS = {
         196, ("stanfordcars", "stanfordcar", "cars196", "car196", "cars"), (".", "car_ims", "images")
     ),
 }  # fmt: skip
+
+NAMED = NamedSets("fgvc", {name: published.folders for name, published in PUBLISHED_SETS.items()})
 
 VPT_TABLE = PublishedTable(
     title="FGVC, ViT-B/16 pretrained on ImageNet-21k: test accuracy (%)",
@@ -131,32 +133,12 @@ class FGVC(ImageTask):
         return super(FGVC, task).encoder(backbone)
 
     def _known(self, name: str, there: Sequence[str]) -> str:
-        """Return which of the sets that are there ``name`` means. Raises ``UserError`` if none."""
-        if (match := _find(name, there)) is not None:
-            return match
-        where = f"in {self.data_dir}" if self.data_dir else "embedded"
-        hint = did_you_mean(name, there)
-        if not self.data_dir and _find(name, PUBLISHED_SETS):
-            hint = "; name its folder with --data-dir"
-        raise UserError(f"no data set {name!r} {where}{hint} (there: {', '.join(there)})")
+        elsewhere = "" if self.data_dir else "name its folder with --data-dir"
+        return NAMED.known(name, there, self.data_dir, elsewhere=elsewhere)
 
     def _folders(self) -> dict[str, Path]:
-        """Return the folders of the published sets in ``data_dir``, or ``data_dir`` itself, by the sets' names."""
-        root = require_folder(self.data_dir, "fgvc")
-        if (name := _find(root.name, PUBLISHED_SETS)) is not None:
-            return {name: root}
-        found: dict[str, Path] = {}
-        for folder in subfolders(root):
-            if (name := _find(folder.name, PUBLISHED_SETS)) is not None:
-                if name in found:
-                    raise UserError(f"{root} has two folders of {name}, {found[name].name} and {folder.name}: keep one")
-                found[name] = folder
-        if not found:
-            raise UserError(
-                f"{root} is not and does not hold a folder named {', '.join(PUBLISHED_SETS)}: "
-                "rename the folder, or use --task folder for a data set of another name"
-            )
-        return {name: found[name] for name in PUBLISHED_SETS if name in found}
+        advice = "rename the folder, or use --task folder for a data set of another name"
+        return NAMED.places(self.data_dir, advice)
 
     def _load_published(self, name: str, root: Path) -> Data:
         if (root / "train.json").exists() or (root / "test.json").exists():
@@ -173,17 +155,3 @@ class FGVC(ImageTask):
             listing.notes.append(f"{counted(there, 'class', 'classes')} where the published set has {published}")
         settings = {"split_seed": self.split_seed, "skip_broken": self.skip_broken, "classes": self.classes}
         return image_data(name, listing, **settings)
-
-
-def _find(name: str, names: Sequence[str] | Mapping[str, PublishedSet]) -> str | None:
-    """Return which of ``names`` is meant: by itself or by the name of its folder, whatever the case and separators."""
-    for known in names:
-        folders = PUBLISHED_SETS[known].folders if known in PUBLISHED_SETS else ()
-        if _plain(name) in (_plain(known), *folders):
-            return known
-    return None
-
-
-def _plain(name: str) -> str:
-    """Return a name in lower case, without spaces, hyphens, underscores and dots."""
-    return "".join(character for character in name.lower() if character not in " -_.")

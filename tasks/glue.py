@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from zipeft.errors import UserError, did_you_mean, require
+from zipeft.errors import require
 from zipeft.task import Data, Preset, PublishedTable
 from zipeft.tasks import _glue_sets
-from zipeft.tasks._glue_sets import REPOSITORY, REVISION, SETS, find_set
+from zipeft.tasks._glue_sets import NAMED, REPOSITORY, REVISION, SETS
 from zipeft.text.tasks import TextTask
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class GLUE(TextTask):
         if self.source:
             folder, source = _glue_sets.hub_folder(dataset), f"hub {REPOSITORY}@{REVISION[:7]}"
         else:
-            folder = _glue_sets.folders(self.data_dir)[dataset]
+            folder = NAMED.places(self.data_dir)[dataset]
             source = f"folder {folder.name}"
         return _glue_sets.load_published(dataset, folder, source, self.limits(), self.split_seed)
 
@@ -134,16 +134,9 @@ class GLUE(TextTask):
 
     def _there(self) -> Sequence[str]:
         if self.data_dir:
-            return list(_glue_sets.folders(self.data_dir))
+            return list(NAMED.places(self.data_dir))
         return list(SETS) if self.source else EMBEDDED
 
     def _known(self, name: str, there: Sequence[str]) -> str:
-        """Return which of the sets that are there ``name`` means. Raises ``UserError`` if none."""
-        if (match := find_set(name, there)) is not None:
-            return match
-        where, hint = f"in {self.data_dir}", did_you_mean(name, there)
-        if not self.data_dir:
-            where = "on the hub" if self.source else "embedded"
-            if not self.source and find_set(name, SETS):
-                hint = "; name its folder with --data-dir, or get it with --set glue.source=hub"
-        raise UserError(f"no data set {name!r} {where}{hint} (there: {', '.join(there)})")
+        elsewhere = "name its folder with --data-dir, or get it with --set glue.source=hub"
+        return NAMED.known(name, there, self.data_dir, self.source, "" if self.data_dir or self.source else elsewhere)

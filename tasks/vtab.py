@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from zipeft.errors import UserError, did_you_mean, require
+from zipeft.errors import require
 from zipeft.images import ImageTask
 from zipeft.task import Average, Data, Preset, PublishedTable
 from zipeft.tasks._vtab_data import Sizes
 from zipeft.tasks._vtab_embedded import EMBEDDED
-from zipeft.tasks._vtab_sets import SETS, find_set
+from zipeft.tasks._vtab_sets import NAMED, SETS
 from zipeft.tasks._vtab_tables import AVERAGES, TABLES
 
 
@@ -97,13 +97,7 @@ class VTAB(ImageTask):
         return [name for name in SETS if SETS[name].hub] if self.source else EMBEDDED
 
     def _known(self, name: str, there: Sequence[str]) -> str:
-        """Return which of the sets that are there ``name`` means. Raises ``UserError`` if none."""
-        if (match := find_set(name, there)) is not None:
-            return match
-        where, hint = f"in {self.data_dir}", did_you_mean(name, there)
-        if not self.data_dir:
-            where = "on the hub" if self.source else "embedded"
-            if find_set(name, SETS):
-                hint = "; name its folder with --data-dir"
-                hint += "" if self.source else ", or get it with --set vtab.source=hub"
-        raise UserError(f"no data set {name!r} {where}{hint} (there: {', '.join(there)})")
+        elsewhere = "name its folder with --data-dir" + (
+            "" if self.source else ", or get it with --set vtab.source=hub"
+        )
+        return NAMED.known(name, there, self.data_dir, self.source, "" if self.data_dir else elsewhere)

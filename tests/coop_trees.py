@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from pictures import save_distinct
+from pictures import refusal, save_distinct
+
+from zipeft.tasks.fewshot import FewShot
 
 CLASSES = ("sea_horse", "ant", "bee", "cat", "dog")
 SIZES = {"train": 6, "val": 5, "test": 4}
@@ -40,3 +42,20 @@ def make_imagenet(root, places=("images/train", "images/val"), names=("fish", "d
     lines = [f"{folder} {name}" for folder, name in zip(folders, names, strict=True)]
     (root / "classnames.txt").write_text("\n".join(reversed(lines)) + "\n")
     return root
+
+
+def load(root, shots=2, **settings):
+    task = FewShot(data_dir=root, **settings)
+    (name,) = task.taken()
+    return task.load(f"{name}-{shots}shot")
+
+
+def refused(root, content):
+    (root / "split_zhou_Caltech101.json").write_text(json.dumps(content))
+    return refusal(load, root)
+
+
+def taken(data, seed):
+    """Return the names of what a seed trains and validates on."""
+    train, validation = data.draw(seed)
+    return {data.train.names[index] for index in train}, {data.validation.names[index] for index in validation}

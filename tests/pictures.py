@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import zlib
 
@@ -48,3 +49,10 @@ def refusal(action, *arguments, **options):
 
 def names(data):
     return {split: list(split_of(data, split).names) for split in SPLITS}
+
+
+def png(colour, mode="RGB", size=(4, 4)):
+    """Return an image of one colour as bytes of a PNG file."""
+    buffer = io.BytesIO()
+    PIL.Image.new(mode, size, colour).save(buffer, "png")
+    return buffer.getvalue()

@@ -1,30 +1,22 @@
-"""The CLIP backbone: open_clip's models at random weights, its names and files, and the classes that a model knows."""
+"""The CLIP backbone as a model: open_clip's numbers, the classes that it knows, learnt words, and the methods on it."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import subprocess
-import sys
-from pathlib import Path
 
-import huggingface_hub
 import open_clip
 import pytest
 import torch
 from accelerate import Accelerator
+from clip_models import BACKBONE, CLASSES, TEMPLATES, images, learner_of, named, steps, zero_shot
 from model_zoo import ordinary_path, randomise_prompts
 from PIL import Image
-from safetensors.torch import save_file
-from test_vit import Malicious
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from toys import SIZE, TINY_CLIP, ToyCLIP, ToyPictures, methods_for, split_of
+from toys import SIZE, TINY_CLIP, ToyPictures, methods_for, split_of
 
 from zipeft import registry
-from zipeft.backbone import Weights
-from zipeft.backbones import _open_clip_choice as choices
 from zipeft.backbones._open_clip_model import Matcher, create
 from zipeft.backbones.clip import CLIP
 from zipeft.costs import count_flops
@@ -32,43 +24,10 @@ from zipeft.errors import UserError
 from zipeft.examples import Encoded
 from zipeft.experiment import Experiment, Run
 from zipeft.images.matching import BaseToNovel, Matching
-from zipeft.learner import make_learner
 from zipeft.protocol import Protocol
 from zipeft.splices import prompts
 
-CLASSES = ("red", "green", "light_blue")
-TEMPLATES = ("a photo of a {}.", "an icon of {}", "{}")
-BACKBONE = ToyCLIP()
 METHODS = methods_for("image-text")
-
-
-def images(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-
-
-def named(*templates: str, classes=CLASSES, backbone=BACKBONE) -> Matcher:
-    model = backbone.build().requires_grad_(False)
-    backbone.name_classes(model, classes, templates or TEMPLATES)
-    return model
-
-
-def learner_of(method: str, objective=None, classes=CLASSES, backbone=BACKBONE, **settings):
-    torch.manual_seed(0)
-    method, objective = registry.methods.get(method)(**settings), objective or Matching(TEMPLATES)
-    model = backbone.build().requires_grad_(False)
-    return make_learner(backbone, model, method, method.objective(objective), classes)
-
-
-def steps(learner, inputs: torch.Tensor, count: int = 2, rate: float = 0.05) -> None:
-    """Take optimiser steps towards the classes in turn."""
-    optimizer = torch.optim.SGD(learner.trainable().values(), lr=rate)
-    for _ in range(count):
-        learner.train()
-        loss = nn.functional.cross_entropy(learner(inputs), torch.arange(len(inputs)) % 3)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    learner.eval()
 
 
 @pytest.fixture
@@ -86,15 +45,6 @@ def encoded(monkeypatch) -> list[int]:
 
 
 # --- the same as open_clip ---
-
-
-def zero_shot(clip: nn.Module, tokenizer, inputs: torch.Tensor, classes, templates) -> torch.Tensor:
-    """The logits (batch, classes) as open_clip's own zero-shot evaluation computes them."""
-    fillers = [lambda name, template=template: template.format(name.replace("_", " ")) for template in templates]
-    with torch.no_grad():
-        classifier = open_clip.build_zero_shot_classifier(clip, tokenizer, classes, fillers, 10, "cpu")
-        features = clip.encode_image(inputs, normalize=True)
-        return clip.logit_scale.exp() * features @ classifier.T.contiguous().T  # in memory as open_clip's model has it
 
 
 @pytest.mark.parametrize("templates", [TEMPLATES, TEMPLATES[:1]])
@@ -251,7 +201,9 @@ def test_features_that_were_kept_in_inference_mode_can_be_trained_against() -> N
     learner = learner_of("zero_gated_image")
     with torch.inference_mode():
         learner(images(4))
+    before = [prompt.gate.clone() for prompt in prompts(learner.model)]
     steps(learner, images(4), 1)
+    assert not any(map(torch.equal, before, [prompt.gate for prompt in prompts(learner.model)]))
 
 
 def test_any_change_of_the_text_tower_drops_what_was_kept() -> None:
@@ -428,221 +380,6 @@ def test_vit_b_16_counts(method, expected) -> None:
     with torch.device("meta"):
         learner = learner_of(method, backbone=CLIP("ViT-B-16", pretrained=False))
         assert sum(parameter.numel() for parameter in learner.trainable().values()) == expected
-
-
-# --- names and files ---
-
-
-def refusal(checkpoint: str, **settings) -> str:
-    """The message with which a checkpoint is refused: one line, whatever is wrong."""
-    with pytest.raises(UserError) as error:
-        CLIP(checkpoint, **settings).build()
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
-@pytest.fixture
-def tiny(monkeypatch) -> dict[str, torch.Tensor]:
-    """Make open_clip know a tiny model with a tag, and return weights that are not those it has at random."""
-    tag = {"url": "", "hf_hub": "owner/tiny/", "quick_gelu": True, "mean": (0.5, 0.5, 0.5), "interpolation": "bilinear"}
-    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-Tiny", TINY_CLIP)
-    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "ViT-Tiny", {"some": tag})
-    state = create(TINY_CLIP).state_dict()
-    return {name: torch.randn_like(value) for name, value in state.items()}
-
-
-def assert_loaded(model: Matcher, state: dict[str, torch.Tensor]) -> None:
-    own = model.clip.state_dict()
-    assert own.keys() == state.keys()
-    assert all(torch.equal(value, state[key]) for key, value in own.items())
-
-
-def test_unknown_names_and_tags() -> None:
-    assert "did you mean 'ViT-B-16'?" in refusal("ViT-B16", pretrained=False)
-    assert "NAME/TAG" in refusal("???")
-    assert "did you mean 'openai'?" in refusal("ViT-B-16/openia")
-    assert "tags of ViT-B-16: openai, " in refusal("ViT-B-16/qqq")
-    assert "tags of ViT-B-16: openai, " in refusal("ViT-B-16")
-    for look in (lambda backbone: backbone.weights(), lambda backbone: backbone.preprocess()):
-        with pytest.raises(UserError, match="did you mean"):
-            look(CLIP("ViT-B16"))
-
-
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [
-        ("RN50", "a ResNet for images"),
-        ("convnext_base", "an image tower of timm"),
-        ("ViT-B-16-SigLIP", "an image tower of timm"),
-        ("roberta-ViT-B-32", "a text tower of transformers"),
-        ("coca_ViT-B-32", "a decoder of captions"),
-    ],
-)
-def test_models_with_other_towers_are_refused(name, part) -> None:
-    assert refusal(name, pretrained=False) == f"open_clip's {name} has {part}: {choices.TAKE}"
-
-
-def test_every_model_that_is_taken_has_two_towers_that_are_joined() -> None:
-    """Of every model of open_clip with towers of its own, without its memory: a splice knows all its attentions."""
-    taken = [name for name in open_clip.list_models() if not choices._other_tower(open_clip.get_model_config(name))]
-    assert {"ViT-B-16", "ViT-L-14-336-quickgelu", "ViT-H-14-CLIPA", "ViT-bigG-14-worldwide"} <= set(taken)
-    kinds: dict[tuple, str] = {}
-    for name in sorted(taken, key=lambda name: open_clip.get_model_config(name)["vision_cfg"]["layers"]):
-        config = open_clip.get_model_config(name)
-        shape = [sorted(config[part]) for part in ("vision_cfg", "text_cfg")]
-        kinds.setdefault((str(shape), config["text_cfg"].get("pool_type")), name)
-    for name in kinds.values():
-        backbone = CLIP(name, pretrained=False)
-        with torch.device("meta"):
-            model = backbone.build().requires_grad_(False)
-            registry.methods.get("zero_gated")().apply(backbone, model)
-        assert len(prompts(model)) == sum(map(len, backbone.towers(model).values())), name
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth", ".bin"])
-def test_local_file(tiny, tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"weights{suffix}"
-    save_file(tiny, path) if suffix == ".safetensors" else torch.save(tiny, path)
-    backbone = CLIP(f"ViT-Tiny:{path}")
-    assert_loaded(backbone.build(), tiny)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert backbone.weights() == Weights(f"ViT-Tiny:weights{suffix}", "local file", digest)
-    assert CLIP(f"ViT-Tiny/some:{path}").weights().checkpoint == f"ViT-Tiny/some:weights{suffix}"
-
-
-@pytest.mark.parametrize("tag", ["", "/some"])
-def test_activation_and_preprocessing_are_those_of_the_tag(tiny, tmp_path: Path, tag: str) -> None:
-    save_file(tiny, tmp_path / "x.safetensors")
-    backbone = CLIP(f"ViT-Tiny{tag}:{tmp_path / 'x.safetensors'}")
-    quick = any(isinstance(module, open_clip.transformer.QuickGELU) for module in backbone.build().modules())
-    assert quick == bool(tag)
-    white = backbone.preprocess()(Image.new("RGB", (40, 20), "white"))
-    assert white.shape == (3, SIZE, SIZE)
-    deviation = torch.tensor(open_clip.OPENAI_DATASET_STD)
-    mean = torch.tensor((0.5, 0.5, 0.5) if tag else open_clip.OPENAI_DATASET_MEAN)
-    torch.testing.assert_close(white[:, 0, 0], (1 - mean) / deviation)
-
-
-def test_half_precision_is_loaded_as_float32(tiny, tmp_path: Path) -> None:
-    halves = {name: value.half() for name, value in tiny.items()}
-    save_file(halves, tmp_path / "x.safetensors")
-    assert_loaded(CLIP(f"ViT-Tiny:{tmp_path / 'x.safetensors'}").build(), {k: v.float() for k, v in halves.items()})
-
-
-def test_files_that_are_refused(tiny, tmp_path: Path) -> None:
-    def message(**changes: torch.Tensor | None) -> str:
-        state = {name: value for name, value in {**tiny, **changes}.items() if value is not None}
-        save_file(state, tmp_path / "x.safetensors")
-        return refusal(f"ViT-Tiny:{tmp_path / 'x.safetensors'}")
-
-    assert "it lacks 'ln_final.bias'" in message(**{"ln_final.bias": None})
-    assert "it has 'extra', which the model has not" in message(extra=torch.ones(1))
-    smaller = tiny["visual.positional_embedding"][1:].contiguous()
-    assert "is (16, 32), not (17, 32)" in message(**{"visual.positional_embedding": smaller})
-    assert "not finite" in message(**{"ln_final.bias": torch.full((32,), torch.nan)})
-    assert "there is no file" in refusal(f"ViT-Tiny:{tmp_path / 'none.pt'}")
-    assert "without its architecture" in refusal(str(tmp_path / "x.safetensors"))
-    assert "pretrained is off" in refusal(f"ViT-Tiny:{tmp_path / 'x.safetensors'}", pretrained=False)
-    (tmp_path / "x.npz").touch()
-    assert "no known kind" in refusal(f"ViT-Tiny:{tmp_path / 'x.npz'}")
-    torch.save({"epoch": 3, "state_dict": tiny}, tmp_path / "x.pt")
-    assert "state dict and nothing else" in refusal(f"ViT-Tiny:{tmp_path / 'x.pt'}")
-    (tmp_path / "x.pt").write_bytes(b"garbage")
-    assert "x.pt" in refusal(f"ViT-Tiny:{tmp_path / 'x.pt'}")
-
-
-def test_a_pickle_that_runs_code_is_refused(tiny, tmp_path: Path) -> None:
-    torch.save({**tiny, "extra": Malicious(tmp_path / "ran")}, tmp_path / "x.pt")
-    assert "would run code" in refusal(f"ViT-Tiny:{tmp_path / 'x.pt'}")
-    assert not (tmp_path / "ran").exists()
-
-
-# --- published weights ---
-
-
-def test_hub_out_of_reach() -> None:
-    message = refusal("ViT-B-32/openai")
-    for part in ("cannot be had", "--checkpoint ViT-B-32/openai:PATH", "--no-pretrained", "embedded default"):
-        assert part in message
-
-
-@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
-def test_weights_in_the_cache_are_used_without_asking(tiny, tmp_path: Path, monkeypatch, name: str) -> None:
-    backbone = CLIP("ViT-Tiny/some")
-    assert backbone.weights() == Weights("ViT-Tiny/some", "hub", "")
-    path = tmp_path / name
-    save_file(tiny, path) if name.endswith("safetensors") else torch.save(tiny, path)
-    cache = {("owner/tiny", name): str(path)}
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name: cache.get((repo, name)))
-    assert_loaded(backbone.build(), tiny)
-    assert backbone.weights() == Weights("ViT-Tiny/some", "hub", hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def test_weights_are_downloaded_as_open_clip_does(tiny, tmp_path: Path, monkeypatch) -> None:
-    save_file(tiny, tmp_path / "open_clip_model.safetensors")
-    asked = []
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, repo, **_: asked.append(repo))
-
-    def download(repo_id, filename, **_options):
-        asked.append(filename)
-        return str(tmp_path / filename)
-
-    monkeypatch.setattr(open_clip.pretrained, "hf_hub_download", download)
-    assert_loaded(CLIP("ViT-Tiny/some").build(), tiny)
-    assert asked == ["owner/tiny", "open_clip_model.safetensors"]
-
-
-# --- the embedded default ---
-
-
-def test_a_missing_embedded_model_is_said_in_one_line(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(choices, "FOLDER", tmp_path)
-    assert "the embedded CLIP is not installed (icon_clip.safetensors is missing)" in refusal("")
-    assert "the embedded CLIP is not installed (open_clip_config.json is missing)" in refusal("", pretrained=False)
-
-
-def test_the_embedded_architecture_at_random() -> None:
-    backbone = CLIP(pretrained=False)
-    model = named(classes=("arrow", "house"), backbone=backbone)
-    picture = backbone.preprocess()(Image.new("RGB", (96, 96), "white"))
-    assert BACKBONE.matches(model, picture[None]).shape == (1, 2)
-    assert backbone.weights() == Weights("icon_clip", "random", "")
-
-
-def test_import_is_light() -> None:
-    code = (
-        "import sys, zipeft.backbones.clip; "
-        "print([m for m in ('torch', 'timm', 'torchvision', 'transformers', 'open_clip') if m in sys.modules])"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
-embedded = pytest.mark.skipif(not (choices.FOLDER / choices.WEIGHTS).is_file(), reason="its weights are not there yet")
-
-
-@embedded
-def test_embedded_weights_are_loaded_whole() -> None:
-    backbone = CLIP()
-    model = backbone.build()
-    assert all(value.isfinite().all() for value in model.state_dict().values())
-    weights = backbone.weights()
-    assert (weights.checkpoint, weights.source, len(weights.checksum)) == ("icon_clip", "in the tree", 64)
-
-
-@embedded
-def test_embedded_zero_shot_is_open_clips_own(tmp_path: Path) -> None:
-    """open_clip reads the folder by itself, as anybody else would."""
-    folder = f"local-dir:{choices.FOLDER}"
-    clip, _, transform = open_clip.create_model_and_transforms(folder)
-    clip = clip.requires_grad_(False)
-    tokenizer = open_clip.get_tokenizer(folder)
-    model = named(classes=("arrow", "house", "star"), backbone=CLIP())
-    pictures = [Image.new("RGB", (96, 96), colour) for colour in ("white", "red", "black")]
-    inputs = torch.stack([transform(picture) for picture in pictures])
-    assert torch.equal(inputs, torch.stack([CLIP().preprocess()(picture) for picture in pictures]))
-    expected = zero_shot(clip.eval(), tokenizer, inputs, ("arrow", "house", "star"), TEMPLATES)
-    with torch.no_grad():
-        assert torch.equal(CLIP().matches(model, inputs), expected)
 
 
 @pytest.mark.slow

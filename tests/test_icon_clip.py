@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from zipeft import carriers
+from zipeft.backbones.icon_clip import train
+from zipeft.backbones.icon_clip.batches import Batches, augment
 from zipeft.errors import UserError
 from zipeft.tasks import _icon_concepts, _icons
 from zipeft.tasks._icon_concepts import HELD_OUT, Drawings, split
 
-FOLDER = Path(__file__).parents[1] / "backbones/icon_clip"
 TINY = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "head_width": 16, "patch_size": 8},
@@ -24,14 +23,7 @@ TINY = {
 }
 SETTINGS = {"steps": 6, "batch": 3, "rate": 1e-2, "decay": 0.5, "invert": 0.2, "seed": 1, "threads": 1}
 
-
-@pytest.fixture(scope="module")
-def train():
-    """The script, as a module."""
-    spec = importlib.util.spec_from_file_location("icon_clip_train", FOLDER / "train.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+AUGMENT = "zipeft.backbones.icon_clip.batches.augment"
 
 
 @pytest.fixture
@@ -89,11 +81,11 @@ def test_held_out_concepts_are_those_of_the_rule():
 # --- batches ----------------------------------------------------------------------------------------------------------
 
 
-def test_batches_pair_each_drawing_with_its_name_and_never_repeat_a_concept(train, drawings, monkeypatch):
+def test_batches_pair_each_drawing_with_its_name_and_never_repeat_a_concept(drawings, monkeypatch):
     import open_clip
 
-    monkeypatch.setattr(train, "augment", lambda ink, invert: ink)
-    batches = train.Batches(drawings, 12, batch=4, seed=3, invert=0.0)
+    monkeypatch.setattr(AUGMENT, lambda ink, invert: ink)
+    batches = Batches(drawings, 12, batch=4, seed=3, invert=0.0)
     tokenizer = open_clip.SimpleTokenizer(context_length=12)
     shown, texts = Counter(), set()
     for step in range(40):  # two batches an epoch
@@ -112,54 +104,54 @@ def test_batches_pair_each_drawing_with_its_name_and_never_repeat_a_concept(trai
         assert sum(shown[row] for row in range(3 * concept, 3 * concept + 3)) == 20  # once an epoch
 
 
-def test_a_batch_is_a_function_of_seed_and_step(train, drawings):
-    first, again, other = (train.Batches(drawings, 12, batch=4, seed=seed, invert=0.5) for seed in (0, 0, 1))
+def test_a_batch_is_a_function_of_seed_and_step(drawings):
+    first, again, other = (Batches(drawings, 12, batch=4, seed=seed, invert=0.5) for seed in (0, 0, 1))
     first.at(0)
     assert all(torch.equal(*pair) for pair in zip(first.at(5), again.at(5), strict=True))
     assert not torch.equal(first.at(5)[0], first.at(7)[0])
     assert not torch.equal(first.at(5)[0], other.at(5)[0])
 
 
-def test_augmentation_changes_drawings_and_keeps_the_range(train):
+def test_augmentation_changes_drawings_and_keeps_the_range():
     ink = torch.zeros(64, 1, 32, 32)
     ink[:, :, 8:24, 14:18] = 1
     torch.manual_seed(0)
-    images = train.augment(ink, invert=0.0)
+    images = augment(ink, invert=0.0)
     assert images.shape == (64, 3, 32, 32)
     assert -1.0001 <= images.min() < -0.9 < 0.99 < images.max() <= 1.0001
     amounts = (1 - images[:, 0]).sum(dim=(1, 2)) / 2
     assert amounts.min() < 0.8 * 64 < 64 < amounts.max()
     assert len(amounts.unique()) == 64
     torch.manual_seed(0)
-    assert torch.equal(train.augment(ink, invert=1.0), -images)
+    assert torch.equal(augment(ink, invert=1.0), -images)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_training_resumes_to_the_same_weights(train, drawings, tmp_path, monkeypatch):
+def test_a_killed_training_resumes_to_the_same_weights(drawings, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "SAVED_EVERY", 2)
     whole, _ = train._trained(TINY, drawings, SETTINGS, tmp_path / "whole.pt")
-    at = train.Batches.at
+    at = Batches.at
 
     def killed(self, step):
         if step == 3:
             raise KeyboardInterrupt
         return at(self, step)
 
-    monkeypatch.setattr(train.Batches, "at", killed)
+    monkeypatch.setattr(Batches, "at", killed)
     with pytest.raises(KeyboardInterrupt):
         train._trained(TINY, drawings, SETTINGS, tmp_path / "killed.pt")
     asked = []
-    monkeypatch.setattr(train.Batches, "at", lambda self, step: asked.append(step) or at(self, step))
+    monkeypatch.setattr(Batches, "at", lambda self, step: asked.append(step) or at(self, step))
     resumed, _ = train._trained(TINY, drawings, SETTINGS, tmp_path / "killed.pt")
     assert asked == [2, 3, 4, 5]
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 
-def test_training_changes_the_tokens_that_it_reads_and_leaves_the_others_at_zero(train, drawings, tmp_path):
+def test_training_changes_the_tokens_that_it_reads_and_leaves_the_others_at_zero(drawings, tmp_path):
     settings = {**SETTINGS, "batch": 8}
-    batches = train.Batches(drawings, 12, batch=8, seed=1, invert=0.0)
+    batches = Batches(drawings, 12, batch=8, seed=1, invert=0.0)
     start = train.build(TINY, batches.tokens, seed=1).state_dict()["token_embedding.weight"].clone()
     table = train._trained(TINY, drawings, settings, tmp_path / "c.pt")[0]["token_embedding.weight"]
     read = torch.zeros(len(table), dtype=torch.bool)
@@ -168,7 +160,7 @@ def test_training_changes_the_tokens_that_it_reads_and_leaves_the_others_at_zero
     assert not torch.isclose(table[read], start[read]).all(dim=1).any()
 
 
-def test_the_rate_rises_and_then_falls_to_nothing(train, drawings, tmp_path, monkeypatch):
+def test_the_rate_rises_and_then_falls_to_nothing(drawings, tmp_path, monkeypatch):
     rates = []
     monkeypatch.setattr(train, "SAVED_EVERY", 1)
     monkeypatch.setattr(
@@ -180,7 +172,7 @@ def test_the_rate_rises_and_then_falls_to_nothing(train, drawings, tmp_path, mon
     assert 0 < rates[-1] < 1e-4
 
 
-def test_a_run_writes_weights_results_and_the_card(train, drawings, tmp_path, monkeypatch):
+def test_a_run_writes_weights_results_and_the_card(drawings, tmp_path, monkeypatch):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY, "preprocess_cfg": {}}), "utf-8")
     (tmp_path / "CARD.md").write_text("Above.\n<!-- results -->\nold\n<!-- end of results -->\nBelow.\n", "utf-8")
     monkeypatch.setattr(train, "HERE", tmp_path)
@@ -202,13 +194,13 @@ def test_a_run_writes_weights_results_and_the_card(train, drawings, tmp_path, mo
     assert not (tmp_path / "c.pt").exists()  # the next training starts anew
 
 
-def test_a_checkpoint_of_other_settings_is_refused(train, drawings, tmp_path):
+def test_a_checkpoint_of_other_settings_is_refused(drawings, tmp_path):
     train._trained(TINY, drawings, {**SETTINGS, "steps": 1}, tmp_path / "c.pt")
     with pytest.raises(UserError, match=r"c\.pt is of a training with another rate: delete it, or name another"):
         train._trained(TINY, drawings, {**SETTINGS, "steps": 1, "rate": 1e-3}, tmp_path / "c.pt")
 
 
-def test_a_damaged_checkpoint_is_refused(train, drawings, tmp_path):
+def test_a_damaged_checkpoint_is_refused(drawings, tmp_path):
     (tmp_path / "c.pt").write_bytes(b"no checkpoint")
     with pytest.raises(UserError, match=r"c\.pt cannot be read .*: delete it"):
         train._trained(TINY, drawings, SETTINGS, tmp_path / "c.pt")
@@ -223,20 +215,19 @@ def test_a_damaged_checkpoint_is_refused(train, drawings, tmp_path):
         (["--epochs", "2"], "unrecognized arguments: --epochs 2"),
     ],
 )
-def test_bad_options_are_one_line(train, capsys, arguments, message):
+def test_bad_options_are_one_line(capsys, arguments, message):
     assert train.main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
 
 
-def test_a_batch_of_more_concepts_than_there_are_is_refused(train, drawings):
+def test_a_batch_of_more_concepts_than_there_are_is_refused(drawings):
     with pytest.raises(UserError, match="--batch 9 is above the number of concepts, 8"):
-        train.Batches(drawings, 12, batch=9, seed=0, invert=0.0)
+        Batches(drawings, 12, batch=9, seed=0, invert=0.0)
 
 
-def test_a_loss_that_is_not_finite_ends_the_training(train, drawings, tmp_path, monkeypatch):
-    augment = train.augment
-    monkeypatch.setattr(train, "augment", lambda ink, invert: augment(ink, invert) / 0)
+def test_a_loss_that_is_not_finite_ends_the_training(drawings, tmp_path, monkeypatch):
+    monkeypatch.setattr(AUGMENT, lambda ink, invert: augment(ink, invert) / 0)
     with pytest.raises(UserError, match="not finite at step 0"):
         train._trained(TINY, drawings, SETTINGS, tmp_path / "c.pt")

@@ -1,26 +1,20 @@
-"""VTAB-1k: its records, tables and means, the embedded sets, and shards of the published ones."""
+"""VTAB-1k: its records, tables and means, and the embedded sets."""
 
 from __future__ import annotations
 
 import base64
-import io
 import json
-import tarfile
 from collections import Counter
 from statistics import fmean
 
-import huggingface_hub
 import numpy as np
-import PIL.Image
-import pyarrow
 import pytest
-from pictures import SPLITS, refusal
-from pyarrow import parquet
+from pictures import SPLITS, png, refusal
 from toys import split_of
 
 from zipeft.registry import methods, tasks
 from zipeft.settings import override
-from zipeft.tasks import _counting, _vtab_embedded, _vtab_sets, _vtab_shards
+from zipeft.tasks import _counting, _vtab_embedded, _vtab_sets
 from zipeft.tasks._vtab_data import shuffled
 from zipeft.tasks._vtab_sets import SETS
 from zipeft.tasks._vtab_tables import AVERAGES, GROUP_MEANS, ORDER, TABLES
@@ -197,12 +191,6 @@ def test_every_object_shows_in_its_colour():
 # --- embedded sets from carriers, with small stand-ins ----------------------------------------------------------------
 
 
-def png(colour, mode="RGB", size=(4, 4)):
-    buffer = io.BytesIO()
-    PIL.Image.new(mode, size, colour).save(buffer, "png")
-    return buffer.getvalue()
-
-
 @pytest.fixture
 def carriers(tmp_path, monkeypatch):
     """Let 1,020 pictures, sorted by class, stand in for CIFAR-10's, and as many digits for MNIST's."""
@@ -277,216 +265,3 @@ def test_the_real_carriers(name, total):
     assert counts == dict.fromkeys(range(10), total // 10)
     assert data.train.examples[0].size == ((32, 32) if total == 10_000 else (28, 28))
     assert _vtab_embedded.fetch(name).startswith(f"ready: {total:,} images in carrier")
-
-
-# --- shards -----------------------------------------------------------------------------------------------------------
-
-
-def examples(split, count, classes):
-    """Return images that no other split has, and their labels."""
-    shade = 40 if split == "train" else 200
-    return [(png((index % 256, index // 256, shade)), (3 * index) % classes) for index in range(count)]
-
-
-def write_tar(path, content, start=0):
-    with tarfile.open(path, "w") as bundle:
-        for index, (image, label) in enumerate(content, start):
-            for suffix, member in (("png", image), ("cls", f"{label}".encode())):
-                info = tarfile.TarInfo(f"s{index:07}.{suffix}")
-                info.size = len(member)
-                bundle.addfile(info, io.BytesIO(member))
-
-
-def write_tars(root, classes=10, train=1005, test=9):
-    """Write the training images into 11 shards, so that their numbers do not sort as text."""
-    for split, count, each in (("train", train, 100), ("test", test, 100)):
-        (root / split).mkdir(parents=True)
-        content = examples(split, count, classes)
-        for number, start in enumerate(range(0, count, each)):
-            write_tar(root / split / f"{number}.tar", content[start : start + each], start)
-        (root / split / "nshards.txt").write_text(str(-(-count // each)))
-    return root
-
-
-def write_parquet(root, classes=10, column="image", wrap=True):
-    (root / "data").mkdir(parents=True)
-    for split, count in (("train", 1005), ("test", 9)):
-        content = examples(split, count, classes)
-        half = count // 2
-        for number, part in enumerate((content[:half], content[half:])):
-            images = [{"bytes": image, "path": None} if wrap else image for image, _ in part]
-            labels = [label for _, label in part]
-            table = pyarrow.table({column: images, "cls" if column == "webp" else "label": labels})
-            parquet.write_table(table, root / "data" / f"{split}-0000{number}-of-00002.parquet", row_group_size=100)
-    return root
-
-
-def assert_matched(data, classes=10, label=lambda number: number):
-    """Check that every image has the label that it was written with."""
-    assert [len(split_of(data, split)) for split in SPLITS] == [800, 200, 9]
-    seen = []
-    for split in SPLITS:
-        part = split_of(data, split)
-        for image, target in zip(part.examples, part.targets, strict=True):
-            low, high, shade = image.getpixel((0, 0))
-            index = low + 256 * high
-            assert target == label((3 * index) % classes)
-            assert shade == (200 if split == "test" else 40)
-            seen.append((index, shade))
-    assert len(set(seen)) == 1009
-    assert "not VTAB's own 1,000 images" in data.note
-
-
-def test_tar_shards_are_read(tmp_path):
-    root = write_tars(tmp_path / "wds_vtab-svhn")
-    assert [path.name for path in _vtab_shards.find(root)["train"]] == [f"{number}.tar" for number in range(11)]
-    data = VTAB(data_dir=tmp_path).load("svhn")
-    assert_matched(data)
-    assert data.source == "folder wds_vtab-svhn"
-    assert "9 test images where VTAB has 26,032" in data.note
-    assert VTAB(data_dir=tmp_path, split_seed=1).load("svhn").train.names != data.train.names
-    assert len(VTAB(data_dir=tmp_path, test_examples=4).load("svhn").test) == 4
-    write_tar(root / "test" / "0.tar", examples("train", 9, 10))
-    assert VTAB(data_dir=tmp_path).load("svhn").checksum != data.checksum
-
-
-def test_labels_of_dsprites_on_the_hub_are_binned(tmp_path):
-    write_tars(tmp_path / "wds_vtab-dsprites_label_orientation", classes=40)
-    data = VTAB(data_dir=tmp_path).load("dsprites-orientation")
-    assert_matched(data, 40, lambda number: int(number // 2.5))
-    assert len(data.classes) == 16
-
-
-@pytest.mark.parametrize(("column", "wrap"), [("image", True), ("webp", True), ("img", False)])
-def test_parquet_is_read(tmp_path, column, wrap):
-    write_parquet(tmp_path / "eurosat", column=column, wrap=wrap)
-    assert_matched(VTAB(data_dir=tmp_path).load("eurosat"))
-
-
-def test_missing_and_short_shards_are_refused(tmp_path):
-    root = write_tars(tmp_path / "svhn")
-    (root / "train/3.tar").unlink()
-    assert "has 10 of 11 shards of train: add the others" in refusal(VTAB(data_dir=root).load, "svhn")
-    other = write_parquet(tmp_path / "eurosat")
-    (other / "data/test-00000-of-00002.parquet").unlink()
-    assert "has 1 of 2 shards of test" in refusal(VTAB(data_dir=other).load, "eurosat")
-    few = write_tars(tmp_path / "dmlab", classes=6, train=999)
-    assert "has 999 training images; VTAB takes 1,000" in refusal(VTAB(data_dir=few).load, "dmlab")
-    (few / "test/0.tar").unlink()
-    assert "has no shards of test" in refusal(VTAB(data_dir=few).load, "dmlab")
-
-
-def tar_with(path, **members):
-    with tarfile.open(path, "w") as bundle:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name.replace("__", "."))
-            if content is None:
-                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
-                bundle.addfile(info)
-            else:
-                info.size = len(content)
-                bundle.addfile(info, io.BytesIO(content))
-
-
-@pytest.mark.parametrize(
-    ("members", "said"),
-    [
-        ({"a__png": b"x", "a__cls": b"10"}, "gives a the label '10', which svhn does not have"),
-        ({"a__png": b"x", "a__cls": b"cat"}, "gives a the label 'cat'"),
-        ({"a__png": b"x", "a__cls": b"-1"}, "gives a the label '-1'"),
-        ({"a__png": b"x"}, "has a without a label"),
-        ({"a__cls": b"1"}, "has a without an image"),
-        ({"a__png": None, "a__cls": b"1"}, "has a.png, which is a link or device"),
-    ],
-)
-def test_a_shard_that_does_not_fit_is_refused(tmp_path, members, said):
-    root = write_tars(tmp_path / "svhn")
-    tar_with(root / "test/0.tar", **members)
-    assert f"{root / 'test/0.tar'} {said}" in refusal(VTAB(data_dir=root).load, "svhn")
-
-
-def test_files_that_cannot_be_read_are_refused(tmp_path):
-    root = write_tars(tmp_path / "svhn")
-    (root / "train/4.tar").write_bytes(b"no tar" * 200)
-    assert "train/4.tar cannot be read as a tar file" in refusal(VTAB(data_dir=root).load, "svhn")
-    other = write_parquet(tmp_path / "eurosat")
-    (other / "data/test-00000-of-00002.parquet").write_bytes(b"no parquet")
-    assert "cannot be read as parquet" in refusal(VTAB(data_dir=other).load, "eurosat")
-    named = write_parquet(tmp_path / "dtd", column="picture")
-    assert "has no column image or img" in refusal(VTAB(data_dir=named).load, "dtd")
-
-
-def test_a_broken_image_in_a_shard_is_named_or_left_out(tmp_path):
-    root = write_tars(tmp_path / "svhn")
-    write_tar(root / "test" / "0.tar", [(b"broken", 1), *examples("test", 3, 10)])
-    part = split_of(VTAB(data_dir=root).load("svhn"), "test")
-    assert "test/0.tar/s0000000 does not decode (cannot identify" in refusal(part.examples.__getitem__, 0)
-    assert len(VTAB(data_dir=root, skip_broken=True).load("svhn").test) == 3
-
-
-# --- torchvision ------------------------------------------------------------------------------------------------------
-
-
-def test_torchvisions_folder_is_read(tmp_path):
-    base = tmp_path / "dtd" / "dtd"
-    for label, colour in (("banded", "red"), ("dotted", "blue"), ("waffled", "green")):
-        (base / "images" / label).mkdir(parents=True)
-        PIL.Image.new("RGB", (3, 3), colour).save(base / "images" / label / "1.png")
-    (base / "labels").mkdir()
-    for split, count in (("train", 1002), ("test", 6)):
-        lines = [f"{('banded', 'dotted', 'waffled')[index % 3]}/1.png" for index in range(count)]
-        (base / "labels" / f"{split}1.txt").write_text("\n".join(lines))
-    data = VTAB(data_dir=tmp_path).load("dtd")
-    assert [len(split_of(data, split)) for split in SPLITS] == [800, 200, 6]
-    colours = [(255, 0, 0), (0, 0, 255), (0, 128, 0)]
-    part = split_of(data, "validation")
-    assert all(part.examples[place].getpixel((0, 0)) == colours[part.targets[place]] for place in range(0, 200, 9))
-    assert data.source == "torchvision DTD in folder dtd"
-    PIL.Image.new("RGB", (3, 3), "black").save(base / "images/banded/1.png")
-    assert VTAB(data_dir=tmp_path).load("dtd").checksum != data.checksum
-    (base / "labels/test1.txt").unlink()
-    assert "has no test data of dtd that torchvision can read" in refusal(VTAB(data_dir=tmp_path).load, "dtd")
-
-
-# --- the hub ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """Let the hub give what is in a folder; return the folder and what was asked of it."""
-    asked, snapshot = [], tmp_path / "0123456789abcdef"
-
-    def snapshot_download(repository, **options):
-        asked.append((repository, options))
-        return str(snapshot)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    return snapshot, asked
-
-
-def test_the_hub_gives_the_published_sets(hub):
-    snapshot, asked = hub
-    task = VTAB(source="hub")
-    assert task.datasets() == tuple(name for name in SETS if name != "sun397")
-    assert not asked
-    write_tars(snapshot)
-    data = task.load("oxford_iiit_pet")
-    assert_matched(data)
-    assert data.source == "hub clip-benchmark/wds_vtab-pets@0123456"
-    assert asked == [
-        ("clip-benchmark/wds_vtab-pets", {"repo_type": "dataset", "allow_patterns": ["train/*", "test/*"]})
-    ]
-
-
-def test_what_the_hub_does_not_give_is_said_in_one_line(hub, monkeypatch):
-    snapshot, _ = hub
-    snapshot.mkdir()
-    message = refusal(VTAB(source="hub").load, "svhn")
-    assert "the hub did not give clip-benchmark/wds_vtab-svhn (no connection, and it is not in the cache)" in message
-
-    def fail(*_, **__):
-        raise RuntimeError("no such\n  revision")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    message = refusal(VTAB(source="hub").load, "svhn")
-    assert "(no such revision): connect, or put it into a folder svhn of --data-dir, with train800.txt" in message

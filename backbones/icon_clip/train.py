@@ -17,7 +17,6 @@ import json
 import math
 import os
 import platform
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,25 +24,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zipeft import carriers
+from zipeft.backbones.icon_clip.batches import Batches
+from zipeft.backbones.icon_clip.report import fill_card, report, table
 from zipeft.cli import ArgumentParser, exit_status
 from zipeft.errors import UserError
-from zipeft.tasks._icon_concepts import HELD_OUT, Drawings, Split, read_drawings, split, words_of
-from zipeft.tasks._icons import TEST_FONTS, concepts_of, draw, read_glyphs
+from zipeft.tasks._icon_concepts import HELD_OUT, Drawings, Split, read_drawings, split
+from zipeft.tasks._icons import TEST_FONTS
 
 if TYPE_CHECKING:
     import open_clip
     import torch
-    from PIL.Image import Image
 
 HERE = Path(__file__).parent
 CONFIG = "open_clip_config.json"
 WEIGHTS, RESULTS, CARD = "icon_clip.safetensors", "icon_clip.json", "CARD.md"
-
-TEMPLATES = ("a {} icon", "an icon of {}", "{}")
-"""The texts of training; the first is that of the zero-shot classifier."""
-
-FEW_SHOT_SIZE = 96
-"""The side in pixels of the few-shot task's drawings, which the model's own preprocessing shrinks."""
 
 VALIDATION_FONTS = ("Font Awesome 6 Regular", "Font Awesome 6 Solid")
 """Further fonts that --validate leaves out; and of the concepts that they share with others, one in ``EVERY``."""
@@ -130,70 +124,6 @@ def split_of(image_size: int, validate: bool = False) -> Split:
     here = {concept for concept, unseen in zip(concepts, by_font, strict=True) if unseen}
     elsewhere = {concept for concept, unseen in zip(concepts, by_font, strict=True) if not unseen}
     return split(parts.train, VALIDATION_FONTS, sorted(here & elsewhere)[::EVERY])
-
-
-class Batches:
-    """Batches of images and texts; each is a function of the seed and the step alone, so that a training can resume.
-
-    An epoch shows every concept once, by any one of its drawings and under any one of ``TEMPLATES``.
-    """
-
-    def __init__(self, drawings: Drawings, context_length: int, batch: int, seed: int, invert: float) -> None:
-        import numpy as np
-        import torch
-
-        self.concepts, labels = np.unique(drawings.concepts, return_inverse=True)
-        if batch > len(self.concepts):
-            raise UserError(f"--batch {batch} is above the number of concepts, {len(self.concepts)}")
-        self._rows = [np.flatnonzero(labels == label) for label in range(len(self.concepts))]
-        self._ink = 1 - torch.from_numpy(drawings.pixels).float()[:, None] / 255
-        texts = [template.format(words_of(concept)) for concept in self.concepts for template in TEMPLATES]
-        self.tokens = _tokenizer(context_length)(texts).view(len(self.concepts), len(TEMPLATES), context_length)
-        self._batch, self._seed, self._invert = batch, seed, invert
-
-    def at(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the images (batch, 3, size, size), -1 to 1, and token ids (batch, context) of a step, from 0 on.
-
-        Torch's own generator is seeded as well, which augmentation and patch dropout draw from.
-        """
-        import numpy as np
-        import torch
-
-        epoch, place = divmod(step, len(self.concepts) // self._batch)
-        order = np.random.default_rng([self._seed, 0, epoch]).permutation(len(self.concepts))
-        chosen = order[place * self._batch : (place + 1) * self._batch]
-        draws = np.random.default_rng([self._seed, 1, step])
-        torch.manual_seed(int(draws.integers(2**62)))
-        rows = [draws.choice(self._rows[concept]) for concept in chosen]
-        templates = draws.integers(len(TEMPLATES), size=self._batch)
-        return augment(self._ink[rows], self._invert), self.tokens[chosen, templates]
-
-
-def augment(ink: torch.Tensor, invert: float) -> torch.Tensor:
-    """Return drawings (n, 1, size, size), ink 1 and paper 0, as images (n, 3, size, size) in -1 to 1, each changed.
-
-    Strokes get thicker or thinner by up to a pixel, then the drawing is scaled, stretched a little and shifted; some
-    are inverted. Nothing is mirrored or turned: arrows have a direction.
-    """
-    import torch
-    from torch.nn import functional as F
-
-    count = len(ink)
-    amount = torch.empty(count, 1, 1, 1).uniform_(-1, 1)
-    thicker, thinner = F.max_pool2d(ink, 3, 1, 1), -F.max_pool2d(-ink, 3, 1, 1)
-    ink = ink + amount.clamp(min=0) * (thicker - ink) - amount.clamp(max=0) * 0.6 * (thinner - ink)
-    size = torch.empty(count, 1).uniform_(0.75, 1.15) * torch.empty(count, 2).uniform_(0.92, 1.08)
-    shift = torch.empty(count, 2).uniform_(-0.1, 0.1)
-    grid = F.affine_grid(torch.cat([torch.diag_embed(1 / size), shift[:, :, None]], dim=2), ink.shape, False)
-    ink = F.grid_sample(ink, grid, align_corners=False)
-    black_on_white = torch.where(torch.rand(count, 1, 1, 1) < invert, -1.0, 1.0)
-    return ((1 - 2 * ink) * black_on_white).expand(-1, 3, -1, -1)
-
-
-def _tokenizer(context_length: int) -> open_clip.SimpleTokenizer:
-    import open_clip
-
-    return open_clip.SimpleTokenizer(context_length=context_length)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -303,92 +233,6 @@ def save_weights(state: Mapping[str, torch.Tensor], path: Path) -> None:
     part = path.with_name(path.name + ".part")
     save_file({name: tensor.half().contiguous() for name, tensor in state.items()}, part)
     os.replace(part, path)
-
-
-# --- what it can do ---------------------------------------------------------------------------------------------------
-
-
-def report(folder: Path, parts: Split, few_shot: bool = True) -> dict[str, dict[str, Any]]:
-    """Return the zero-shot accuracies of the model in a folder, as it is stored and loaded by open_clip.
-
-    With ``few_shot`` there is one more: the few-shot task's own drawings, larger, through the model's preprocessing.
-    """
-    from PIL import Image
-
-    scores = {}
-    for name in ("unseen_fonts", "unseen_concepts"):
-        part = getattr(parts, name)
-        images = [Image.fromarray(pixels).convert("RGB") for pixels in part.pixels]
-        scores[name] = zero_shot(folder, images, part.concepts.tolist())
-    if few_shot:
-        groups = concepts_of(read_glyphs())
-        drawings = [drawing for concept in HELD_OUT for drawing in draw(concept, groups[concept], FEW_SHOT_SIZE)]
-        drawings = [drawing for drawing in drawings if drawing.name.partition(":")[0] in TEST_FONTS]
-        scores["few_shot"] = zero_shot(folder, *zip(*((one.image, one.label) for one in drawings), strict=True))
-    return scores
-
-
-def zero_shot(folder: Path, images: Sequence[Image], concepts: Sequence[str]) -> dict[str, Any]:
-    """Return how often the concept of an image is the best, or among the five best, of all ``concepts``."""
-    import open_clip
-    import torch
-
-    model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
-    classes = sorted(set(concepts))
-    targets = torch.tensor([classes.index(concept) for concept in concepts])
-    with torch.inference_mode():
-        tokens = _tokenizer(model.context_length)([TEMPLATES[0].format(words_of(concept)) for concept in classes])
-        inputs = torch.stack([preprocess(image) for image in images])
-        matches = model.encode_image(inputs, normalize=True) @ model.encode_text(tokens, normalize=True).T
-    right = matches.topk(min(5, len(classes))).indices == targets[:, None]
-    return {
-        "top1": right[:, 0].float().mean().item(),
-        "top5": right.any(dim=1).float().mean().item(),
-        "chance": 1 / len(classes),
-        "classes": len(classes),
-        "images": len(images),
-    }
-
-
-TITLES = {
-    "unseen_fonts": "concepts of training, unseen fonts",
-    "unseen_concepts": "unseen concepts, unseen fonts",
-    "few_shot": "the same, as the few-shot task draws them",
-}
-
-
-def table(zero_shot: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the accuracies as a Markdown table, in percent."""
-    from tabulate import tabulate
-
-    rows = [
-        [TITLES[name], *(f"{100 * of[key]:.1f}" for key in ("top1", "top5", "chance")), of["classes"], of["images"]]
-        for name, of in zero_shot.items()
-    ]
-    headers = ["drawings", "top-1 (%)", "top-5 (%)", "chance of top-1 (%)", "classes", "images"]
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
-
-
-def fill_card(path: Path, results: Mapping[str, Any]) -> None:
-    """Put the results of a run between the marks of the model card, if there is one."""
-    if path.exists():
-        marks = "<!-- results -->\n", "<!-- end of results -->"
-        filled = _summary(results).join(marks)
-        card = re.sub(f"{marks[0]}.*?{marks[1]}", lambda _: filled, path.read_text("utf-8"), flags=re.DOTALL)
-        path.write_text(card, "utf-8")
-
-
-def _summary(results: Mapping[str, Any]) -> str:
-    settings, versions = results["settings"], results["versions"]
-    options = " ".join(f"--{name} {value}" for name, value in settings.items() if name != "validate")
-    return f"""
-{table(results["zero_shot"])}
-
-{results["drawings"]:,} training drawings of {results["concepts"]:,} concepts. The run:
-`python backbones/icon_clip/train.py {options}`,
-{results["cpu_seconds"] / 60:.0f} minutes of CPU time on {versions["processor"]} with torch {versions["torch"]} and
-open_clip {versions["open_clip"]}. SHA-256 of the weights: `{results["sha256"]}`.
-"""
 
 
 def _versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from zipeft.carriers import file_sha256
 from zipeft.errors import UserError
 from zipeft.images import BrokenImage, ImageFiles, read_image
 from zipeft.images.files import LabelledFile, Listing
@@ -81,16 +82,36 @@ def _relative(root: Path, path: Path) -> str:
 
 
 def _without_broken(splits: Mapping[str, Files], notes: list[str]) -> dict[str, Files]:
+    broken = broken_files(file.path for files in splits.values() for file in files)
+    if broken:
+        notes.append(f"{counted(len(broken), 'image')} that did not decode left out")
+    return {split: [file for file in files if file.path not in broken] for split, files in splits.items()}
+
+
+def broken_files(paths: Iterable[Path]) -> set[Path]:
+    """Decode every file, and return those that fail, of which the log tells."""
     broken = set()
-    for path in _watched([file.path for files in splits.values() for file in files], "checking images"):
+    for path in _watched(paths, "checking images"):
         try:
             read_image(path)
         except BrokenImage as error:
             broken.add(path)
             log.warning("%s does not decode (%s): left out", error.path, error.reason)
-    if broken:
-        notes.append(f"{counted(len(broken), 'image')} that did not decode left out")
-    return {split: [file for file in files if file.path not in broken] for split, files in splits.items()}
+    return broken
+
+
+def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return the SHA-256 of each file; none if they are larger together than ``CONTENT_LIMIT``.
+
+    Raises ``UserError`` for a file that cannot be read.
+    """
+    paths = set(paths)
+    try:
+        if sum(path.stat().st_size for path in paths) > CONTENT_LIMIT:
+            return {}
+        return {path: file_sha256(path) for path in _watched(paths, "reading")}
+    except OSError as error:
+        raise BrokenImage(error.filename, error.strerror) from None
 
 
 def _completed(splits: Mapping[str, Files], seed: int, notes: list[str]) -> dict[str, Files]:
@@ -131,22 +152,15 @@ def _check(root: Path, splits: Mapping[str, Files]) -> None:
 def _fingerprint(root: Path, splits: Mapping[str, Files]) -> tuple[str, dict[Path, str]]:
     """Return the checksum of ``image_data``, and what stands for each file's content: its SHA-256, or else its path."""
     paths = {file.path for files in splits.values() for file in files}
-    try:
-        sizes = {path: path.stat().st_size for path in paths}
-        whole = sum(sizes.values()) <= CONTENT_LIMIT
-        identities = {path: _sha256(path) if whole else str(path.resolve()) for path in _watched(paths, "reading")}
-    except OSError as error:
-        raise BrokenImage(error.filename, error.strerror) from None
+    hashes = file_hashes(paths)
+    identities = hashes or {path: str(path.resolve()) for path in paths}
     digest = hashlib.sha256()
     for split in SPLITS:
         for file in splits[split]:
-            record = [split, file.label, _relative(root, file.path), sizes[file.path]]
-            digest.update(json.dumps(record + [identities[file.path]] * whole).encode() + b"\n")
+            record = [split, file.label, _relative(root, file.path), file.path.stat().st_size]
+            record += [hashes[file.path]] if hashes else []
+            digest.update(json.dumps(record).encode() + b"\n")
     return digest.hexdigest(), identities
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _note_leaks(root: Path, splits: Mapping[str, Files], identities: Mapping[Path, str], notes: list[str]) -> None:
