@@ -62,6 +62,15 @@ def test_equal_weights_give_the_interval_of_the_plain_mean():
             assert getattr(column[row.label], name) == pytest.approx(getattr(row.mean, name))
 
 
+def test_a_set_that_hardly_counts_hardly_moves_the_interval():
+    rows = summary_rows(drawn_results({"linear": 0.4, "lora": 0.7}, {"a": 200, "b": 5}))
+    (column,) = average_columns(rows, [Average("nearly a", {"a": 0.999, "b": 0.001})])
+    for row in rows:
+        for name in ("mean", "low", "high"):
+            assert getattr(column[row.label], name) == pytest.approx(getattr(row.scores["a"], name), abs=0.004)
+        assert row.mean.high - row.mean.low > 2 * (row.scores["a"].high - row.scores["a"].low)  # with equal weights
+
+
 def test_a_page_shows_averages_and_prints_none_that_lacks_a_data_set(tmp_path, task_with):
     task_with(averages=GROUPS)
     rows = cells(build(tmp_path, make_results(("a", "b", "c")), "md")["vit-fgvc.md"])
