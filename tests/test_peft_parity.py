@@ -39,8 +39,11 @@ DTYPES = pytest.mark.parametrize(
 class Decoder:
     """As much of a backbone as there has to be."""
 
+    def blocks(self, model: nn.Module) -> nn.ModuleList:
+        return model.model.layers
+
     def towers(self, model: nn.Module) -> dict[str, nn.ModuleList]:
-        return {"text": model.model.layers}
+        return {"text": self.blocks(model)}
 
 
 def frozen(family, dtype=torch.float32, **settings):
