@@ -113,3 +113,15 @@ def test_a_part_of_the_examples_has_its_windows_in_its_order(kept, monkeypatch):
     assert by_example == [list(parts), list(parts)]
     assert part.lengths == ([9, 9, 5, 5] if kept else None)
     assert len(whole) == 3 * len(parts)
+
+
+def test_what_a_seed_draws_is_kept_where_all_of_it_would_not_fit(monkeypatch):
+    everything = experiment(FewShots()).measure(Run("colours", "linear", Linear(), 0))[0]
+    data = experiment(FewShots())
+    whole = data.data("colours").train
+    one = data.task.encoder(data.backbone)(whole.examples[0]).nbytes
+    monkeypatch.setattr("zipeft.examples.fits", lambda size: size <= 3 * SHOTS * one)
+    part = data.measure(Run("colours", "linear", Linear(), 0))[0]
+    assert data._encoded("colours")["train"].kept is None
+    assert data._drawn(Run("colours", "linear", Linear(), 0))["train"].kept is not None
+    assert (part.history, part.test) == (everything.history, everything.test)

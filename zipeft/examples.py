@@ -32,12 +32,10 @@ class Encoded(Dataset):
         self.split, self.windows, self.backbone = split, windows, backbone
         self.prefix: Sequence[Tensor] | None = None
         self.needs_inputs = True
-        first = self._windows(0)
         self.kept: list[Window] | None = None
         self.example_of: Sequence[int] = range(len(split))
         self.lengths: list[int] | None = None
-        if fits(sum(_size(window.inputs) for window in first) * len(split)):
-            self._keep()
+        self._keep_if_it_fits()
 
     def __len__(self) -> int:
         return len(self.example_of)
@@ -72,7 +70,9 @@ class Encoded(Dataset):
         split = Split(_Picked(own.examples, indices), *([v[i] for i in indices] for v in (own.targets, own.names)))
         copy = object.__new__(Encoded)
         copy.__dict__.update(self.__dict__, split=split, example_of=range(len(indices)), prefix=None, needs_inputs=True)
-        if self.kept is not None:
+        if self.kept is None:
+            copy._keep_if_it_fits()  # a few examples may, where all of them do not
+        else:
             of_example: dict[int, list[int]] = {}
             for window, example in enumerate(self.example_of):
                 of_example.setdefault(example, []).append(window)
@@ -130,7 +130,9 @@ class Encoded(Dataset):
     def _windows(self, index: int) -> Sequence[Window]:
         return self.windows(self.split.examples[index], self.split.targets[index])
 
-    def _keep(self) -> None:
+    def _keep_if_it_fits(self) -> None:
+        if not fits(sum(_size(window.inputs) for window in self._windows(0)) * len(self.split)):
+            return
         self.kept, self.example_of = [], []
         for index in range(len(self.split)):
             windows = self._windows(index)
