@@ -330,7 +330,7 @@ def test_what_is_kept_of_texts_costs_no_step_any_arithmetic() -> None:
     train = Encoded(task.load("colours").train, task.windows(BACKBONE), BACKBONE)
     learner = learner_of("zero_gated_image", length=1)
     learner.find_prefix(inputs)
-    training, inference = count_flops(learner, Matching(), train, torch.device("cpu"))
+    training, inference = count_flops(learner, Matching(), train, torch.device("cpu"), batch_size=1)
     with torch.no_grad(), ordinary_path(), sdpa_kernel(SDPBackend.MATH):  # whose arithmetic is counted
         BACKBONE.features(learner.model, inputs)  # the prompts' keys and values are kept from now on
         with FlopCounterMode(display=False) as counter:
@@ -338,6 +338,20 @@ def test_what_is_kept_of_texts_costs_no_step_any_arithmetic() -> None:
     tower, matching = counter.get_total_flops(), 2 * 24 * 3
     assert inference == tower + matching
     assert inference < training < 4 * inference
+
+
+def test_texts_that_train_are_computed_once_a_batch_and_so_is_their_arithmetic() -> None:
+    task = ToyPictures()
+    train = Encoded(task.load("colours").train, task.windows(BACKBONE), BACKBONE)
+
+    def counted(method: str, batch_size: int) -> tuple[int, int]:
+        return count_flops(learner_of(method), Matching(), train, torch.device("cpu"), batch_size)
+
+    alone, shared = counted("coop", 1), counted("coop", 8)
+    assert alone[1] == shared[1]  # nothing trains while it infers: texts are kept
+    texts = (alone[0] - shared[0]) * 8 / 7
+    assert shared[0] - texts / 8 < alone[1] * 1.1  # of the image tower, which is frozen, the forward pass alone
+    assert texts > alone[1]  # three texts, forward and backward
 
 
 def test_bitfit_trains_the_biases_of_the_in_projections() -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from toys import SIZE, ToyEncoder, ToyTask, ToyTexts, ToyViT, methods_for
 
 from zipeft import registry
-from zipeft.costs import COUNTED, count_flops
+from zipeft.costs import count_flops
 from zipeft.errors import UserError
 from zipeft.examples import Encoded
 from zipeft.experiment import Experiment, Run
@@ -25,6 +25,7 @@ from zipeft.task import Split
 
 METHODS = methods_for("image")
 CPU = torch.device("cpu")
+BATCH = 8
 TASK = ToyTask(24)
 
 WIDTH, BLOCKS, CLASSES = 32, 4, 3
@@ -39,7 +40,7 @@ FROZEN_MODEL = EMBEDDING + BLOCKS * BLOCK + HEAD
 
 def counts(name, **settings):
     learner, train, _ = prepared(registry.methods.get(name)(**settings), TASK)
-    return count_flops(learner, TASK, train, CPU)
+    return count_flops(learner, TASK, train, CPU, BATCH)
 
 
 def test_a_linear_probe_trains_its_head_alone_and_infers_with_the_whole_model():
@@ -57,7 +58,7 @@ def test_a_prompt_adds_its_attention_and_while_it_trains_its_projection():
     keys_and_values = 2 * length * WIDTH * 2 * WIDTH
     training, inference = counts("zero_gated")
     assert inference == FROZEN_MODEL + BLOCKS * attention
-    projections = BLOCKS * 2 * keys_and_values // COUNTED  # forward, and the gradient of the prompt
+    projections = BLOCKS * 2 * keys_and_values // BATCH  # forward, and the gradient of the prompt
     queries_keys_values = 2 * TOKENS * WIDTH * 3 * WIDTH
     # Backward goes through all but the first block's own attention, where no query depends on a prompt yet.
     backward = BLOCKS * (BLOCK - ATTENTION) - queries_keys_values + (BLOCKS - 1) * 2 * ATTENTION + 2 * HEAD
@@ -80,7 +81,7 @@ def test_a_method_that_trains_more_counts_more():
 def test_without_its_prefix_the_frozen_part_is_counted_as_it_then_runs_in_every_step():
     learner, train, _ = prepared(registry.methods.get("linear")(), TASK)
     inputs = Encoded(train.split, TASK.windows(ToyViT()), ToyViT())
-    assert count_flops(learner, TASK, inputs, CPU) == (FROZEN_MODEL + HEAD, FROZEN_MODEL)
+    assert count_flops(learner, TASK, inputs, CPU, BATCH) == (FROZEN_MODEL + HEAD, FROZEN_MODEL)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -90,7 +91,7 @@ def test_the_count_leaves_no_trace(name):
     untouched = copy.deepcopy(learner)
     before = modes_and_hooks(learner)
     random, fast = torch.random.get_rng_state(), torch.backends.mha.get_fastpath_enabled()
-    assert min(count_flops(learner, TASK, train, CPU)) > 0
+    assert min(count_flops(learner, TASK, train, CPU, BATCH)) > 0
     assert torch.equal(torch.random.get_rng_state(), random)
     assert torch.backends.mha.get_fastpath_enabled() == fast
     assert modes_and_hooks(learner) == before
@@ -108,7 +109,7 @@ def test_a_count_that_fails_leaves_no_trace_either():
     learner.train()
     before = modes_and_hooks(learner)
     with pytest.raises(ArithmeticError):
-        count_flops(learner, Failing(24), train, CPU)
+        count_flops(learner, Failing(24), train, CPU, BATCH)
     assert modes_and_hooks(learner) == before
     assert torch.backends.mha.get_fastpath_enabled()
 
@@ -130,7 +131,7 @@ def test_attention_of_torch_itself_is_counted_past_its_inference_path():
     train = Encoded(TASK.load("colours").train, TASK.windows(backbone), backbone)
     random = torch.random.get_rng_state()
     expected = BLOCKS * BLOCK + HEAD
-    assert count_flops(learner, TASK, train, CPU) == (expected + HEAD, expected)
+    assert count_flops(learner, TASK, train, CPU, BATCH) == (expected + HEAD, expected)
     assert torch.equal(torch.random.get_rng_state(), random)
 
 
@@ -141,7 +142,7 @@ def counts_of_texts(*lengths):
     model = backbone.build().requires_grad_(False)
     registry.methods.get("lora")().apply(backbone, model)
     learner = Learner(backbone, model, nn.Linear(32, 2))
-    return count_flops(learner, task, Encoded(split, task.windows(backbone), backbone), CPU)
+    return count_flops(learner, task, Encoded(split, task.windows(backbone), backbone), CPU, BATCH)
 
 
 def test_of_texts_of_different_lengths_those_of_median_length_are_counted():
@@ -150,10 +151,10 @@ def test_of_texts_of_different_lengths_those_of_median_length_are_counted():
     assert counts_of_texts(9, 9, 9, 9, 9, 9) != expected
 
 
-def test_fewer_examples_than_are_counted_at_once_are_enough():
+def test_fewer_examples_than_a_batch_are_enough():
     task = ToyTask(3)
     learner, train, _ = prepared(registry.methods.get("linear")(), task)
-    assert count_flops(learner, task, train, CPU) == (2 * HEAD, FROZEN_MODEL)
+    assert count_flops(learner, task, train, CPU, BATCH) == (2 * HEAD, FROZEN_MODEL)
 
 
 def modes_and_hooks(learner):

@@ -21,10 +21,6 @@ from zipeft.examples import Encoded
 from zipeft.learner import Learner
 from zipeft.objective import Objective
 
-COUNTED = 2
-"""How many examples are counted at once: what a training step computes once for a batch, such as a prompt's keys, they
-share. Few, since plain matrix products keep more of the attention in memory than fused kernels do."""
-
 
 class PeakMemory:
     """The peak memory of what runs inside this context: allocated on a CUDA device, else the process's resident set.
@@ -53,33 +49,46 @@ class PeakMemory:
             self.bytes = self._sampler.stop() if self._sampler else _high_water_mark()
 
 
-def count_flops(learner: Learner, objective: Objective, train: Encoded, device: torch.device) -> tuple[int, int]:
+def count_flops(
+    learner: Learner, objective: Objective, train: Encoded, device: torch.device, batch_size: int
+) -> tuple[int, int]:
     """Return the floating-point operations of one example in a training step and in a forward pass from the inputs.
 
-    A step is the forward and backward pass as it is trained: from the prefix, where ``train`` has one. Counted are
+    A step is the forward and backward pass as it is trained: from the prefix, where ``train`` has one. What it computes
+    once for a batch, such as a prompt's keys or the texts of classes, the ``batch_size`` examples share. Counted are
     matrix products, attention and convolutions, a multiplication and an addition as two. The learner's state, its
     gradients and the random numbers are afterwards what they were.
 
     Args:
         learner: on ``device``, before it trains (a data-parallel wrapper listens to its gradients).
-        train: the training data, of which nothing but sizes matters: those of median length are counted.
+        train: the training data, of which nothing but sizes matters: one of median length is counted.
     """
-    middle = (len(train) - 1) // 2
-    median = train.order()[middle : middle + COUNTED]
+    median = train.order()[(len(train) - 1) // 2]
     with _evaluating(learner):
-        batch = send_to_device(train.items(median), device)
-        targets = batch.pop("targets")
-        with torch.enable_grad(), _counting() as step:
-            if learner.trainable():
-                # Not torch.autograd.grad: the counter fails in it where a module takes a parameter, as a prompt is.
-                objective.loss(learner(**batch), targets).backward()
-        learner.zero_grad()
-        inputs = send_to_device(train.inputs(median), device)
-        with torch.no_grad():
-            learner(inputs)  # fills what is kept from one batch to the next while nothing trains
-            with _counting() as forward:
-                learner(inputs)
-    return tuple(round(counter.get_total_flops() / len(median)) for counter in (step, forward))
+        # Few at once, since plain matrix products keep more of the attention in memory than fused kernels do; one and
+        # two tell what is computed once for a batch from what is computed for each example.
+        one, two = (_count(learner, objective, train, device, [median] * examples) for examples in (1, 2))
+    shared = min(batch_size, len(train))
+    return tuple(round(second - first + (2 * first - second) / shared) for first, second in zip(one, two, strict=True))
+
+
+def _count(
+    learner: Learner, objective: Objective, train: Encoded, device: torch.device, indices: list[int]
+) -> tuple[int, int]:
+    """Return the operations of a batch in a training step and in a forward pass."""
+    inputs = send_to_device(train.inputs(indices), device)
+    with torch.no_grad():
+        learner(inputs)  # fills what is kept from one batch to the next while it does not train
+        with _counting() as forward:
+            learner(inputs)
+    batch = send_to_device(train.items(indices), device)
+    targets = batch.pop("targets")
+    with torch.enable_grad(), _counting() as step:
+        if learner.trainable():
+            # Not torch.autograd.grad: the counter fails in it where a module takes a parameter, as a prompt is.
+            objective.loss(learner(**batch), targets).backward()
+    learner.zero_grad()
+    return step.get_total_flops(), forward.get_total_flops()
 
 
 @contextmanager

@@ -141,7 +141,7 @@ class Experiment:
         set_seed(run.seed)
         learner = self._learner(run, data, encoded["train"])
         train, validation, prefix_seconds = self._with_prefixes(run, learner, encoded)
-        flops = count_flops(learner, self._objective(run), train, self.accelerator.device)
+        flops = count_flops(learner, self._objective(run), train, self.accelerator.device, self.protocol.batch_size)
         with PeakMemory(self.accelerator.device) as memory:
             outcome = self._trainer(run).fit(learner, run.method, train, validation, run.seed, on_step)
         return learner, {
