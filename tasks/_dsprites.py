@@ -47,6 +47,12 @@ NPZ = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 TASKS = {"location": ("x", location_label), "orientation": ("orientation", orientation_label)}
 """What is asked for, as VTAB defines it: the factor, and the function from its value's number to one of 16 classes."""
 
+AMBIGUOUS = {
+    "orientation": "its first and last angles are one image with two labels, and squares and ellipses look alike at "
+    "several angles: no model can be right on all",
+}
+"""What is to be known about what is asked for."""
+
 BLOCK = 1024
 """Images of the file that are in memory at once."""
 
@@ -84,7 +90,8 @@ def _data(
         for split, indices in splits_of_grid(sizes).items()
     }
     drawn = f"drawn from the grid with seed {sizes.split_seed}"
-    return vtab_data(name, numbered(16), splits, source=source, content=content, notes=[note, drawn])
+    ambiguous = [AMBIGUOUS[task]] if task in AMBIGUOUS else []
+    return vtab_data(name, numbered(16), splits, source=source, content=content, notes=[note, drawn, *ambiguous])
 
 
 def splits_of_grid(sizes: Sizes) -> dict[str, list[int]]:

@@ -122,6 +122,13 @@ def test_examples_are_the_grids_images_and_say_that_they_are_drawn_again():
     assert data.source == "drawn from dSprites' factors"
 
 
+def test_orientation_says_that_no_model_can_be_right_on_all_of_it():
+    first, last = (draw(0, shape=2, scale=5, orientation=angle, x=3, y=4) for angle in (0, 39))
+    assert (first == last).all()
+    assert "one image with two labels" in redrawn("orientation").note
+    assert "labels" not in redrawn("location").note
+
+
 # --- the published file -----------------------------------------------------------------------------------------------
 
 

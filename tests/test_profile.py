@@ -83,3 +83,8 @@ def test_bad_input_is_one_line(capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_pictures_have_the_size_that_a_clip_takes(capsys):
+    rows = table(capsys, "--backbone", "clip", "--batch-size", "1", "--method", "linear")
+    assert rows["linear"][5] != DASH

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     for name in ("batch_size", "steps", "length", "image_size"):
-        if getattr(options, name) < 1:
+        if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}: give 1 or more")
 
 
@@ -129,7 +129,8 @@ def _inputs(backbone: Backbone, options: argparse.Namespace) -> torch.Tensor | d
 
     generator = torch.Generator().manual_seed(0)
     if backbone.modality in ("image", "image-text"):
-        return torch.randn(options.batch_size, 3, options.image_size, options.image_size, generator=generator)
+        size = options.image_size or _own_image_size(backbone)
+        return torch.randn(options.batch_size, 3, size, size, generator=generator)
     if options.length > backbone.max_length():
         raise UserError(f"--length is {options.length}, but the backbone takes {backbone.max_length()} tokens")
     shape = (options.batch_size, options.length)
@@ -141,6 +142,15 @@ def _inputs(backbone: Backbone, options: argparse.Namespace) -> torch.Tensor | d
         prompt = options.length - max(1, options.length // 4)
         inputs["labels"] = torch.where(torch.arange(options.length) < prompt, NO_LABEL, ids)
     return inputs
+
+
+def _own_image_size(backbone: Backbone) -> int:
+    """Return the pixels of the pictures that a backbone makes of any, or 224 where they are for a task to choose."""
+    if backbone.modality == "image":
+        return 224
+    from PIL import Image
+
+    return backbone.preprocess()(Image.new("RGB", (256, 256))).shape[-1]
 
 
 def _step_seconds(learner: Any, inputs: Any, steps: int) -> float | None:
@@ -202,7 +212,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--meta", action="store_true", help="count alone, on a model without memory")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="(default: 8)")
     parser.add_argument("--length", type=int, default=128, metavar="N", help="tokens of a text (default: 128)")
-    parser.add_argument("--image-size", type=int, default=224, metavar="N", help="pixels (default: 224)")
+    parser.add_argument("--image-size", type=int, metavar="N", help="pixels (default: 224, or CLIP's own)")
     parser.add_argument("--steps", type=int, default=3, metavar="N", help="steps that are timed (default: 3)")
     parser.add_argument("--format", default="simple", choices=("simple", "github", "latex_booktabs"))
     parser.add_argument(
