@@ -19,9 +19,6 @@ from zipeft.backbones.icon_clip import report, train
 from zipeft.tasks import _icons
 from zipeft.tasks._icon_concepts import HELD_OUT
 
-pytestmark = pytest.mark.skipif(
-    not (choices.FOLDER / choices.WEIGHTS).is_file(), reason="the embedded CLIP is not trained yet"
-)
 FOLDER = Path(__file__).parents[1] / "backbones/icon_clip"
 
 
