@@ -85,7 +85,7 @@ class FewShot(NamedClassesTask):
         # Icons have 6.7 training drawings a concept on average: 16 shots would be those of 8.
         "standard": Preset(
             task={"shots": (1, 2, 4, 8)},
-            protocol={"epochs": 30, "batch_size": 32, "trials": 4},
+            protocol={"epochs": 20, "batch_size": 32, "trials": 4},
             methods=("linear", *METHODS),
             spaces=SPACES,
         ),
