@@ -164,6 +164,16 @@ def test_curves_are_means_and_ranges_over_seeds():
     assert (curve.mean, curve.low, curve.high) == ([4.5, 1.5], [4.0, 1.0], [5.0, 2.0])
 
 
+def test_few_epochs_have_a_point_for_each_part_of_one():
+    history = (Epoch(1, 4.0, {}, (5.0, 3.0)), Epoch(2, 1.0, {}, (1.5, 0.5)))
+    (row,) = summary_rows([make_result(seed=seed, history=history) for seed in (0, 1)])
+    curve = curves._curve(row, "icons", 0)
+    assert (curve.epochs, curve.mean) == ([0.5, 1, 1.5, 2], [5.0, 3.0, 1.5, 0.5])
+    many = tuple(Epoch(epoch, 1 / epoch, {}, (1.0, 0.5)) for epoch in range(1, 10))
+    (row,) = summary_rows([make_result(history=many)])
+    assert curves._curve(row, "icons", 0).epochs == list(range(1, 10))
+
+
 def test_a_method_keeps_its_colour_from_panel_to_panel_and_methods_differ():
     names = [f"method{index:02}" for index in range(12)]
     results = [make_result(name, dataset) for name in names for dataset in ("icons", "typefaces")]

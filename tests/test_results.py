@@ -172,10 +172,10 @@ def test_another_layout_is_refused():
     assert error_of([1]) == "a result must be a JSON object"
     assert error_of({**data, "kind": "rumour"}) == "kind is 'rumour'; it is one of run, trial, failure"
     assert error_of({**data, "kind": []}).startswith("kind is []; ")
-    reads = "this version of zipeft reads schemas 1, 2, 3"
+    reads = "this version of zipeft reads schemas 1, 2, 3, 4"
     assert (
-        error_of({**data, "schema": 4})
-        == f"schema is 4; {reads}; a newer zipeft wrote the file: update zipeft to read it"
+        error_of({**data, "schema": 5})
+        == f"schema is 5; {reads}; a newer zipeft wrote the file: update zipeft to read it"
     )
     for schema in (0, -1, True, 3.0, "3", None, [3]):
         assert error_of({**data, "schema": schema}) == f"schema is {schema!r}; {reads}"
@@ -305,20 +305,24 @@ def test_a_file_of_schema_1_is_read_in_the_present_schema():
     assert from_json(content_of(result)) == result
 
 
-SCHEMA_2 = sorted((ROOT / "tests" / "data" / "schema-2").rglob("*.json"))
+def of_schema(schema: int) -> list:
+    files = sorted((ROOT / "tests" / "data" / f"schema-{schema}").rglob("*.json"))
+    return [pytest.param(schema, file, id=f"{schema}-{file.stem}") for file in files]
 
 
-@pytest.mark.parametrize("file", SCHEMA_2, ids=lambda file: file.stem)
-def test_a_file_of_schema_2_is_read_in_the_present_schema(file):
+@pytest.mark.parametrize(("schema", "file"), [*of_schema(2), *of_schema(3)])
+def test_a_file_of_schema_2_or_3_is_read_in_the_present_schema(schema, file):
     raw, record = json.loads(file.read_text()), from_json(json.loads(file.read_text()))
-    assert raw["schema"] == 2
-    assert (record.kind, record.id, record.id) == (raw["kind"], raw["id"], file.stem.rpartition("-")[2])
-    assert record.cost.tokens_per_second is None
+    assert raw["schema"] == schema
+    assert (record.kind, record.id) == (raw["kind"], file.stem.rpartition("-")[2])
+    assert record.cost.tokens_per_second == (None if schema == 2 else raw["cost"]["tokens_per_second"])
+    assert all(epoch.losses == () for epoch in record.history)
     here = content_of(record)
     unlike = {name for name in raw if here[name] != raw[name]}
-    assert unlike == {"schema", "cost", "sha256"}
+    assert unlike == {"schema", "history", "sha256", *(["cost"] if schema == 2 else [])}
+    assert [epoch.train_loss for epoch in record.history] == [epoch["train_loss"] for epoch in raw["history"]]
     assert from_json(here) == record
-    for path in (("seed",), ("cost", "steps"), ("sha256",), ("validation", "accuracy")):
+    for path in (("seed",), ("cost", "steps"), ("sha256",), ("validation", raw["task"]["metric"])):
         edited = copy.deepcopy(raw)
         parent_of(edited, path)[path[-1]] = 1
         assert error_of(edited).endswith("the file was edited")

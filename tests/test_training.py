@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import mul
 from typing import ClassVar
 
 import pytest
@@ -45,6 +46,16 @@ def test_the_learner_is_left_as_it_was_after_the_best_epoch():
     last_best = max(index for index, score in enumerate(scores, 1) if score == max(scores))
     assert outcome.selected_epoch == last_best
     assert training.evaluate(trained, encoded("validation"))[0]["accuracy"] == max(scores)
+
+
+@pytest.mark.parametrize(("batch_size", "parts"), [(2, 10), (8, 6)])
+def test_an_epoch_has_the_losses_of_its_parts(batch_size, parts):
+    outcome = trainer(epochs=2, batch_size=batch_size).fit(learner(), LINEAR, encoded(), encoded("validation"), seed=0)
+    steps = 48 // batch_size
+    for epoch in outcome.history:
+        assert len(epoch["losses"]) == parts
+        sizes = [steps // parts + (part < steps % parts) for part in range(parts)]
+        assert sum(map(mul, epoch["losses"], sizes)) / steps == pytest.approx(epoch["train_loss"], rel=1e-5)
 
 
 def test_best_keeps_the_later_of_ties_and_restores_what_was_then():

@@ -24,6 +24,9 @@ from zipeft.method import Method
 from zipeft.objective import Objective
 from zipeft.protocol import Protocol
 
+LOSSES = 10
+"""Parts of an epoch whose mean losses are kept: a training of one epoch has a curve too."""
+
 
 @dataclass
 class Fit:
@@ -40,12 +43,14 @@ class Fit:
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
 
-    def add(self, loss: float, scores: dict[str, float], seconds: float, evaluation_seconds: float) -> None:
-        """Record an epoch. Raises ``UserError`` if its mean loss is not finite."""
+    def add(
+        self, loss: float, losses: list[float], scores: dict[str, float], seconds: float, evaluation_seconds: float
+    ) -> None:
+        """Record an epoch, its mean loss and those of its parts. Raises ``UserError`` if that is not finite."""
         epoch = len(self.history) + 1
         if not math.isfinite(loss):
             raise UserError(f"the training loss is {loss} in epoch {epoch}; lower the learning rate")
-        self.history.append({"epoch": epoch, "train_loss": loss, "validation": scores})
+        self.history.append({"epoch": epoch, "train_loss": loss, "validation": scores, "losses": tuple(losses)})
         self.train_seconds += seconds
         self.evaluation_seconds += evaluation_seconds
 
@@ -93,10 +98,13 @@ class Trainer:
             for batch, weight in islice(batches, steps - result.steps):
                 losses.append(step(batch, weight))
                 on_step(steps)
-            loss = self.accelerator.reduce(torch.stack(losses).mean(), "mean").item()
+            every = torch.stack(losses)
+            parts = every.tensor_split(min(LOSSES, len(losses)))
+            means = torch.stack([part.mean() for part in (every, *parts)])
+            loss, *of_parts = self.accelerator.reduce(means, "mean").tolist()
             evaluated = time.perf_counter()
             scores, _ = self.evaluate(learner, validation, choose=True)
-            result.add(loss, scores, evaluated - start, time.perf_counter() - evaluated)
+            result.add(loss, of_parts, scores, evaluated - start, time.perf_counter() - evaluated)
             result.steps += len(losses)
             result.examples += min(len(losses) * self.protocol.batch_size, len(train))
             best.keep(len(result.history), scores, learner)

@@ -1,4 +1,4 @@
-"""Training loss by epoch: a panel a data set, a line a method, with the range over its seeds."""
+"""Training loss as training goes on: a panel a data set, a line a method, with the range over its seeds."""
 
 from __future__ import annotations
 
@@ -16,24 +16,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
 
+    from zipeft.results import Epoch
+
 LINES = ("-", "--", ":", "-.")
 GAP = 14
 """Least distance between two labels, in points: the height of a line of text."""
 
+FEW_EPOCHS = 5
+"""A curve of fewer has a point for each part of an epoch whose loss is known."""
+
 CAPTION = (
-    "Mean training loss of every epoch, as it was while the epoch went on. Lines are means over seeds, bands their "
-    "range. Methods stand at the right, by their last loss."
+    "Mean training loss of every epoch, as it was while the epoch went on; where epochs are few, of every part of one. "
+    "Lines are means over seeds, bands their range. Methods stand at the right, by their last loss."
 )
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The loss of one row on one data set, a value an epoch: mean, lowest and highest over seeds."""
+    """The loss of one row on one data set: mean, lowest and highest over seeds. ``epochs`` may be parts of one."""
 
     label: str
     color: str
     line: str
-    epochs: Sequence[int]
+    epochs: Sequence[float]
     mean: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
@@ -67,21 +72,33 @@ def _panels(title: str, rows: Sequence[Row]) -> Iterator[tuple[str, list[Curve]]
 
 def _curve(row: Row, dataset: str, look: int) -> Curve:
     """Return a row's curve, over the epochs that all of its seeds have."""
-    runs = [{e.epoch: e.train_loss for e in r.history} for r in row.results if r.task.dataset == dataset]
+    runs = [_losses(result.history) for result in row.results if result.task.dataset == dataset]
     epochs = sorted(set.intersection(*map(set, runs)))
     losses = [[run[epoch] for run in runs] for epoch in epochs]
     color, line = SERIES[look % len(SERIES)], LINES[look // len(SERIES) % len(LINES)]
     return Curve(row.label, color, line, epochs, *([f(values) for values in losses] for f in (fmean, min, max)))
 
 
+def _losses(history: Sequence[Epoch]) -> dict[float, float]:
+    """Return the losses by the epochs, or parts of epochs, at whose ends they stand."""
+    if len(history) >= FEW_EPOCHS or not all(epoch.losses for epoch in history):
+        return {epoch.epoch: epoch.train_loss for epoch in history}
+    return {
+        epoch.epoch - 1 + (part + 1) / len(epoch.losses): loss
+        for epoch in history
+        for part, loss in enumerate(epoch.losses)
+    }
+
+
 def _draw(ax: Axes, title: str, curves: Sequence[Curve]) -> list[Annotation]:
     """Draw one panel and return its labels, which overlap as yet."""
     from matplotlib.ticker import MaxNLocator
 
+    last = max((curve.epochs[-1] for curve in curves if curve.epochs), default=1)
     ax.set_title(title)
     ax.set_xlabel("epoch")
     ax.set_ylabel("training loss")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=last > 1, nbins=8))
     ax.grid(axis="y", color=RULE, linewidth=0.8)
     labels = [_draw_curve(ax, curve) for curve in curves if curve.epochs]
     if all(loss > 0 for curve in curves for loss in curve.low):

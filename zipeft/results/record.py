@@ -80,11 +80,16 @@ class MethodRecord:
 
 @dataclass(frozen=True)
 class Epoch:
-    """Mean training loss and validation scores after one epoch."""
+    """Mean training loss of one epoch, and validation scores after it.
+
+    ``losses`` are the mean training losses of its parts, as many steps long each as can be, in their order; none are
+    known of files of older versions.
+    """
 
     epoch: int
     train_loss: float
     validation: dict[str, float]
+    losses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,17 @@ def _from_2(content: Content) -> Content:
     return {**content, **cost, "schema": 3}
 
 
-STEPS = (Step(_check_1, _from_1), Step(_check_2, _from_2))
+# Schema 3 knew no losses within an epoch. It was held together as schema 2 was.
+
+
+def _from_3(content: Content) -> Content:
+    if "history" not in content:
+        return {**content, "schema": 4}
+    epochs = decode(tuple[Content, ...], content["history"], "history")
+    return {**content, "history": [{**epoch, "losses": []} for epoch in epochs], "schema": 4}
+
+
+STEPS = (Step(_check_1, _from_1), Step(_check_2, _from_2), Step(_check_2, _from_3))
 """One step for each older schema, from 1."""
 
 SCHEMA = len(STEPS) + 1
