@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from zipeft.search import Range, Space
 
@@ -13,7 +14,7 @@ METHODS = (
 
 # Classes are matched with their texts: there is no head to learn at a rate of its own.
 SPACES: Mapping[str, Space] = {
-    "coop": {"learning_rate": Range(1e-3, 3e-2)},
+    "coop": {"learning_rate": Range(3e-3, 9e-2)},
     "prompt": {"learning_rate": Range(1e-3, 3e-2)},
     "deep_prompt": {"learning_rate": Range(1e-3, 3e-2)},
     "prefix": {"learning_rate": Range(1e-3, 3e-2)},
@@ -21,5 +22,12 @@ SPACES: Mapping[str, Space] = {
     "bitfit": {"learning_rate": Range(3e-4, 1e-2)},
     "adaptformer": {"learning_rate": Range(3e-4, 1e-2)},
     "full": {"learning_rate": Range(1e-5, 3e-4)},
-    **{name: {"learning_rate": Range(2e-3, 6e-2)} for name in METHODS if name.startswith("zero_gated")},
+    **{name: {"learning_rate": Range(1e-2, 3e-1)} for name in METHODS if name.startswith("zero_gated")},
+}
+
+# Of four trials each from those spaces, on validation data, with four shots of each concept and 20 epochs. Of linear,
+# lora, prompt and zero_gated the best was at most one image of 80 above their defaults; other gates have that of zero.
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "coop": {"learning_rate": 2e-2},
+    "full": {"learning_rate": 1e-4},
 }

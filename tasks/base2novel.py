@@ -9,7 +9,7 @@ from typing import ClassVar
 from zipeft.errors import UserError, require
 from zipeft.images.matching import BaseToNovel, harmonic_mean
 from zipeft.task import Data, Preset, PublishedTable, Summary
-from zipeft.tasks._coop_presets import METHODS, SPACES
+from zipeft.tasks._coop_presets import METHODS, SETTINGS, SPACES
 from zipeft.tasks._coop_task import NamedClassesTask
 
 THREE_SETS_TABLE = PublishedTable(
@@ -91,7 +91,7 @@ class BaseToNovelTask(NamedClassesTask):
     """Training images of each base class; what there is, where a class has fewer."""
 
     presets: ClassVar[Mapping[str, Preset]] = {
-        "quick": Preset(protocol={"epochs": 20, "batch_size": 32}, methods=METHODS, spaces=SPACES),
+        "quick": Preset(protocol={"epochs": 20, "batch_size": 32}, methods=METHODS, settings=SETTINGS, spaces=SPACES),
         "standard": Preset(protocol={"epochs": 30, "batch_size": 32, "trials": 4}, methods=METHODS, spaces=SPACES),
         "paper": Preset(protocol={"epochs": 50, "batch_size": 32, "trials": 4}, methods=METHODS, spaces=SPACES),
     }

@@ -11,7 +11,7 @@ from typing import ClassVar
 from zipeft.errors import UserError, require
 from zipeft.images.matching import Matching
 from zipeft.task import Data, Preset, PublishedTable
-from zipeft.tasks._coop_presets import METHODS, SPACES
+from zipeft.tasks._coop_presets import METHODS, SETTINGS, SPACES
 from zipeft.tasks._coop_sets import folder_of
 from zipeft.tasks._coop_task import NamedClassesTask
 
@@ -80,6 +80,7 @@ class FewShot(NamedClassesTask):
             task={"shots": (1, 4)},
             protocol={"epochs": 20, "batch_size": 32},
             methods=("linear", *METHODS),
+            settings=SETTINGS,
             spaces=SPACES,
         ),
         # Icons have 6.7 training drawings a concept on average: 16 shots would be those of 8.
