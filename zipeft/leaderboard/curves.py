@@ -98,7 +98,7 @@ def _draw(ax: Axes, title: str, curves: Sequence[Curve]) -> list[Annotation]:
     ax.set_title(title)
     ax.set_xlabel("epoch")
     ax.set_ylabel("training loss")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=last > 1, nbins=8))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=last > 1, nbins=8 if last > 1 else 5))
     ax.grid(axis="y", color=RULE, linewidth=0.8)
     labels = [_draw_curve(ax, curve) for curve in curves if curve.epochs]
     if all(loss > 0 for curve in curves for loss in curve.low):
