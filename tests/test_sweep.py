@@ -230,6 +230,9 @@ def test_two_processes_on_one_sweep_share_it_and_do_nothing_twice(tmp_path):
     assert outcomes(Path("results")) == outcomes(Path("alone"))
 
 
+LOSSES = ("train_loss", "losses")
+
+
 def test_two_processes_that_train_together_give_the_results_of_one():
     arguments = ["--method", "linear", "zero_gated", "--epochs", "2"]
     assert start("together", *arguments, launcher=TORCHRUN).wait(300) == 0
@@ -237,10 +240,11 @@ def test_two_processes_that_train_together_give_the_results_of_one():
     together, alone = outcomes(Path("together")), outcomes(Path("alone"))
     assert together.keys() == alone.keys()
     for name, content in alone.items():
-        losses = [[epoch["train_loss"] for epoch in each["history"]] for each in (together[name], content)]
-        assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-        for epoch in (*together[name]["history"], *content["history"]):
-            del epoch["train_loss"]
+        histories = together[name]["history"], content["history"]
+        means, parts = ([[epoch.pop(key) for epoch in history] for history in histories] for key in LOSSES)
+        assert means[0] == pytest.approx(means[1], abs=1e-4)
+        for ours, theirs in zip(*parts, strict=True):
+            assert ours == pytest.approx(theirs, abs=1e-4)
         assert together[name] == content
 
 
