@@ -23,10 +23,7 @@ def load_icons(split_seed: int) -> Pool:
     The shifted test data are the test drawings in white on black. Taking one of the two fonts for it instead would
     halve the test data, and a difference between the two could not be told from one between their drawings.
     """
-    glyphs = concepts_of(read_glyphs())
-    drawings = [drawing for concept in sorted(HELD_OUT) for drawing in draw(concept, glyphs[concept], IMAGE_SIZE)]
-    test = [drawing for drawing in drawings if _font(drawing) in TEST_FONTS]
-    seen = [drawing for drawing in drawings if _font(drawing) not in TEST_FONTS]
+    seen, test = held_out_drawings()
     stay, taken = cut([drawing.label for drawing in seen], VALIDATION, split_seed)
     data = drawn_data(
         "icons",
@@ -42,6 +39,14 @@ def load_icons(split_seed: int) -> Pool:
     )
     inverted = _inverted(test, data.classes)
     return Pool(replace(data, classes=[words_of(concept) for concept in data.classes], shifted={INVERTED: inverted}))
+
+
+def held_out_drawings() -> tuple[list[Drawing], list[Drawing]]:
+    """Return the drawings of ``HELD_OUT``: those of fonts that training may see, and those of ``TEST_FONTS``."""
+    glyphs = concepts_of(read_glyphs())
+    drawings = [drawing for concept in sorted(HELD_OUT) for drawing in draw(concept, glyphs[concept], IMAGE_SIZE)]
+    seen = [drawing for drawing in drawings if _font(drawing) not in TEST_FONTS]
+    return seen, [drawing for drawing in drawings if _font(drawing) in TEST_FONTS]
 
 
 def _font(drawing: Drawing) -> str:

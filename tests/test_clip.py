@@ -12,7 +12,7 @@ from clip_models import BACKBONE, CLASSES, TEMPLATES, images, learner_of, named,
 from model_zoo import randomise_prompts
 from PIL import Image
 from torch import nn
-from toys import SIZE, TINY_CLIP, ToyPictures, methods_for, split_of
+from toys import SIZE, TINY_CLIP, ToyPictures, split_of
 
 from zipeft import registry
 from zipeft.backbones._open_clip_model import Matcher, create
@@ -20,8 +20,6 @@ from zipeft.errors import UserError
 from zipeft.experiment import Experiment, Run
 from zipeft.protocol import Protocol
 from zipeft.splices import prompts
-
-METHODS = methods_for("image-text")
 
 
 @pytest.fixture

@@ -212,7 +212,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--meta", action="store_true", help="count alone, on a model without memory")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="(default: 8)")
     parser.add_argument("--length", type=int, default=128, metavar="N", help="tokens of a text (default: 128)")
-    parser.add_argument("--image-size", type=int, metavar="N", help="pixels (default: 224, or CLIP's own)")
+    parser.add_argument("--image-size", type=int, metavar="N", help="pixels (default: 224, or the model's own)")
     parser.add_argument("--steps", type=int, default=3, metavar="N", help="steps that are timed (default: 3)")
     parser.add_argument("--format", default="simple", choices=("simple", "github", "latex_booktabs"))
     parser.add_argument(

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zipeft.backbones.icon_clip.batches import TEMPLATES, tokenizer
-from zipeft.tasks._icon_concepts import HELD_OUT, Split, words_of
-from zipeft.tasks._icons import TEST_FONTS, concepts_of, draw, read_glyphs
+from zipeft.tasks._fewshot_icons import held_out_drawings
+from zipeft.tasks._icon_concepts import Split, words_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-FEW_SHOT_SIZE = 96
-"""The side in pixels of the few-shot task's drawings, which the model's own preprocessing shrinks."""
 
 
 def report(folder: Path, parts: Split, few_shot: bool = True) -> dict[str, dict[str, Any]]:
@@ -31,10 +28,8 @@ def report(folder: Path, parts: Split, few_shot: bool = True) -> dict[str, dict[
         images = [Image.fromarray(pixels).convert("RGB") for pixels in part.pixels]
         scores[name] = zero_shot(folder, images, part.concepts.tolist())
     if few_shot:
-        groups = concepts_of(read_glyphs())
-        drawings = [drawing for concept in HELD_OUT for drawing in draw(concept, groups[concept], FEW_SHOT_SIZE)]
-        drawings = [drawing for drawing in drawings if drawing.name.partition(":")[0] in TEST_FONTS]
-        scores["few_shot"] = zero_shot(folder, *zip(*((one.image, one.label) for one in drawings), strict=True))
+        _, test = held_out_drawings()
+        scores["few_shot"] = zero_shot(folder, *zip(*((one.image, one.label) for one in test), strict=True))
     return scores
 
 

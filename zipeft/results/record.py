@@ -82,8 +82,8 @@ class MethodRecord:
 class Epoch:
     """Mean training loss of one epoch, and validation scores after it.
 
-    ``losses`` are the mean training losses of its parts, as many steps long each as can be, in their order; none are
-    known of files of older versions.
+    ``losses`` are those of its tenths, in their order, or of its steps where they are fewer; files of older versions
+    have none.
     """
 
     epoch: int
