@@ -43,8 +43,8 @@ class VTAB(ImageTask):
             methods=("linear", "full", "lora", "prompt", "zero_gated"),
         ),
         "standard": Preset(
-            task={"image_size": 56, "test_examples": 500},
-            protocol={"epochs": 4, "batch_size": 32, "trials": 4},
+            task={"image_size": 42, "test_examples": 500},
+            protocol={"epochs": 2, "batch_size": 16, "trials": 4},
         ),
         "paper": Preset(
             task={"image_size": 224},
