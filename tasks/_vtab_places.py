@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from zipeft.data_folder import require_folder
 from zipeft.errors import UserError
+from zipeft.named_sets import NamedSets
 from zipeft.task import Data
 from zipeft.tasks import _dsprites, _vtab_folder, _vtab_shards, _vtab_torchvision
 from zipeft.tasks._vtab_data import Sizes
@@ -23,18 +25,18 @@ def places(data_dir: Path) -> dict[str, Path]:
     return found
 
 
-def find(root: Path) -> dict[str, Path]:
-    """Return where the sets are, by name: a folder each, or the file of dSprites, which holds two.
+def find(root: Path, names: Iterable[str] = SETS) -> dict[str, Path]:
+    """Return where the sets of these names are, by name: a folder each, or the file of dSprites, which holds two.
 
     ``root`` is the folder of a set or holds several, and dSprites' file lies in it or in its folder "dsprites". A
     folder of the set goes before that file. Raises ``UserError`` for two folders of one set.
     """
-    found = NAMED.inside(root)
+    found = NamedSets("vtab", {name: NAMED.folders[name] for name in names}).inside(root)
     for folder in () if root in found.values() else (root, root / "dsprites"):
         if (folder / _dsprites.NPZ).is_file():
             for task in _dsprites.TASKS:
                 found.setdefault(f"dsprites-{task}", folder / _dsprites.NPZ)
-    return {name: found[name] for name in SETS if name in found}
+    return {name: found[name] for name in names if name in found}
 
 
 def load(name: str, place: Path, sizes: Sizes, *, skip_broken: bool = False) -> Data:
@@ -46,6 +48,6 @@ def load(name: str, place: Path, sizes: Sizes, *, skip_broken: bool = False) -> 
     if _vtab_shards.find(place):
         return _vtab_shards.load(name, place, f"folder {place.name}", sizes, skip_broken=skip_broken)
     if SETS[name].torchvision:
-        return _vtab_torchvision.load(name, place, sizes)
+        return _vtab_torchvision.load(name, place, sizes, skip_broken=skip_broken)
     lists = ", ".join(_vtab_folder.FILES.values())
     raise UserError(f"{place} has neither {lists} nor tar or parquet files in train and test: add them")

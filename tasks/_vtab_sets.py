@@ -65,7 +65,8 @@ class PublishedSet:
     ``tfds`` is the TensorFlow data set whose order VTAB's splits refer to, in the version of VPT's setup (VTAB itself
     names kitti 3.1.0); ``split`` says how it is split, ``test`` how many test images that gives. ``hub`` is a
     repository of CLIP benchmark on the Hugging Face hub, which has training and test images but not VTAB's validation
-    images; ``torchvision`` the class there that has the official test images. ``label`` makes the class of what the
+    images, and ``revision`` its commit, empty where none is on record (then a run's source names the one it got);
+    ``torchvision`` is the class there that has the official test images. ``label`` makes the class of what the
     source has, where VTAB defines it; with ``raw``, the hub's labels are not classes yet either. ``folders`` are the
     names that its folder goes by (see ``NamedSets``), the first of them that of the layout in circulation.
     ``licence`` is empty where none was found that the authors state.
@@ -79,6 +80,7 @@ class PublishedSet:
     folders: tuple[str, ...]
     hub: str = ""
     torchvision: str = ""
+    revision: str = ""
     label: Callable | None = None
     raw: bool = False
     licence: str = ""
@@ -109,12 +111,13 @@ SETS = {
     ),
     "svhn": PublishedSet(
         "natural", 10, 26_032, "svhn_cropped:3.0.0", _tail(90), ("svhn", "svhncropped"), _hub("svhn"), "SVHN",
+        licence="for non-commercial use",
     ),
     "sun397": PublishedSet("natural", 397, 21_750, "sun397/tfds:4.0.0", NATIVE, ("sun397",)),
     # specialised
     "camelyon": PublishedSet(
         "specialised", 2, 32_768, "patch_camelyon:2.0.0", NATIVE, ("patchcamelyon", "camelyon", "pcam"), _hub("pcam"),
-        licence="CC0",
+        revision="502695fe1a141108650e3c5b91c8b5e0ff84ed49", licence="CC0",
     ),
     "eurosat": PublishedSet(
         "specialised", 10, 5400, "eurosat/rgb:2.0.0", ONE_SPLIT.format("60 %", "20 %"), ("eurosat",), _hub("eurosat"),
@@ -131,27 +134,28 @@ SETS = {
     # structured
     "clevr-count": PublishedSet(
         "structured", 8, 15_000, "clevr:3.1.0", _tail(90).replace("the official one", "the official validation data"),
-        ("clevrcount", "clevrcountall"), _hub("clevr_count_all"), label=count_label,
+        ("clevrcount", "clevrcountall"), _hub("clevr_count_all"), revision="8b5dce4d5393a04fb58b9261b22a881b02e379b1",
+        label=count_label, licence="CC BY 4.0",
     ),
     "clevr-distance": PublishedSet(
         "structured", 6, 15_000, "clevr:3.1.0", _tail(90).replace("the official one", "the official validation data"),
         ("clevrdist", "clevrdistance", "clevrclosestobjectdistance"), _hub("clevr_closest_object_distance"),
-        label=clevr_distance_label,
+        revision="ec9c04224a95836ca0344a6000ec8d8bc8a6d4f2", label=clevr_distance_label, licence="CC BY 4.0",
     ),
     "dmlab": PublishedSet("structured", 6, 22_735, "dmlab:2.0.1", NATIVE, ("dmlab",), _hub("dmlab")),
     "kitti-distance": PublishedSet(
         "structured", 4, 711, "kitti:3.2.0", NATIVE, ("kitti", "kittidistance", "kitticlosestvehicledistance"),
-        _hub("kitti_closest_vehicle_distance"), label=kitti_distance_label,
+        _hub("kitti_closest_vehicle_distance"), label=kitti_distance_label, licence="CC BY-NC-SA 3.0",
     ),
     "dsprites-location": PublishedSet(
         "structured", 16, 73_728, "dsprites:2.0.0", ONE_SPLIT.format("80 %", "10 %"),
         ("dspritesloc", "dspriteslocation", "dspriteslabelxposition"), _hub("dsprites_label_x_position"),
-        label=location_label, raw=True,
+        label=location_label, raw=True, licence="Apache-2.0",
     ),
     "dsprites-orientation": PublishedSet(
         "structured", 16, 73_728, "dsprites:2.0.0", ONE_SPLIT.format("80 %", "10 %"),
         ("dspritesori", "dspritesorientation", "dspriteslabelorientation"), _hub("dsprites_label_orientation"),
-        label=orientation_label, raw=True,
+        label=orientation_label, raw=True, licence="Apache-2.0",
     ),
     "smallnorb-azimuth": PublishedSet(
         "structured", 18, 12_150, "smallnorb:2.0.0",

@@ -6,9 +6,10 @@ Shards lie in folders ``train`` and ``test``, or their names begin with these wo
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +18,12 @@ from zipeft.data_folder import unreadable
 from zipeft.errors import UserError
 from zipeft.images.files import SUFFIXES
 from zipeft.task import Data, Split
+from zipeft.tasks._dsprites import NPZ
 from zipeft.tasks._vtab_data import (
     NOT_VTABS,
     Lazy,
     Sizes,
+    check_test,
     decoded,
     first_thousand,
     limited,
@@ -77,8 +80,8 @@ def load(name: str, root: Path, source: str, sizes: Sizes, *, skip_broken: bool 
     items = {split: [item for path in paths for item in _items(path, name)] for split, paths in shards.items()}
     train, validation, _ = first_thousand(len(items["train"]), sizes.split_seed, f"{root}")
     test = limited(range(len(items["test"])), sizes)
-    if len(items["test"]) != SETS[name].test:
-        notes.append(f"{len(items['test']):,} test images where VTAB has {SETS[name].test:,}")
+    check_test(name, len(items["test"]), f"{root}", notes)
+    _check_raw(name, root, items)
     chosen = {
         "train": [items["train"][index] for index in train],
         "validation": [items["train"][index] for index in validation],
@@ -105,14 +108,17 @@ def download(name: str, folder: Path | None = None) -> Path:
     import huggingface_hub
 
     repository, place = SETS[name].hub, {"local_dir": folder} if folder else {}
+    revision = SETS[name].revision or None
     if not repository:
         raise UserError(f"{name} is not on the hub as VTAB splits it: {how_to_get(name)}")
     try:
         if folder:  # asked first: without a network, the download itself would try again for half a minute
-            huggingface_hub.HfApi().dataset_info(repository, timeout=TIMEOUT)
+            huggingface_hub.HfApi().dataset_info(repository, revision=revision, timeout=TIMEOUT)
         patterns = ["train/*", "test/*"]
         path = Path(
-            huggingface_hub.snapshot_download(repository, repo_type="dataset", allow_patterns=patterns, **place)
+            huggingface_hub.snapshot_download(
+                repository, repo_type="dataset", revision=revision, allow_patterns=patterns, **place
+            )
         )
         reason = "" if all(find(path).get(split) for split in SPLITS) else "no connection, and it is not in the cache"
     except UserError:
@@ -126,8 +132,12 @@ def download(name: str, folder: Path | None = None) -> Path:
 
 def how_to_get(name: str) -> str:
     """Return what to do for a set of the data folder."""
-    folder = SETS[name].folders[0]
-    return f"put it into a folder {folder} of --data-dir, with train800.txt, val200.txt, test.txt and images"
+    folder, record = SETS[name].folders[0], SETS[name]
+    forms = ["with train800.txt, val200.txt, test.txt and images"]
+    if record.torchvision:
+        forms.append(f"as torchvision's {record.torchvision} makes it")
+    there = f"put it into a folder {folder} of --data-dir, {', or '.join(forms)}"
+    return f"{there}, or put dSprites' own {NPZ} beside it" if record.raw else there
 
 
 # --- finding shards ---------------------------------------------------------------------------------------------------
@@ -147,14 +157,23 @@ def _split_of(path: Path) -> str | None:
 def _check_count(root: Path, split: str, shards: Sequence[Path]) -> None:
     if not shards:
         raise UserError(f"{root} has no shards of {split}: add {split}/0.tar and so on, or parquet files")
-    folder, expected = shards[0].parent, len(shards)
-    if match := re.search(r"-of-(\d+)$", shards[0].stem):
+    folder = shards[0].parent
+    if match := re.search(r"-of-(\d{1,9})$", shards[0].stem):
         expected = int(match[1])
-    elif (folder / "nshards.txt").is_file():
-        text = (folder / "nshards.txt").read_text("utf-8", "replace").strip()
-        expected = int(text) if text.isdecimal() else expected
+    elif shards[0].suffix == ".tar":
+        expected = _stated_count(folder / "nshards.txt", split)
+    else:
+        return
     if expected != len(shards):
         raise UserError(f"{folder} has {len(shards)} of {expected} shards of {split}: add the others")
+
+
+def _stated_count(path: Path, split: str) -> int:
+    """Return how many shards a folder has when it is whole. Without that, a part of them would pass for all."""
+    text = path.read_text("utf-8", "replace").strip() if path.is_file() else ""
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        raise UserError(f"{path} does not say how many shards of {split} there are: get it, or write the number there")
+    return int(text)
 
 
 # --- reading them -----------------------------------------------------------------------------------------------------
@@ -164,14 +183,34 @@ def _items(path: Path, name: str) -> list[Item]:
     """Return the images and labels of a shard, with the label that VTAB makes of it."""
     record, items = SETS[name], []
     for key, place, text in (_tar if path.suffix == ".tar" else _parquet)(path):
-        try:
-            label = record.label(int(text)) if record.raw else int(text)
-        except (TypeError, ValueError):
-            label = -1
+        label = _whole(text)
+        if record.raw and label >= 0:
+            label = record.label(label)
         if not 0 <= label < record.classes:
-            raise UserError(f"{path} gives {key} the label {text!r}, which {name} does not have: get the file again")
+            given = str(text)[:20]
+            raise UserError(f"{path} gives {key} the label {given!r}, which {name} does not have: get the file again")
         items.append(Item(path, key, place, label))
     return items
+
+
+def _whole(label: Any) -> int:
+    """Return a label as the whole number that it is; -1 for anything else."""
+    if isinstance(label, str):
+        return int(label) if re.fullmatch(r"\d{1,9}", label, re.ASCII) else -1
+    return label if isinstance(label, int) and not isinstance(label, bool) else -1
+
+
+def _check_raw(name: str, root: Path, items: Mapping[str, Sequence[Item]]) -> None:
+    """Refuse labels that are classes already where those of a factor's values are expected: they would be binned twice.
+
+    Values go up to 31 or 39, and 16 classes to 15: then all of the classes made of them are below 8.
+    """
+    half = SETS[name].classes // 2
+    if SETS[name].raw and all(item.label < half for part in items.values() for item in part):
+        raise UserError(
+            f"{root} has no label above 15: they seem to be VTAB's 16 classes already. Shards of {name} give the "
+            f"number of the factor's value, as the hub's copy does: get that, or {how_to_get(name)}"
+        )
 
 
 def _tar(path: Path) -> Iterator[tuple[str, tuple[int, int], str]]:
@@ -188,6 +227,8 @@ def _tar(path: Path) -> Iterator[tuple[str, tuple[int, int], str]]:
                     images[key] = (info.offset_data, info.size)
                 elif suffix == "cls":
                     labels[key] = bundle.extractfile(info).read(64).decode("utf-8", "replace").strip()
+        if not _ends(path):
+            raise tarfile.TarError("its end is missing")
     except (OSError, EOFError, tarfile.TarError) as error:
         raise UserError(f"{path} cannot be read as a tar file ({one_line(error)}): get it again") from None
     if alone := images.keys() ^ labels.keys():
@@ -196,6 +237,13 @@ def _tar(path: Path) -> Iterator[tuple[str, tuple[int, int], str]]:
         )
     for key, place in images.items():
         yield key, place, labels[key]
+
+
+def _ends(path: Path) -> bool:
+    """Return whether a tar file has the empty block at its end: one that was cut off between two members reads well."""
+    with open(path, "rb") as file:
+        file.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
+        return not any(file.read())
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, int, Any]]:
@@ -245,17 +293,30 @@ def _piece(item: Item) -> bytes:
 
 def _rows(items: Sequence[Item]) -> dict[int, bytes]:
     """Return the encoded images of rows of parquet files, which are read batch by batch and kept in part."""
-    from pyarrow import parquet
+    import pyarrow
 
     contents: dict[int, bytes] = {}
-    for shard in {item.shard for item in items}:
+    for shard in dict.fromkeys(item.shard for item in items):
         wanted = {item.place: index for index, item in enumerate(items) if item.shard == shard}
-        with parquet.ParquetFile(shard) as file:
-            column, row = _image_column(shard, file.schema_arrow.names), 0
-            for batch in file.iter_batches(256, columns=[column]):
-                for value in batch.column(0):
-                    if row in wanted:
-                        content = value.as_py()
-                        contents[wanted[row]] = (content.get("bytes") if isinstance(content, dict) else content) or b""
-                    row += 1
+        try:
+            for row, value in enumerate(_images(shard)):
+                if row in wanted:
+                    contents[wanted[row]] = _bytes(value.as_py())
+        except (OSError, pyarrow.ArrowException) as error:
+            raise UserError(f"{shard} cannot be read as parquet ({one_line(error)}): get it again") from None
     return contents
+
+
+def _images(shard: Path) -> Iterator[Any]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(shard) as file:
+        column = _image_column(shard, file.schema_arrow.names)
+        for batch in file.iter_batches(256, columns=[column]):
+            yield from batch.column(0)
+
+
+def _bytes(cell: Any) -> bytes:
+    """Return what a cell holds of an encoded image; nothing, which does not decode, where it holds none."""
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    return content if isinstance(content, bytes) else b""

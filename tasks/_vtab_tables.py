@@ -31,7 +31,7 @@ SCORES = {
         "74.1 85.7 62.7 97.8 87.2 34.6 50.7 76.3 87.5 73.7 70.9 45.2 41.8 31.2 56.4 31.9 25.4 13.5 22.0",
     "Sidetune (LLaMA-Adapter)":
         "60.7 60.8 53.6 95.5 66.7 34.9 35.3 58.5 87.7 65.2 61.0 27.6 22.6 31.3 51.7 8.2 14.4 9.8 21.8",
-    "VPT-deep":
+    "VPT-deep (LLaMA-Adapter)":
         "78.8 90.8 65.8 98.0 88.3 78.1 49.6 81.8 96.1 83.4 68.4 68.5 60.0 46.5 72.8 73.6 47.9 32.9 37.7",
     "Zero-initialised attention (LLaMA-Adapter)":
         "82.2 92.4 70.3 98.4 89.8 84.9 54.3 83.6 95.3 85.0 73.8 69.3 60.2 51.1 79.7 80.7 49.0 30.6 33.6",
@@ -64,18 +64,26 @@ GROUP_MEANS = {
 """Means of the groups, in percent, as they are printed."""
 
 
-def averages_of(groups: Mapping[str, Sequence[str]], overall: str) -> tuple[Average, ...]:
-    """Return the mean of each group, that of the groups, and ``overall``, that of all sets with equal weights."""
+def averages_of(groups: Mapping[str, Sequence[str]], of_groups: str, overall: str) -> tuple[Average, ...]:
+    """Return the mean of each group, ``of_groups``, that of the groups, and ``overall``, that of all sets alike."""
     names = [name for members in groups.values() for name in members]
     grouped = {name: 1 / len(members) / len(groups) for members in groups.values() for name in members}
     return (
         *(Average(group, dict.fromkeys(members, 1 / len(members))) for group, members in groups.items()),
-        Average(MEANS[0], grouped),
+        Average(of_groups, grouped),
         Average(overall, dict.fromkeys(names, 1 / len(names))),
     )
 
 
-AVERAGES = (*averages_of(MEMBERS, MEANS[1]), *averages_of(EMBEDDED_GROUPS, "mean of sets"))
+AVERAGES = (
+    *averages_of(MEMBERS, *MEANS),
+    *averages_of(
+        {f"embedded {group}": names for group, names in EMBEDDED_GROUPS.items()},
+        "mean of embedded groups",
+        "mean of embedded sets",
+    ),
+)
+"""Those of the embedded sets have names of their own: a page may hold both."""
 
 
 def _row(scores: str) -> tuple[str, ...]:

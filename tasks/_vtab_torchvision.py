@@ -7,8 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from zipeft.errors import UserError
+from zipeft.images import BrokenImage
 from zipeft.task import Data, Split
-from zipeft.tasks._vtab_data import NOT_VTABS, Lazy, Sizes, first_thousand, limited, numbered, picked, vtab_data
+from zipeft.tasks._vtab_data import (
+    NOT_VTABS,
+    Lazy,
+    Sizes,
+    check_test,
+    first_thousand,
+    limited,
+    numbered,
+    picked,
+    vtab_data,
+    without_broken,
+)
 from zipeft.tasks._vtab_sets import SETS
 from zipeft.text.files import one_line
 
@@ -22,11 +34,12 @@ ARGUMENTS = {
 """How training and test data are asked for."""
 
 
-def load(name: str, folder: Path, sizes: Sizes) -> Data:
+def load(name: str, folder: Path, sizes: Sizes, *, skip_broken: bool = False) -> Data:
     """Return the set: 800 and 200 of its training images, drawn by the seed, and its test images.
 
     ``folder`` is the one that torchvision makes, in its root; SVHN's files lie in it. Nothing is downloaded. Raises
-    ``UserError`` if torchvision does not find the set, or finds it damaged.
+    ``UserError`` if torchvision does not find the set, or finds it damaged, and ``BrokenImage`` for an image that does
+    not decode.
     """
     root = folder if name == "svhn" else folder.parent
     pools = [_pool(name, root, arguments) for arguments in ARGUMENTS[name]]
@@ -37,8 +50,9 @@ def load(name: str, folder: Path, sizes: Sizes) -> Data:
         "test": picked(pools[1], limited(range(len(pools[1])), sizes)),
     }
     notes = [NOT_VTABS, f"train and validation drawn with seed {sizes.split_seed}"]
-    if len(pools[1]) != SETS[name].test:
-        notes.append(f"{len(pools[1]):,} test images where VTAB has {SETS[name].test:,}")
+    check_test(name, len(pools[1]), str(folder), notes)
+    if skip_broken:
+        splits = without_broken(splits, notes)
     return vtab_data(
         name,
         numbered(SETS[name].classes),
@@ -61,8 +75,16 @@ def _pool(name: str, root: Path, arguments: dict[str, Any]) -> Split:
             f"{root} has no {split} data of {name} that torchvision can read ({one_line(error)[:120]}): get them again"
         ) from None
     count = len(found)
-    images = Lazy(lambda index: found[index][0], range(count))
-    return Split(images, [int(label) for label in labels], [f"{split} {index}" for index in range(count)])
+    names = [f"{split} {index}" for index in range(count)]
+    images = Lazy(lambda index: _image(found, index, f"{root}, image {names[index]}"), range(count))
+    return Split(images, [int(label) for label in labels], names)
+
+
+def _image(found: Any, index: int, place: str) -> Any:
+    try:
+        return found[index][0]
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise BrokenImage(place, one_line(error)) from error
 
 
 def _pixels(part: Split) -> str:

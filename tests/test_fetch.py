@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import huggingface_hub
 import PIL.Image
 import pytest
+from pictures import say_that_vtab_has
 
 from zipeft import fetch
 from zipeft.tasks import _vtab_embedded
@@ -39,17 +40,23 @@ class Hub:
     """Repositories of the hub. ``limit`` cuts a download off after so many files."""
 
     def __init__(self, monkeypatch, *repositories):
-        self.files = {"train/0.tar": shard(1004, 9), "train/nshards.txt": b"1", "test/0.tar": shard(5, 90)}
+        self.files = {
+            **{"test/0.tar": shard(3, 90), "test/1.tar": shard(2, 91), "test/nshards.txt": b"2"},
+            **{"train/0.tar": shard(1001, 8), "train/1.tar": shard(3, 9), "train/nshards.txt": b"2"},
+        }  # in the order in which the hub's client gets them
         self.repositories, self.given, self.limit = set(repositories), [], 10
-        monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda api, *args, **options: self.info(*args))
+        monkeypatch.setattr(
+            huggingface_hub.HfApi, "dataset_info", lambda api, name, **options: self.info(name, **options)
+        )
         monkeypatch.setattr(huggingface_hub, "snapshot_download", self.download)
 
-    def info(self, repository):
+    def info(self, repository, revision, timeout):
         if repository not in self.repositories:
             raise ConnectionError("no route\nto host")
+        assert revision == (SETS["camelyon"].revision if repository == CAMELYON else None)
         return SimpleNamespace()
 
-    def download(self, repository, *, repo_type, allow_patterns, local_dir):
+    def download(self, repository, *, repo_type, revision, allow_patterns, local_dir):
         assert repo_type == "dataset"
         for name, content in self.files.items():
             if not (local_dir / name).exists():
@@ -62,6 +69,11 @@ class Hub:
 
 
 CAMELYON = SETS["camelyon"].hub
+
+
+@pytest.fixture(autouse=True)
+def published(monkeypatch):
+    say_that_vtab_has(monkeypatch, test=5)
 
 
 @pytest.fixture
@@ -99,9 +111,10 @@ def test_a_published_set_is_got_verified_and_not_got_again(capsys, tmp_path, mon
     assert hub.given == given
 
 
-def test_it_goes_on_where_it_was_cut_off(capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize("limit", range(6))
+def test_it_goes_on_where_it_was_cut_off(capsys, tmp_path, monkeypatch, limit):
     hub = Hub(monkeypatch, CAMELYON)
-    hub.limit = 1
+    hub.limit = limit
     arguments = ("vtab", "--data-dir", tmp_path, "--set", "camelyon")
     status, outcomes, error = run(capsys, *arguments)
     assert status == 2
@@ -111,7 +124,30 @@ def test_it_goes_on_where_it_was_cut_off(capsys, tmp_path, monkeypatch):
     status, outcomes, _ = run(capsys, *arguments)
     assert status == 0
     assert outcomes["camelyon"].startswith("ready: ")
-    assert sorted(hub.given) == sorted(hub.files)  # none a second time
+    assert hub.given == list(hub.files)  # none a second time
+
+
+def test_a_part_that_was_left_behind_is_not_taken_for_the_set(capsys, tmp_path, monkeypatch):
+    """Without a process that says that it was cut off: what is there must say it."""
+    hub = Hub(monkeypatch, CAMELYON)
+    folder = tmp_path / "wds_vtab-pcam"
+    for name in ("test/0.tar", "test/1.tar", "test/nshards.txt", "train/0.tar"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(hub.files[name])
+    status, outcomes, _ = run(capsys, "vtab", "--data-dir", tmp_path, "--set", "camelyon")
+    assert status == 0
+    assert outcomes["camelyon"].startswith("ready: ")
+    assert hub.given == ["train/1.tar", "train/nshards.txt"]
+
+
+def test_two_folders_of_one_set_keep_no_other_back(capsys, tmp_path, monkeypatch):
+    Hub(monkeypatch, CAMELYON)
+    for name in ("svhn", "wds_vtab-svhn"):
+        (tmp_path / name).mkdir()
+    status, outcomes, _ = run(capsys, "vtab", "--data-dir", tmp_path, "--set", "camelyon", "--set", "svhn")
+    assert status == 2
+    assert outcomes["camelyon"].startswith("ready: ")
+    assert "two folders of svhn, svhn and wds_vtab-svhn: keep one" in outcomes["svhn"]
 
 
 def test_a_set_that_cannot_be_had_keeps_no_other_back(capsys, tmp_path, monkeypatch, embedded):

@@ -7,13 +7,18 @@ import shutil
 import numpy as np
 import PIL.Image
 import pytest
-from pictures import SPLITS, refusal
+from pictures import SPLITS, refusal, say_that_vtab_has
 from toys import split_of
 
 from zipeft.tasks._vtab_sets import SETS
 from zipeft.tasks.vtab import VTAB
 
 LISTS = {"train800.txt": 800, "val200.txt": 200, "test.txt": 30}
+
+
+@pytest.fixture(autouse=True)
+def published(monkeypatch):
+    say_that_vtab_has(monkeypatch, test=LISTS["test.txt"])
 
 
 def lines_of(name, count, classes):
@@ -81,7 +86,7 @@ def test_the_layout_is_read_exactly(folder):
             assert np.asarray(image)[0, 0].tolist() == [number % 256, number // 256, 99]
             number += 1
     assert data.source == "folder caltech101"
-    assert "30 test images where VTAB has 6,084" in data.note
+    assert "where VTAB has" not in data.note
     assert "byte for byte" not in data.note
     assert load(folder).checksum == data.checksum
 
@@ -141,6 +146,7 @@ def edit(path, line, text):
         ("test.txt", 2, "images/gone.png 3", "line 2 names images/gone.png, which is not in"),
         ("val200.txt", 7, "images/val200/000006.png cat", "line 7 has the label 'cat': give a whole number from 0 to"),
         ("val200.txt", 7, "images/val200/000006.png 102", "line 7 has the label '102'"),
+        ("val200.txt", 7, f"images/val200/000006.png {'1' * 5000}", f"line 7 has the label '{'1' * 20}': give"),
         ("val200.txt", 7, "images/val200/000006.png -1", "line 7 has the label '-1'"),
         ("test.txt", 7, "images/test/000006.png 1.5", "line 7 has the label '1.5'"),
         ("test.txt", 7, "images/test/000006.png", "line 7 is 'images/test/000006.png': give a path and a label"),
@@ -183,6 +189,28 @@ def test_a_list_that_was_cut_off_is_refused(folder, file, said):
     lines = (folder / file).read_text().splitlines()
     (folder / file).write_text("\n".join(lines[:-1]))
     assert said in refusal(load, folder)
+
+
+def test_a_test_list_that_was_cut_off_is_refused_and_a_longer_one_noted(folder, monkeypatch):
+    say_that_vtab_has(monkeypatch, test=31)
+    assert f"{folder / 'test.txt'} has 30 test images; VTAB's caltech101 has 31: get the whole" in refusal(load, folder)
+    say_that_vtab_has(monkeypatch, test=29)
+    assert "30 test images where VTAB has 29" in load(folder).note
+
+
+@pytest.mark.parametrize("link", ["hardlink_to", "symlink_to"])
+@pytest.mark.parametrize(
+    ("file", "image", "same"),
+    [
+        ("test.txt", "images/test/000003.png", "images/train800/000009.png, as train800.txt"),
+        ("test.txt", "images/test/000003.png", "images/val200/000009.png, as val200.txt"),
+    ],
+)
+def test_a_link_into_training_is_refused_by_its_line(folder, file, image, same, link):
+    (folder / image).unlink()
+    getattr(folder / image, link)((folder / same.partition(",")[0]).resolve())
+    message = refusal(load, folder)
+    assert message.startswith(f"{folder / file}, line 4 lists {image}, which is the same file as {same} does")
 
 
 def test_a_union_that_lacks_images_is_refused(folder):

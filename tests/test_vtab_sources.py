@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 
 import huggingface_hub
 import PIL.Image
 import pyarrow
 import pytest
-from pictures import SPLITS, png, refusal
+from pictures import SPLITS, png, refusal, say_that_vtab_has
 from pyarrow import parquet
 from toys import split_of
 
 from zipeft.tasks import _vtab_shards
 from zipeft.tasks._vtab_sets import SETS
 from zipeft.tasks.vtab import VTAB
+
+
+@pytest.fixture(autouse=True)
+def published(monkeypatch):
+    say_that_vtab_has(monkeypatch, test=9)
+
 
 # --- shards -----------------------------------------------------------------------------------------------------------
 
@@ -81,7 +88,6 @@ def test_tar_shards_are_read(tmp_path):
     data = VTAB(data_dir=tmp_path).load("svhn")
     assert_matched(data)
     assert data.source == "folder wds_vtab-svhn"
-    assert "9 test images where VTAB has 26,032" in data.note
     assert VTAB(data_dir=tmp_path, split_seed=1).load("svhn").train.names != data.train.names
     assert len(VTAB(data_dir=tmp_path, test_examples=4).load("svhn").test) == 4
     write_tar(root / "test" / "0.tar", examples("train", 9, 10))
@@ -93,6 +99,12 @@ def test_labels_of_dsprites_on_the_hub_are_binned(tmp_path):
     data = VTAB(data_dir=tmp_path).load("dsprites-orientation")
     assert_matched(data, 40, lambda number: int(number // 2.5))
     assert len(data.classes) == 16
+
+
+def test_labels_of_dsprites_that_are_classes_already_are_refused(tmp_path):
+    write_tars(tmp_path / "dsprites_loc", classes=16)
+    message = refusal(VTAB(data_dir=tmp_path).load, "dsprites-location")
+    assert "dsprites_loc has no label above 15: they seem to be VTAB's 16 classes already" in message
 
 
 @pytest.mark.parametrize(("column", "wrap"), [("image", True), ("webp", True), ("img", False)])
@@ -112,6 +124,67 @@ def test_missing_and_short_shards_are_refused(tmp_path):
     assert "has 999 training images; VTAB takes 1,000" in refusal(VTAB(data_dir=few).load, "dmlab")
     (few / "test/0.tar").unlink()
     assert "has no shards of test" in refusal(VTAB(data_dir=few).load, "dmlab")
+
+
+def test_a_part_of_the_test_images_is_no_set_and_more_are_noted(tmp_path, monkeypatch):
+    write_tars(tmp_path / "svhn")
+    write_parquet(tmp_path / "eurosat")
+    say_that_vtab_has(monkeypatch, test=10)
+    for name in ("svhn", "eurosat"):
+        assert f"has 9 test images; VTAB's {name} has 10: get the whole set" in refusal(
+            VTAB(data_dir=tmp_path).load, name
+        )
+    say_that_vtab_has(monkeypatch, test=8)
+    assert "9 test images where VTAB has 8" in VTAB(data_dir=tmp_path).load("svhn").note
+
+
+@pytest.mark.parametrize("text", [None, "", "two", "²"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_tars_whose_number_is_not_said_are_refused(tmp_path, split, text):
+    root = write_tars(tmp_path / "svhn")
+    path = root / split / "nshards.txt"
+    path.unlink() if text is None else path.write_text(text)
+    assert f"{path} does not say how many shards of {split} there are" in refusal(VTAB(data_dir=root).load, "svhn")
+
+
+def test_a_tar_that_was_cut_off_between_two_images_is_refused(tmp_path):
+    root = write_tars(tmp_path / "svhn")
+    path = root / "train/3.tar"
+    with tarfile.open(path) as bundle:
+        end = bundle.getmembers()[100].offset
+    path.write_bytes(path.read_bytes()[:end])
+    assert "train/3.tar cannot be read as a tar file (its end is missing)" in refusal(VTAB(data_dir=root).load, "svhn")
+
+
+@pytest.mark.parametrize("label", [1.7, float("inf"), True, None, "1" * 5000, b"1"])
+def test_a_label_that_is_no_whole_number_is_refused(tmp_path, label):
+    root = write_parquet(tmp_path / "eurosat")
+    path = root / "data/test-00000-of-00002.parquet"
+    parquet.write_table(pyarrow.table({"image": [png((1, 2, 3))], "label": [label]}), path)
+    message = refusal(VTAB(data_dir=root).load, "eurosat")
+    assert f"{path} gives row 0 the label {str(label)[:20]!r}, which eurosat does not have" in message
+
+
+def test_a_cell_that_holds_no_image_is_named_or_left_out(tmp_path):
+    root = write_parquet(tmp_path / "eurosat")
+    path = root / "data/test-00000-of-00002.parquet"
+    parquet.write_table(pyarrow.table({"image": ["text"] * 4, "label": [1] * 4}), path)
+    part = split_of(VTAB(data_dir=root).load("eurosat"), "test")
+    assert "test-00000-of-00002.parquet/row 0 does not decode" in refusal(part.examples.__getitem__, 0)
+    assert len(VTAB(data_dir=root, skip_broken=True).load("eurosat").test) == 5
+
+
+def test_pages_of_images_that_are_damaged_are_refused(tmp_path):
+    """The footer and the labels are whole: it is found only when the images are read."""
+    root = write_parquet(tmp_path / "eurosat")
+    path = root / "data/train-00000-of-00002.parquet"
+    with parquet.ParquetFile(path) as file:
+        start = file.metadata.row_group(0).column(0).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[start : start + 60] = b"\xff" * 60
+    path.write_bytes(content)
+    message = refusal(VTAB(data_dir=root).load, "eurosat")
+    assert f"{path} cannot be read as parquet (" in message
 
 
 def tar_with(path, **members):
@@ -156,10 +229,10 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
 
 def test_a_broken_image_in_a_shard_is_named_or_left_out(tmp_path):
     root = write_tars(tmp_path / "svhn")
-    write_tar(root / "test" / "0.tar", [(b"broken", 1), *examples("test", 3, 10)])
+    write_tar(root / "test" / "0.tar", [(b"broken", 1), *examples("test", 8, 10)])
     part = split_of(VTAB(data_dir=root).load("svhn"), "test")
     assert "test/0.tar/s0000000 does not decode (cannot identify" in refusal(part.examples.__getitem__, 0)
-    assert len(VTAB(data_dir=root, skip_broken=True).load("svhn").test) == 3
+    assert len(VTAB(data_dir=root, skip_broken=True).load("svhn").test) == 8
 
 
 # --- torchvision ------------------------------------------------------------------------------------------------------
@@ -171,17 +244,23 @@ def test_torchvisions_folder_is_read(tmp_path):
         (base / "images" / label).mkdir(parents=True)
         PIL.Image.new("RGB", (3, 3), colour).save(base / "images" / label / "1.png")
     (base / "labels").mkdir()
-    for split, count in (("train", 1002), ("test", 6)):
+    for split, count in (("train", 1002), ("test", 9)):
         lines = [f"{('banded', 'dotted', 'waffled')[index % 3]}/1.png" for index in range(count)]
         (base / "labels" / f"{split}1.txt").write_text("\n".join(lines))
     data = VTAB(data_dir=tmp_path).load("dtd")
-    assert [len(split_of(data, split)) for split in SPLITS] == [800, 200, 6]
+    assert [len(split_of(data, split)) for split in SPLITS] == [800, 200, 9]
     colours = [(255, 0, 0), (0, 0, 255), (0, 128, 0)]
     part = split_of(data, "validation")
     assert all(part.examples[place].getpixel((0, 0)) == colours[part.targets[place]] for place in range(0, 200, 9))
     assert data.source == "torchvision DTD in folder dtd"
     PIL.Image.new("RGB", (3, 3), "black").save(base / "images/banded/1.png")
     assert VTAB(data_dir=tmp_path).load("dtd").checksum != data.checksum
+    (base / "images/dotted/1.png").write_bytes(b"broken")
+    message = refusal(VTAB(data_dir=tmp_path).load, "dtd")
+    assert re.search(r", image train \d+ does not decode \(cannot identify", message)
+    whole = VTAB(data_dir=tmp_path, skip_broken=True).load("dtd")
+    assert len(whole.test) == 6
+    assert set(whole.train.targets) == {0, 2}
     (base / "labels/test1.txt").unlink()
     assert "has no test data of dtd that torchvision can read" in refusal(VTAB(data_dir=tmp_path).load, "dtd")
 
@@ -211,9 +290,15 @@ def test_the_hub_gives_the_published_sets(hub):
     data = task.load("oxford_iiit_pet")
     assert_matched(data)
     assert data.source == "hub clip-benchmark/wds_vtab-pets@0123456"
-    assert asked == [
-        ("clip-benchmark/wds_vtab-pets", {"repo_type": "dataset", "allow_patterns": ["train/*", "test/*"]})
-    ]
+    options = {"repo_type": "dataset", "revision": None, "allow_patterns": ["train/*", "test/*"]}
+    assert asked == [("clip-benchmark/wds_vtab-pets", options)]
+
+
+def test_a_commit_that_is_on_record_is_asked_for(hub):
+    snapshot, asked = hub
+    write_tars(snapshot, classes=2)
+    VTAB(source="hub").load("patch_camelyon")
+    assert asked[0][1]["revision"] == SETS["camelyon"].revision == "502695fe1a141108650e3c5b91c8b5e0ff84ed49"
 
 
 def test_what_the_hub_does_not_give_is_said_in_one_line(hub, monkeypatch):

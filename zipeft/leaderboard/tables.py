@@ -14,6 +14,7 @@ from zipeft.leaderboard.sections import Section, section_differences, sections
 from zipeft.leaderboard.task_of_page import task_of
 from zipeft.leaderboard.words import legend
 from zipeft.results import Result
+from zipeft.task import Average
 
 
 def main_table(rows: Sequence[Row]) -> Table:
@@ -37,14 +38,21 @@ def _average_columns(rows: Sequence[Row], datasets: Sequence[str]) -> list[tuple
     """Return data sets that only averages name, the averages, and last the mean that ranks, each with its header."""
     task = task_of(result for row in rows for result in row.results)
     averages = [each for each in (task.averages if task else ()) if each.weights.keys() & set(datasets)]
+    ranking = next((each for each in averages if _is_mean_of(each, datasets)), None)
     missing = {name: None for each in averages for name in each.weights if name not in datasets}
-    mean = f"mean of {len(datasets)} sets" if averages else "mean"
+    mean = ranking.name if ranking else f"mean of {len(datasets)} sets" if averages else "mean"
+    averages = [each for each in averages if each is not ranking]
     found = average_columns(rows, averages)
     return [
         *((name, [None] * len(rows)) for name in missing),
         *((each.name, [own.get(row.label) for row in rows]) for each, own in zip(averages, found, strict=True)),
         (mean, [row.mean for row in rows]),
     ]
+
+
+def _is_mean_of(average: Average, datasets: Sequence[str]) -> bool:
+    """Return whether an average is the mean that ranks: that of all data sets, with equal weights."""
+    return average.weights.keys() == set(datasets) and len(set(average.weights.values())) == 1
 
 
 def cost_table(rows: Sequence[Row], quantities: Sequence[Quantity] = costs.ALL) -> Table:
