@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from zipeft.data import Data
 from zipeft.errors import UserError
-from zipeft.task import Data
 from zipeft.tasks import _bigbench
 from zipeft.text.data import Example, split_by_group, text_data, words_of
 from zipeft.text.files import one_line

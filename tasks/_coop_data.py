@@ -7,12 +7,12 @@ from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
+from zipeft.data import Split
 from zipeft.errors import UserError
 from zipeft.images import ImageFiles
 from zipeft.images.data import broken_files, file_hashes, image_data
 from zipeft.images.files import LabelledFile, Listing
 from zipeft.splits import cut
-from zipeft.task import Split
 from zipeft.tasks._coop_files import Entries, NamedImages, read_set, read_test
 from zipeft.tasks._coop_lists import Lists, read_lists
 from zipeft.tasks._coop_sets import SETS, PublishedSet

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
+from zipeft.data import Data, Split
 from zipeft.errors import UserError
-from zipeft.task import Data, Split
 from zipeft.tasks._coop_lists import Lists, ShotList
 from zipeft.words import counted
 

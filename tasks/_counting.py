@@ -6,7 +6,7 @@ from functools import cache, partial
 from math import hypot
 from typing import TYPE_CHECKING, NamedTuple
 
-from zipeft.task import Data, Split
+from zipeft.data import Data, Split
 from zipeft.tasks._vtab_data import Lazy, Sizes, limited, vtab_data
 from zipeft.tasks._vtab_sets import TRAIN, VALIDATION, count_label
 

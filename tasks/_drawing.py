@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zipeft.task import Data, Split
+from zipeft.data import Data, Split
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zipeft.carriers import file_sha256
+from zipeft.data import Data, Split
 from zipeft.errors import UserError
-from zipeft.task import Data, Split
 from zipeft.tasks._vtab_data import NOT_VTABS, Lazy, Sizes, first_thousand, limited, numbered, vtab_data
 from zipeft.tasks._vtab_sets import location_label, orientation_label
 from zipeft.text.files import one_line

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from zipeft.data import Split
 from zipeft.splits import cut
-from zipeft.task import Split
 from zipeft.tasks._coop_shots import Pool
 from zipeft.tasks._drawing import Drawing, drawn_data
 from zipeft.tasks._icon_concepts import HELD_OUT, words_of

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zipeft.data import Data
 from zipeft.errors import UserError
 from zipeft.named_sets import NamedSets
-from zipeft.task import Data
 from zipeft.text.data import Example, text_data
 from zipeft.text.files import Columns, as_class, as_score, as_text, find_split, one_line, read_table
 from zipeft.words import counted

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from zipeft import carriers
+from zipeft.data import Data
 from zipeft.splits import choose_classes, cut
-from zipeft.task import Data
 from zipeft.tasks._drawing import Drawing, drawn_data, load_font
 
 if TYPE_CHECKING:

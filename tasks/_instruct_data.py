@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from zipeft.data import Data, Split
 from zipeft.errors import UserError
-from zipeft.task import Data, Split
 from zipeft.text import templates
 from zipeft.text.data import choose, cut_groups, linked, validation_share, words_of
 from zipeft.words import counted

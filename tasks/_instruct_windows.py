@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from zipeft.data import NO_LABEL, Window
 from zipeft.errors import UserError
-from zipeft.task import NO_LABEL, Window
 from zipeft.tasks._instruct_data import Instruction, Record, Splits
 from zipeft.text import templates
 from zipeft.words import counted

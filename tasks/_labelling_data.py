@@ -6,17 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from zipeft.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.metrics.tags import OUTSIDE
 from zipeft.splits import cut
-from zipeft.task import Data, Split
 from zipeft.tasks._conll import Labelled, find_splits, holds_roles, read_entities, read_roles, read_table
 from zipeft.words import counted
-
-if TYPE_CHECKING:
-    from zipeft.tasks.labelling import Labelling
 
 VALIDATION = 0.1
 """The part of the training data that is cut off for validation where none are given."""
@@ -32,11 +29,20 @@ class Example(NamedTuple):
 Examples = list[Labelled]
 
 
-class Reader:
-    """Reads the data set in a folder by a task's settings, and takes notes of how."""
+class Choices(NamedTuple):
+    """The settings of the task that say what is read of a folder."""
 
-    def __init__(self, task: Labelling, folder: Path) -> None:
-        self.task, self.folder, self.format = task, folder, task.format
+    format: str
+    tag_column: int
+    split_seed: int
+    train_sentences: int
+
+
+class Reader:
+    """Reads the data set in a folder, and takes notes of how."""
+
+    def __init__(self, folder: Path, choices: Choices) -> None:
+        self.folder, self.choices, self.format = folder, choices, choices.format
         self.forms: set[str] = set()
         self.notes: list[str] = []
 
@@ -87,7 +93,7 @@ class Reader:
             if self.srl:
                 examples += read_roles(table)
             else:
-                sentences, form = read_entities(table, self.task.tag_column)
+                sentences, form = read_entities(table, self.choices.tag_column)
                 examples += sentences
                 self.forms.add(form)
         if not examples:
@@ -102,7 +108,7 @@ class Reader:
         units = list(dict.fromkeys(of))
         if len(units) == 1:
             raise UserError(f"{examples[0].file} has one sentence, too few to cut validation data from: add dev.txt")
-        seed = self.task.split_seed
+        seed = self.choices.split_seed
         taken = {units[index] for index in cut([unit] * len(units), VALIDATION, seed)[1]}
         self.notes.append(f"validation cut from the training data, {VALIDATION:.0%} of its {unit} with seed {seed}")
         parts: tuple[Examples, Examples] = ([], [])
@@ -124,7 +130,7 @@ class Reader:
         """Return those of ``train_sentences``, in their order."""
         import numpy as np
 
-        count, seed = self.task.train_sentences, self.task.split_seed
+        count, seed = self.choices.train_sentences, self.choices.split_seed
         there = list(dict.fromkeys((example.file, example.sentence) for example in examples))
         if not 0 < count < len(there):
             return examples

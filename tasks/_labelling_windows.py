@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from zipeft.data import NO_LABEL, Window
 from zipeft.errors import UserError
-from zipeft.task import NO_LABEL, Window
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerFast

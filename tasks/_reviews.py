@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from zipeft import carriers
+from zipeft.data import Data
 from zipeft.errors import UserError
-from zipeft.task import Data
 from zipeft.text.data import Example, split_by_group, text_data, words_of
 from zipeft.text.files import one_line
 

@@ -8,8 +8,8 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 
+from zipeft.data import Data, Split
 from zipeft.errors import UserError
-from zipeft.task import Data, Split
 from zipeft.tasks._squad_files import Listing, Record, read_questions
 from zipeft.tasks._squad_sets import Files
 from zipeft.text.data import choose, cut_groups

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from zipeft.task import Window
+from zipeft.data import Window
 from zipeft.tasks._squad_files import Question
-from zipeft.tasks.squad import QUESTION_TOKENS
 from zipeft.text.spans import Answers, Origin
 
 if TYPE_CHECKING:
@@ -18,18 +17,20 @@ if TYPE_CHECKING:
 
 
 def windows_of(
-    tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int
+    tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int, question_length: int
 ) -> Callable[[Question, Answers], list[Window]]:
     """Return the function from a question and its gold answers to its windows of at most ``max_length`` tokens.
 
-    Two windows in a row share ``stride`` tokens of the context. The first gold answer is the target of each window that
-    holds it whole; the target of the others, and of all where there is no answer, is the first token. An answer that
-    starts or ends within a token takes the whole token.
+    Two windows in a row share ``stride`` tokens of the context; a question loses what is behind its first
+    ``question_length`` tokens. The first gold answer is the target of each window that holds it whole; the target of
+    the others, and of all where there is no answer, is the first token. An answer that starts or ends within a token
+    takes the whole token.
     """
 
     def windows(question: Question, answers: Answers) -> list[Window]:
+        text = question.text.lstrip()  # some of SQuAD's begin with a screenful of blanks
         encoded = tokenizer(
-            _shortened(tokenizer, question.text.lstrip()),  # some of SQuAD's begin with a screenful of blanks
+            _shortened(tokenizer, text, question_length),
             question.context,
             truncation="only_second",
             max_length=max_length,
@@ -49,11 +50,11 @@ def windows_of(
     return windows
 
 
-def _shortened(tokenizer: PreTrainedTokenizerFast, question: str) -> str:
-    if len(question) <= QUESTION_TOKENS:  # a token has a character or more
+def _shortened(tokenizer: PreTrainedTokenizerFast, question: str, length: int) -> str:
+    if len(question) <= length:  # a token has a character or more
         return question
     offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    return question if len(offsets) <= QUESTION_TOKENS else question[: offsets[QUESTION_TOKENS - 1][1]]
+    return question if len(offsets) <= length else question[: offsets[length - 1][1]]
 
 
 def _characters(answers: Answers) -> tuple[int, int] | None:

@@ -7,8 +7,8 @@ from itertools import cycle, product
 from typing import NamedTuple
 
 from zipeft import carriers
+from zipeft.data import Data
 from zipeft.splits import choose_classes, cut
-from zipeft.task import Data
 from zipeft.tasks._drawing import Drawing, drawn_data, load_font
 
 CARRIER = carriers.Carrier(

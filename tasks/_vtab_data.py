@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from zipeft.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.images import BrokenImage, read_image
-from zipeft.task import Data, Split
 from zipeft.tasks._vtab_sets import SETS, TRAIN, VALIDATION
 from zipeft.words import counted
 

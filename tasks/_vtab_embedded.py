@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from zipeft import carriers
+from zipeft.data import Data, Split
 from zipeft.data_folder import unreadable
 from zipeft.errors import UserError
-from zipeft.task import Data, Split
 from zipeft.tasks import _bigbench, _counting, _dsprites
 from zipeft.tasks._vtab_data import Lazy, Sizes, decoded, first_thousand, limited, numbered, picked, vtab_data
 

@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from zipeft.carriers import file_sha256
+from zipeft.data import Data, Split
 from zipeft.data_folder import unreadable
 from zipeft.errors import UserError
 from zipeft.images import ImageFiles
 from zipeft.images.data import file_hashes
-from zipeft.task import Data, Split
 from zipeft.tasks._vtab_data import Sizes, check_test, limited, numbered, picked, vtab_data, without_broken
 from zipeft.tasks._vtab_sets import SETS, TRAIN, VALIDATION
 from zipeft.words import counted

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from zipeft.data import Data
 from zipeft.data_folder import require_folder
 from zipeft.errors import UserError
 from zipeft.named_sets import NamedSets
-from zipeft.task import Data
 from zipeft.tasks import _dsprites, _vtab_folder, _vtab_shards, _vtab_torchvision
 from zipeft.tasks._vtab_data import Sizes
 from zipeft.tasks._vtab_sets import NAMED, SETS

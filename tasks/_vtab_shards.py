@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zipeft.carriers import file_sha256
+from zipeft.data import Data, Split
 from zipeft.data_folder import unreadable
 from zipeft.errors import UserError
 from zipeft.images.files import SUFFIXES
-from zipeft.task import Data, Split
 from zipeft.tasks._dsprites import NPZ
 from zipeft.tasks._vtab_data import (
     NOT_VTABS,

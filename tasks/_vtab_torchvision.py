@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from zipeft.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.images import BrokenImage
-from zipeft.task import Data, Split
 from zipeft.tasks._vtab_data import (
     NOT_VTABS,
     Lazy,

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from zipeft.data import Data
 from zipeft.errors import UserError, require
 from zipeft.images.matching import BaseToNovel, harmonic_mean
-from zipeft.task import Data, Preset, PublishedTable, Summary
+from zipeft.task import Preset, PublishedTable, Summary
 from zipeft.tasks._coop_presets import METHODS, SETTINGS, SPACES
 from zipeft.tasks._coop_task import NamedClassesTask
 

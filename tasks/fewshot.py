@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from zipeft.data import Data
 from zipeft.errors import UserError, require
 from zipeft.images.matching import Matching
-from zipeft.task import Data, Preset, PublishedTable
+from zipeft.task import Preset, PublishedTable
 from zipeft.tasks._coop_presets import METHODS, SETTINGS, SPACES
 from zipeft.tasks._coop_sets import folder_of
 from zipeft.tasks._coop_task import NamedClassesTask

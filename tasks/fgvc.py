@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from zipeft.data import Data
 from zipeft.errors import UserError
 from zipeft.images import ImageTask
 from zipeft.images.data import image_data
 from zipeft.images.files import read_class_folders, read_split_files
 from zipeft.named_sets import NamedSets
-from zipeft.task import Data, Preset, PublishedTable
+from zipeft.task import Preset, PublishedTable
 from zipeft.words import counted
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from zipeft.data import Data
 from zipeft.data_folder import require_folder
 from zipeft.errors import UserError
 from zipeft.images import ImageTask
 from zipeft.images.data import image_data
 from zipeft.images.files import read_class_folders
-from zipeft.task import Data, Preset
+from zipeft.task import Preset
 
 
 @dataclass(frozen=True)

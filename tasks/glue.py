@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from zipeft.data import Data
 from zipeft.errors import require
-from zipeft.task import Data, Preset, PublishedTable
+from zipeft.task import Preset, PublishedTable
 from zipeft.tasks import _glue_sets
 from zipeft.tasks._glue_sets import NAMED, REPOSITORY, REVISION, SETS
 from zipeft.text.tasks import TextTask

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from zipeft.data import Data, Window
 from zipeft.errors import UserError, require
 from zipeft.search import Range, Space
-from zipeft.task import Data, Preset, PublishedTable, Task, Window
+from zipeft.task import Preset, PublishedTable, Task
 from zipeft.text import templates
 
 if TYPE_CHECKING:

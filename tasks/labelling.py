@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from zipeft.data import Data, Window
 from zipeft.data_folder import require_folder, subfolders
 from zipeft.errors import UserError, did_you_mean
-from zipeft.task import Data, Preset, PublishedTable, Task, Window
+from zipeft.task import Preset, PublishedTable, Task
 from zipeft.tasks._conll import find_splits
-from zipeft.tasks._labelling_data import Example, Reader
+from zipeft.tasks._labelling_data import Choices, Example, Reader
 from zipeft.text.objectives import SequenceLabelling
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ class Labelling(Task):
 
     def load(self, dataset: str) -> Data:
         dataset = self._known(dataset, self.datasets())
-        return Reader(self, self._folders()[dataset]).data(dataset)
+        choices = Choices(self.format, self.tag_column, self.split_seed, self.train_sentences)
+        return Reader(self._folders()[dataset], choices).data(dataset)
 
     def objective(self, dataset: str, classes: Sequence[str]) -> SequenceLabelling:
         return SequenceLabelling(tuple(classes))

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from zipeft.data import Data, Window
 from zipeft.errors import UserError, did_you_mean, require
-from zipeft.task import Data, Preset, PublishedTable, Task, Window
+from zipeft.task import Preset, PublishedTable, Task
 from zipeft.tasks._squad_sets import EMBEDDED, PUBLISHED, SHIFTED, embedded_set, hub_set, local_sets
 
 if TYPE_CHECKING:
@@ -191,4 +192,4 @@ class SQuAD(Task):
 
         if self.max_length > (limit := backbone.max_length()):
             raise UserError(f"squad.max_length is {self.max_length}, but the backbone takes {limit} tokens: lower it")
-        return windows_of(backbone.tokenizer(), self.max_length, self.stride)
+        return windows_of(backbone.tokenizer(), self.max_length, self.stride, QUESTION_TOKENS)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from zipeft.data import Data
 from zipeft.errors import require
 from zipeft.images import ImageTask
-from zipeft.task import Average, Data, Preset, PublishedTable
+from zipeft.task import Average, Preset, PublishedTable
 from zipeft.tasks._vtab_data import Sizes
 from zipeft.tasks._vtab_embedded import EMBEDDED
 from zipeft.tasks._vtab_sets import NAMED, SETS

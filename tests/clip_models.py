@@ -10,7 +10,6 @@ from toys import SIZE, ToyCLIP
 from zipeft import registry
 from zipeft.backbones._open_clip_model import Matcher
 from zipeft.images.matching import Matching
-from zipeft.learner import make_learner
 
 CLASSES = ("red", "green", "light_blue")
 TEMPLATES = ("a photo of a {}.", "an icon of {}", "{}")
@@ -31,7 +30,7 @@ def learner_of(method: str, objective=None, classes=CLASSES, backbone=BACKBONE, 
     torch.manual_seed(0)
     method, objective = registry.methods.get(method)(**settings), objective or Matching(TEMPLATES)
     model = backbone.build().requires_grad_(False)
-    return make_learner(backbone, model, method, method.objective(objective), classes)
+    return method.learner(backbone, model, method.objective(objective), classes)
 
 
 def steps(learner, inputs: torch.Tensor, count: int = 2, rate: float = 0.05) -> None:

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from zipeft import registry
+from zipeft.data import NO_LABEL
 from zipeft.images.matching import Matching
-from zipeft.learner import make_learner
 from zipeft.objective import Classification
-from zipeft.task import NO_LABEL
 from zipeft.text.responses import Responses
 
 SIZE = 56
@@ -87,7 +86,7 @@ def test_a_method_trains_on_it_and_its_prefix_is_what_the_whole_model_computes(b
     torch.manual_seed(0)
     method = registry.methods.get(name)()
     objective = method.objective(OBJECTIVES.get(backbone.modality, Classification()))
-    learner = make_learner(backbone, model.requires_grad_(False), method, objective, CLASSES)
+    learner = method.learner(backbone, model.requires_grad_(False), objective, CLASSES)
     learner.find_prefix(inputs)
     if learner.trainable():
         objective.loss(learner.train()(inputs), torch.tensor([0, 1])).backward()

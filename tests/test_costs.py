@@ -15,13 +15,13 @@ from toys import SIZE, ToyEncoder, ToyTask, ToyTexts, ToyViT, methods_for
 
 from zipeft import registry
 from zipeft.costs import count_flops
+from zipeft.data import Split
 from zipeft.errors import UserError
 from zipeft.examples import Encoded
 from zipeft.experiment import Experiment, Run
 from zipeft.learner import Learner
 from zipeft.methods.full import Full
 from zipeft.protocol import Protocol
-from zipeft.task import Split
 
 METHODS = methods_for("image")
 CPU = torch.device("cpu")

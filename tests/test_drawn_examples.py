@@ -10,12 +10,12 @@ import torch
 from accelerate import Accelerator
 from toys import ToyEncoder, ToyTask, ToyViT
 
+from zipeft.data import Data, Split, Window
 from zipeft.examples import Encoded
 from zipeft.experiment import Experiment, Run
 from zipeft.methods.linear import Linear
 from zipeft.methods.zero_gated import ZeroGated
 from zipeft.protocol import Protocol
-from zipeft.task import Data, Split, Window
 
 SHOTS = 2
 

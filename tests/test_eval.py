@@ -12,11 +12,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from zipeft import registry
 from zipeft.adapter import adapter_record, save_adapter
+from zipeft.data import NO_LABEL
 from zipeft.eval import main
 from zipeft.learner import Learner
 from zipeft.methods.zero_gated import ZeroGated
 from zipeft.splices import prompts
-from zipeft.task import NO_LABEL
 
 TASK = """\
 task: guesses

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from toys import ToyEncoder, ToyTexts
 
 from zipeft import registry
+from zipeft.data import Split, Window
 from zipeft.errors import UserError
 from zipeft.examples import Encoded
 from zipeft.learner import Learner
 from zipeft.parallel import Share
 from zipeft.protocol import Protocol
-from zipeft.task import Split, Window
 from zipeft.training import Trainer
 
 BACKBONE = ToyEncoder()

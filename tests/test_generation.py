@@ -16,10 +16,10 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderD
 
 from zipeft import registry
 from zipeft.backbones.llama import Llama
+from zipeft.data import NO_LABEL
 from zipeft.errors import UserError
 from zipeft.methods.prompt import DeepPrompt, Prompt
 from zipeft.splices import prompts
-from zipeft.task import NO_LABEL
 from zipeft.text.responses import Responses
 
 NEW = 9

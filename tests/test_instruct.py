@@ -20,11 +20,11 @@ from tokenizers import AddedToken, Tokenizer, models, processors
 from toys import ToyDecoder, registered, split_of
 from transformers import PreTrainedTokenizerFast
 
+from zipeft.data import NO_LABEL
 from zipeft.examples import Encoded
 from zipeft.protocol import Protocol
 from zipeft.registry import tasks
 from zipeft.settings import override
-from zipeft.task import NO_LABEL
 from zipeft.tasks._instruct_data import Instruction
 from zipeft.tasks._instruct_files import REPOSITORY, REVISION
 from zipeft.tasks._instruct_windows import windows_of

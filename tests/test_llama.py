@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from zipeft.backbones import _model_folder, _model_hub
 from zipeft.backbones.llama import Llama
+from zipeft.data import NO_LABEL
 from zipeft.errors import UserError
-from zipeft.task import NO_LABEL
 
 WORDS = ["<s>", "</s>", "<unk>", "<turn>", *"abcdefgh"]
 SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}

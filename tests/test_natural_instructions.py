@@ -10,7 +10,7 @@ import pytest
 from pictures import SPLITS, refusal
 from toys import split_of
 
-from zipeft.task import NO_LABEL
+from zipeft.data import NO_LABEL
 from zipeft.tasks import _bigbench, _natural_instructions
 from zipeft.tasks._instruct_windows import windows_of
 from zipeft.tasks.instruct import EMBEDDED, Instruct

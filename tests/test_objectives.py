@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zipeft.data import NO_LABEL, Window
 from zipeft.objective import Classification
-from zipeft.task import NO_LABEL, Window
 from zipeft.text.objectives import Regression, SequenceLabelling, TextClassification
 
 # --- classes ----------------------------------------------------------------------------------------------------------

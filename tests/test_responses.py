@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 from toys import ToyDecoder
 
+from zipeft.data import NO_LABEL
 from zipeft.metrics.rouge import rouge_l
-from zipeft.task import NO_LABEL
 from zipeft.text.responses import Response, Responses
 
 BACKBONE = ToyDecoder()

@@ -15,7 +15,7 @@ from result_records import JSON_VALUES, RECORDS, SETTINGS, content_of, error_of,
 
 from zipeft import results
 from zipeft.errors import UserError
-from zipeft.results import Store, comparability, differences, from_json, read_records, read_results, record_id
+from zipeft.results import Store, differences, from_json, read_records, read_results, record_id
 
 
 @given(
@@ -261,10 +261,10 @@ def test_a_failure_has_the_id_of_what_failed():
 
 
 def test_comparability_covers_all_but_method_and_seed():
-    base = comparability(make_result())
-    assert base not in {comparability(make_result(**{name: value})) for name, value in DECIDING.items()}
+    base = make_result().comparability
+    assert base not in {make_result(**{name: value}).comparability for name, value in DECIDING.items()}
     for name, value in (METHOD_AND_SEED | TELLING).items():
-        assert comparability(make_result(**{name: value})) == base
+        assert make_result(**{name: value}).comparability == base
 
 
 def test_differences_say_what_differs():

@@ -22,9 +22,9 @@ from torch.nn.utils.rnn import pad_sequence
 from toys import split_of
 from transformers import PreTrainedTokenizerFast
 
+from zipeft.data import Window
 from zipeft.metrics.answers import best_f1
 from zipeft.settings import override
-from zipeft.task import Window
 from zipeft.tasks._squad_files import Question
 from zipeft.tasks.squad import SHIFTED, SQuAD
 from zipeft.text.spans import PADDED, Answers, Origin, Span, SpanHead, Spans

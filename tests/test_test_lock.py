@@ -13,12 +13,12 @@ from accelerate import Accelerator
 from toys import ToyTask, ToyViT
 
 from zipeft import registry
+from zipeft.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.examples import Encoded
 from zipeft.experiment import Experiment, Run
 from zipeft.method import Method
 from zipeft.protocol import Protocol
-from zipeft.task import Data, Split
 from zipeft.test_lock import SealedSplit, TestKey, TestLocked, training
 
 LINEAR = registry.methods.get("linear")()

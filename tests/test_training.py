@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader
 from toys import ToyTask, ToyViT
 
 from zipeft import registry
+from zipeft.data import Window
 from zipeft.errors import UserError
 from zipeft.examples import Encoded
 from zipeft.learner import Learner
 from zipeft.protocol import Protocol
-from zipeft.task import Window
 from zipeft.training import Best, Trainer, _optimizer, _warm_cosine, total_steps
 
 LINEAR = registry.methods.get("linear")()

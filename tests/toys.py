@@ -23,9 +23,10 @@ from zipeft.backbone import ImageBackbone, LanguageBackbone, TextBackbone, Weigh
 from zipeft.backbones._open_clip_model import Matcher, create
 from zipeft.backbones.clip import CLIP
 from zipeft.backbones.llama import Llama
+from zipeft.data import Data, Split, Window
 from zipeft.images.matching import Matching
 from zipeft.objective import Classification
-from zipeft.task import Data, Preset, Split, Task, Window
+from zipeft.task import Preset, Task
 from zipeft.tasks._instruct_data import Instruction
 from zipeft.tasks._instruct_windows import windows_of
 from zipeft.test_lock import TestKey

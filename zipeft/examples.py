@@ -13,9 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, default_collate
 
 from zipeft.backbone import Backbone
+from zipeft.data import NO_LABEL, Split, Window
 from zipeft.errors import UserError
 from zipeft.parallel import ALL, Share, ShareOfBatches
-from zipeft.task import NO_LABEL, Split, Window
 
 MEMORY_SHARE = 0.25
 """The part of the memory that is free at the time which one encoded split, or one prefix, may take."""

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from zipeft import adapter, search
 from zipeft.backbone import Backbone
 from zipeft.costs import PeakMemory, count_flops
+from zipeft.data import Data, Split
 from zipeft.examples import Encoded, fits
-from zipeft.learner import Learner, make_learner
+from zipeft.learner import Learner
 from zipeft.method import Method
 from zipeft.objective import Objective
 from zipeft.protocol import Protocol
@@ -44,7 +45,7 @@ from zipeft.results import (
 from zipeft.results.environment import Environment, current_environment
 from zipeft.search import Space
 from zipeft.settings import as_json
-from zipeft.task import Data, Split, Task
+from zipeft.task import Task
 from zipeft.test_lock import TestKey, TestLocked, training
 from zipeft.training import Fit, Trainer
 
@@ -201,7 +202,7 @@ class Experiment:
 
     def _learner(self, run: Run, data: Data, train: Encoded) -> Learner:
         model, objective = copy.deepcopy(self.model), self._objective(run)
-        learner = make_learner(self.backbone, model, run.method, objective, data.classes).to(self.accelerator.device)
+        learner = run.method.learner(self.backbone, model, objective, data.classes).to(self.accelerator.device)
         learner.find_prefix(send_to_device(train.batch(2), self.accelerator.device))
         return learner
 

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from zipeft.backbone import Backbone
-    from zipeft.method import Method
-    from zipeft.objective import Objective
 
 
 class Learner(nn.Module):
@@ -88,19 +86,6 @@ class Learner(nn.Module):
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the parameters that train, by name; those of the head begin with ``head.``."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
-
-
-def make_learner(
-    backbone: Backbone, model: nn.Module, method: Method, objective: Objective, classes: Sequence[str]
-) -> Learner:
-    """Return what is to learn: a frozen model, changed in place by a method, and an objective's head.
-
-    ``objective`` is the data set's as the method has it (``Method.objective``).
-    """
-    objective.prepare(backbone, model, classes)
-    head = objective.head(classes, backbone.width(model))
-    method.apply(backbone, model)
-    return Learner(backbone, model, head, objective.reads)
 
 
 class _Reached(Exception):

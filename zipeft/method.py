@@ -14,9 +14,12 @@ from zipeft.errors import require
 from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
 
     from zipeft.backbone import Backbone
+    from zipeft.learner import Learner
     from zipeft.objective import Objective
 
 
@@ -58,3 +61,15 @@ class Method(abc.ABC):
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         """Change ``model`` in place. It arrives with every parameter frozen; what is to train has
         ``requires_grad`` set when this returns. Trainable parameters are float32 whatever the model's dtype."""
+
+    def learner(self, backbone: Backbone, model: nn.Module, objective: Objective, classes: Sequence[str]) -> Learner:
+        """Return what is to learn: a frozen model, changed in place by this method, and a head.
+
+        ``objective`` is a data set's as this method has it.
+        """
+        from zipeft.learner import Learner
+
+        objective.prepare(backbone, model, classes)
+        head = objective.head(classes, backbone.width(model))
+        self.apply(backbone, model)
+        return Learner(backbone, model, head, objective.reads)

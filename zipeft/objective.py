@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from zipeft.backbone import Backbone
+    from zipeft.data import Window
     from zipeft.learner import Learner
-    from zipeft.task import Window
 
 
 @dataclass(frozen=True)

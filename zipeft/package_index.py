@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,8 +24,6 @@ import platformdirs
 if TYPE_CHECKING:
     from unearth import Link
     from unearth.fetchers.sync import PyPIClient
-
-    from zipeft.carriers import Carrier
 
 Result = TypeVar("Result")
 
@@ -38,14 +37,26 @@ class IndexFailure(Exception):
     """The file could not be had; the text says in one phrase why."""
 
 
-def fetch(carrier: Carrier, part: Path) -> None:
-    """Download ``carrier`` into ``part``, going on from what ``part`` already holds. The caller checks the hash.
+@dataclass(frozen=True)
+class PinnedFile:
+    """One file of a release. ``kind`` is "wheel" or "sdist"; ``size`` is in bytes, for the progress bar, and may be
+    approximate."""
+
+    name: str
+    version: str
+    kind: str
+    sha256: str
+    size: int
+
+
+def fetch(file: PinnedFile, part: Path) -> None:
+    """Download ``file`` into ``part``, going on from what ``part`` already holds. The caller checks the hash.
 
     Raises ``IndexFailure`` when no index of the user has the file or none can be reached.
     """
     settings = pip_settings()
     with _open_client(settings) as client:
-        _download(client, _find(client, settings, carrier), part, carrier)
+        _download(client, _find(client, settings, file), part, file)
 
 
 def sha256_of(path: Path) -> str:
@@ -140,8 +151,8 @@ def _open_client(settings: Mapping[str, str]) -> Iterator[PyPIClient]:
 # --- finding ----------------------------------------------------------------------------------------------------------
 
 
-def _find(client: PyPIClient, settings: Mapping[str, str], carrier: Carrier) -> Link:
-    """Return the link of ``carrier`` from the first source that has it; one that declares no hash is a last resort.
+def _find(client: PyPIClient, settings: Mapping[str, str], file: PinnedFile) -> Link:
+    """Return the link of ``file`` from the first source that has it; one that declares no hash is a last resort.
 
     Each source is asked by itself, so that one that is down or lacks the package hides none of the others.
     """
@@ -150,28 +161,28 @@ def _find(client: PyPIClient, settings: Mapping[str, str], carrier: Carrier) -> 
     undeclared, reasons = [], []
     for kind, location in _sources(settings):
         shown = Link(location).redacted
-        links, reason = _links(client, kind, location, carrier)
+        links, reason = _links(client, kind, location, file)
         for link in links:
             declared = _declared_sha256(link)
-            if declared == carrier.sha256:
+            if declared == file.sha256:
                 return link
             if declared is None:
                 undeclared.append(link)
-            reason = reason or f"has a {carrier.kind} of this version with another SHA-256"
-        reasons.append(f"{shown}: {reason or f'has no {carrier.kind} of this version'}")
+            reason = reason or f"has a {file.kind} of this version with another SHA-256"
+        reasons.append(f"{shown}: {reason or f'has no {file.kind} of this version'}")
     if undeclared:
         return undeclared[0]
     raise IndexFailure("; ".join(reasons) or "pip's settings name no index")
 
 
-def _links(client: PyPIClient, kind: str, location: str, carrier: Carrier) -> tuple[list[Link], str]:
-    """Return the links that one source has for ``carrier``'s release and kind, and what went wrong ("" if nothing)."""
+def _links(client: PyPIClient, kind: str, location: str, file: PinnedFile) -> tuple[list[Link], str]:
+    """Return the links that one source has for ``file``'s release and kind, and what went wrong ("" if nothing)."""
     from unearth import PackageFinder
 
     def ask() -> list[Link]:
         finder = PackageFinder(client, **{kind: [location]}, ignore_compatibility=True)
-        packages = finder.find_matches(f"{carrier.name}=={carrier.version}")
-        return [package.link for package in packages if package.link.is_wheel == (carrier.kind == "wheel")]
+        packages = finder.find_matches(f"{file.name}=={file.version}")
+        return [package.link for package in packages if package.link.is_wheel == (file.kind == "wheel")]
 
     with _captured_warnings("unearth") as warnings:
         try:
@@ -206,15 +217,15 @@ def _captured_warnings(logger_name: str) -> Iterator[list[str]]:
 # --- downloading ------------------------------------------------------------------------------------------------------
 
 
-def _download(client: PyPIClient, link: Link, part: Path, carrier: Carrier) -> None:
+def _download(client: PyPIClient, link: Link, part: Path, file: PinnedFile) -> None:
     """Stream ``link`` into ``part`` with a progress bar; after a dropped connection go on from what is there."""
     try:
-        _retried(client, lambda: _stream(client, link, part, carrier), lambda: _size(part))
+        _retried(client, lambda: _stream(client, link, part, file), lambda: _size(part))
     except _http_errors(client) as error:
         raise IndexFailure(f"{link.redacted}: {_phrase(error)}") from None
 
 
-def _stream(client: PyPIClient, link: Link, part: Path, carrier: Carrier) -> None:
+def _stream(client: PyPIClient, link: Link, part: Path, file: PinnedFile) -> None:
     from tqdm import tqdm
 
     done = _size(part)
@@ -222,12 +233,12 @@ def _stream(client: PyPIClient, link: Link, part: Path, carrier: Carrier) -> Non
     with client.get_stream(link.url_without_fragment, headers=headers) as response:
         if response.status_code == 416:  # nothing beyond what is there, and the caller found that it is not the file
             part.unlink()
-            return _stream(client, link, part, carrier)
+            return _stream(client, link, part, file)
         response.raise_for_status()
         resumed = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {done}-")
         done = done if resumed else 0
-        total = done + int(response.headers.get("Content-Length") or max(carrier.size - done, 0))
-        title = f"downloading {carrier.name} {carrier.version}"
+        total = done + int(response.headers.get("Content-Length") or max(file.size - done, 0))
+        title = f"downloading {file.name} {file.version}"
         with (
             part.open("ab" if resumed else "wb") as stream,
             tqdm(desc=title, total=total, initial=done, unit="B", unit_scale=True, mininterval=0.5) as bar,

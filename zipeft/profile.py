@@ -113,14 +113,13 @@ def _profile(name: str, method: Method, backbone: Backbone, options: argparse.Na
 
 def _learner(backbone: Backbone, method: Method) -> Any:
     from zipeft.images.matching import Matching
-    from zipeft.learner import make_learner
     from zipeft.objective import Classification
     from zipeft.text.responses import Responses
 
     own = {"instruction": Responses(), "image-text": Matching()}
     objective = method.objective(own.get(backbone.modality, Classification()))
     classes = [f"class {index}" for index in range(CLASSES)]
-    return make_learner(backbone, backbone.build().requires_grad_(False), method, objective, classes)
+    return method.learner(backbone, backbone.build().requires_grad_(False), objective, classes)
 
 
 def _inputs(backbone: Backbone, options: argparse.Namespace) -> torch.Tensor | dict[str, torch.Tensor]:
@@ -137,7 +136,7 @@ def _inputs(backbone: Backbone, options: argparse.Namespace) -> torch.Tensor | d
     ids = torch.randint(len(backbone.tokenizer()), shape, generator=generator)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if backbone.modality == "instruction":
-        from zipeft.task import NO_LABEL
+        from zipeft.data import NO_LABEL
 
         prompt = options.length - max(1, options.length // 4)
         inputs["labels"] = torch.where(torch.arange(options.length) < prompt, NO_LABEL, ids)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from zipeft.adapter_store import AdapterStore
 from zipeft.errors import UserError
 from zipeft.experiment import Experiment, Run
 from zipeft.files import write_atomically
@@ -35,8 +36,6 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-    from zipeft.run import Adapters
 
 TRIES = 4
 """How often a training is begun whose process dies, or its machine."""
@@ -98,11 +97,9 @@ class RemoteProcess:
         return Experiment(backbone, task, protocol, self.accelerator(), command)
 
     def _measure(self, experiment: Experiment, run: Run) -> Answer:
-        from zipeft.run import Adapters
-
         with TemporaryDirectory() as folder:
             root = Path(folder)
-            keep = partial(Adapters(root).keep, experiment) if self.keeps else None
+            keep = partial(AdapterStore(root).keep, experiment) if self.keeps else None
             record = attempt(experiment, run, lambda steps: None, keep)
             files = [path for path in root.rglob("*") if path.is_file()]
             return Answer(record, {path.relative_to(root).as_posix(): path.read_bytes() for path in files})
@@ -128,7 +125,7 @@ class RayWorkers:
         gpus: float | None,
         device: str,
         accelerator: Callable[[str], Accelerator],
-        adapters: Adapters | None = None,
+        adapters: AdapterStore | None = None,
     ) -> None:
         """Join a cluster: "auto" stands for the one that runs here, "local" starts one for as long as this lasts.
 

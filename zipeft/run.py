@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 from zipeft.cli import ArgumentParser, exit_status
 from zipeft.config import read_arguments
 from zipeft.errors import UserError
-from zipeft.files import safe_name
 from zipeft.plan import Comparison, make_plan
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from zipeft.experiment import Experiment, Run
-    from zipeft.learner import Learner
+    from zipeft.adapter_store import AdapterStore
+    from zipeft.experiment import Experiment
     from zipeft.ray_workers import RayWorkers
     from zipeft.sweep import Outcome
 
@@ -85,12 +84,13 @@ def _experiments(plan: Sequence[Comparison], options: argparse.Namespace, comman
 
 
 def _sweep(plan: Sequence[Comparison], experiments: Sequence[Experiment], options: argparse.Namespace) -> Outcome:
+    from zipeft.adapter_store import AdapterStore
     from zipeft.progress import Bar
     from zipeft.results import Store
     from zipeft.sweep import Policy, Sweep
     from zipeft.workers import ThisProcess
 
-    adapters = Adapters(options.save_adapters) if options.save_adapters else None
+    adapters = AdapterStore(options.save_adapters) if options.save_adapters else None
     cluster = _cluster(experiments[0], options, adapters)  # before there is a bar that a refusal would spoil
     bar = Bar(sum(len(each.task[1].datasets()) * len(each.contenders) * each.trainings for each in plan))
     workers = cluster or ThisProcess(experiments, bar.step, adapters and adapters.keep)
@@ -102,7 +102,7 @@ def _sweep(plan: Sequence[Comparison], experiments: Sequence[Experiment], option
         bar.close()
 
 
-def _cluster(experiment: Experiment, options: argparse.Namespace, adapters: Adapters | None) -> RayWorkers | None:
+def _cluster(experiment: Experiment, options: argparse.Namespace, adapters: AdapterStore | None) -> RayWorkers | None:
     """Return the workers that --ray asks for, if it does."""
     if not options.ray:
         if options.ray_cpus is not None or options.ray_gpus is not None:
@@ -114,32 +114,6 @@ def _cluster(experiment: Experiment, options: argparse.Namespace, adapters: Adap
 
     accelerator = partial(_accelerator, precision=experiment.protocol.precision)
     return RayWorkers(options.ray, options.ray_cpus, options.ray_gpus, options.device, accelerator, adapters)
-
-
-class Adapters:
-    """What runs learnt, a folder each."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def folder(self, experiment: Experiment, run: Run) -> Path:
-        parts = (f"{experiment.backbone_name}-{experiment.task_name}", run.dataset, f"{run.method_name}-seed{run.seed}")
-        return self.root.joinpath(*map(safe_name, parts))
-
-    def keep(self, experiment: Experiment, run: Run, learner: Learner) -> None:
-        from zipeft.adapter import save_adapter
-
-        record = {**experiment.adapter_record(run), "run": experiment.id(run)}
-        save_adapter(self.folder(experiment, run), learner, record)
-
-    def has(self, experiment: Experiment, run: Run) -> bool:
-        """Whether this very run's adapter is there, and not that of other settings."""
-        from zipeft.adapter import read_record
-
-        try:
-            return read_record(self.folder(experiment, run)).get("run") == experiment.id(run)
-        except UserError:
-            return False
 
 
 def _report(outcome: Outcome, folder: Path) -> int:

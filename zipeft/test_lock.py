@@ -8,14 +8,11 @@ the memory of its own process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from zipeft.errors import UserError
-
-if TYPE_CHECKING:
-    from zipeft.task import Split
 
 
 class TestLocked(UserError):
@@ -43,7 +40,7 @@ class TestKey:
 class SealedSplit:
     """A test split of which only the size can be seen until a key opens it."""
 
-    def __init__(self, name: str, split: Split) -> None:
+    def __init__(self, name: str, split: Sized) -> None:
         self._name, self._size = name, len(split)
         self._reveal: Callable[[], Any] = lambda: split  # a closure: no attribute leads to examples or labels
 
@@ -55,7 +52,7 @@ class SealedSplit:
             raise AttributeError(attribute)
         raise TestLocked(f"the test data of {self._name} are sealed: .{attribute} needs a run's key, after its choice")
 
-    def convert(self, read: Callable[[Split], Any]) -> None:
+    def convert(self, read: Callable[[Any], Any]) -> None:
         """Let ``open`` hand out what ``read`` makes of the split: encoded examples, say. It is made at once, so that
         what is broken in the data shows before anything trains. Raises ``TestLocked`` during training."""
         if _training:

@@ -14,11 +14,11 @@ import torch
 from accelerate import Accelerator
 
 from zipeft import registry
+from zipeft.data import Split, Window
 from zipeft.examples import Encoded
 from zipeft.learner import Learner
 from zipeft.objective import Classification
 from zipeft.protocol import Protocol
-from zipeft.task import Split, Window
 from zipeft.training import Trainer
 
 pytestmark = pytest.mark.slow

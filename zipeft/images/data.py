@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from zipeft.carriers import file_sha256
+from zipeft.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.images import BrokenImage, ImageFiles, read_image
 from zipeft.images.files import LabelledFile, Listing
 from zipeft.splits import choose_classes, cut
-from zipeft.task import Data, Split
 from zipeft.words import counted
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from typing import Any
 from zipeft.leaderboard.numbers import significant
 from zipeft.leaderboard.sections import grouped
 from zipeft.results import Result
-from zipeft.results.identity import brief, canonical, flatten
+from zipeft.results.differences import brief, flatten
+from zipeft.results.identity import canonical
 
 
 def method_key(result: Result) -> str:

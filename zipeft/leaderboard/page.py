@@ -16,7 +16,7 @@ from zipeft.leaderboard.tables import cost_table, main_table, text_table
 from zipeft.leaderboard.task_of_page import task_of
 from zipeft.leaderboard.words import BOLD, caveats, legend
 from zipeft.results import PROTOCOL_FIELDS, Failure, Result
-from zipeft.results.identity import brief, flatten
+from zipeft.results.differences import brief, flatten
 from zipeft.words import counted
 
 if TYPE_CHECKING:

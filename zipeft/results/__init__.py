@@ -5,24 +5,19 @@ either, failed. The ``id`` is a hash of all that decides the scores, so an inter
 a changed setting can never overwrite an earlier result.
 """
 
+from zipeft.results.differences import conditions_key, differences
 from zipeft.results.environment import Environment, current_environment
-from zipeft.results.identity import RESULT_VERSION, comparability, conditions_key, differences, record_id
+from zipeft.results.identity import RESULT_VERSION, record_id
+from zipeft.results.parts import BackboneRecord, Cost, Epoch, MethodRecord, Sizes, TaskRecord, Tried
 from zipeft.results.record import (
     KINDS,
     PROTOCOL_FIELDS,
     SCHEMA,
-    BackboneRecord,
-    Cost,
-    Epoch,
     Failure,
-    MethodRecord,
     Record,
     Result,
-    Sizes,
-    TaskRecord,
     Trained,
     Trial,
-    Tried,
     from_json,
     now,
 )
@@ -47,7 +42,6 @@ __all__ = [
     "Trained",
     "Trial",
     "Tried",
-    "comparability",
     "conditions_key",
     "current_environment",
     "differences",

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
+from zipeft.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.splits import cut
-from zipeft.task import Data, Split
 from zipeft.words import counted
 
 log = logging.getLogger(__name__)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft import metrics
+from zipeft.data import NO_LABEL
 from zipeft.errors import require
 from zipeft.metrics.tags import OUTSIDE
 from zipeft.objective import Classification, Objective
-from zipeft.task import NO_LABEL
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from zipeft.task import Window
+    from zipeft.data import Window
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zipeft import metrics
+from zipeft.data import Window
 from zipeft.metrics.answers import best_f1
 from zipeft.objective import Objective
-from zipeft.task import Window
 
 PADDED = -1e4
 """The logit of a padded token: e to its power is zero in every precision, and no precision overflows at it."""
