@@ -90,10 +90,15 @@ def picked(pool: Split, indices: Sequence[int]) -> Split:
 
 
 def without_broken(splits: Mapping[str, Split], notes: list[str]) -> dict[str, Split]:
-    """Decode every image, leave out those that fail, and say so in a note and in the log."""
+    """Decode every image, leave out those that fail, and say so in a note and in the log.
+
+    Raises ``UserError`` where that leaves a split without images.
+    """
     kept: dict[str, Split] = {}
     for split, part in splits.items():
         whole = [index for index in range(len(part)) if _decodes(part, index)]
+        if not whole:
+            raise UserError(f"no {split} image of {len(part):,} decodes: get the set again")
         kept[split] = picked(part, whole)
     if broken := sum(len(splits[split]) - len(kept[split]) for split in splits):
         notes.append(f"{counted(broken, 'image')} that did not decode left out")

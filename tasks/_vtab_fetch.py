@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from zipeft.data_folder import is_folder
 from zipeft.errors import UserError
 from zipeft.tasks import _vtab_embedded, _vtab_places, _vtab_shards
 from zipeft.tasks._vtab_data import Sizes
@@ -34,7 +35,7 @@ def _published(name: str, folder: Path | None) -> str:
         how = "name a folder with --data-dir to get a copy there" if SETS[name].hub else _vtab_shards.how_to_get(name)
         raise UserError(f"{how}; VTAB's own is {SETS[name].tfds} of TensorFlow ({SETS[name].split}); {_licence(name)}")
     target = folder / SETS[name].hub.rpartition("/")[2]
-    place = (_vtab_places.find(folder, [name]) if folder.is_dir() else {}).get(name)
+    place = (_vtab_places.find(folder, [name]) if is_folder(folder) else {}).get(name)
     if place is not None and place != target:
         return f"there already: {_verified(name, place)}"
     if place == target:

@@ -7,7 +7,6 @@ the images were written twice.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -15,10 +14,10 @@ from typing import NamedTuple
 
 from zipeft.carriers import file_sha256
 from zipeft.data import Data, Split
-from zipeft.data_folder import unreadable
+from zipeft.data_folder import is_file, unreadable
 from zipeft.errors import UserError
 from zipeft.images import ImageFiles
-from zipeft.images.data import file_hashes
+from zipeft.images.data import file_hashes, shared_images
 from zipeft.tasks._vtab_data import Sizes, check_test, limited, numbered, picked, vtab_data, without_broken
 from zipeft.tasks._vtab_sets import SETS, TRAIN, VALIDATION
 from zipeft.words import counted
@@ -40,8 +39,8 @@ class Entry(NamedTuple):
 
 
 def is_layout(root: Path) -> bool:
-    """Return whether a folder has one of the lists."""
-    return any((root / name).is_file() for name in FILES.values())
+    """Return whether a folder has one of the lists. Raises ``UserError`` for one that may not be entered."""
+    return any(is_file(root / name) for name in FILES.values())
 
 
 def load(name: str, root: Path, sizes: Sizes, *, skip_broken: bool = False) -> Data:
@@ -51,7 +50,7 @@ def load(name: str, root: Path, sizes: Sizes, *, skip_broken: bool = False) -> D
     of a wrong length, a line that is none, a label that the set does not have, a file that is missing or listed twice
     (in two lists also by another path: as a link), and a ``train800val200.txt`` that is not the union of the two lists.
     """
-    classes, notes = SETS[name].classes, ["its own 800, 200 and test images"]
+    classes, notes = SETS[name].classes, ["its own 800 and 200 images"]
     lists = {split: read_list(root, file, classes) for split, file in FILES.items()}
     for split, lines in LINES.items():
         if (found := len(lists[split])) != lines:
@@ -61,7 +60,8 @@ def load(name: str, root: Path, sizes: Sizes, *, skip_broken: bool = False) -> D
         _check_union(root, lists, read_list(root, UNION, classes))
     check_test(name, len(lists["test"]), f"{root / FILES['test']}", notes)
     content, identities = _identities(root, lists)
-    notes += _leaks(lists, identities)
+    seen = {identities[entry.path] for split in LINES for entry in lists[split]}
+    notes += shared_images(f"{root}", seen, [identities[entry.path] for entry in lists["test"]])
     splits = {split: _split(root, entries) for split, entries in lists.items()}
     if skip_broken:
         splits = without_broken(splits, notes)
@@ -79,7 +79,7 @@ def read_list(root: Path, file: str, classes: int) -> list[Entry]:
         image, label = _parsed(text, classes, where)
         if image in seen:
             raise UserError(f"{where} lists {image} again, after line {seen[image].line}: remove one")
-        if not os.path.isfile(root / image):
+        if not is_file(root / image):
             raise UserError(f"{where} names {image}, which is not in {root}: add the image")
         seen[image] = Entry(line, image, label)
     if not seen:
@@ -160,12 +160,6 @@ def _identities(root: Path, lists: Mapping[str, list[Entry]]) -> tuple[list[str]
         return [str((root / path).stat().st_size) for path in paths], {path: path for path in paths}
     digests = [hashes[root / path] for path in paths]
     return digests, dict(zip(paths, digests, strict=True))
-
-
-def _leaks(lists: Mapping[str, list[Entry]], identities: Mapping[str, str]) -> list[str]:
-    seen = {identities[entry.path] for split in LINES for entry in lists[split]}
-    shared = sum(identities[entry.path] in seen for entry in lists["test"])
-    return [f"{counted(shared, 'test image')} also in train or validation, byte for byte"] if shared else []
 
 
 def _split(root: Path, entries: list[Entry]) -> Split:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from zipeft.data import Data
-from zipeft.data_folder import require_folder
+from zipeft.data_folder import is_file, require_folder
 from zipeft.errors import UserError
 from zipeft.named_sets import NamedSets
 from zipeft.tasks import _dsprites, _vtab_folder, _vtab_shards, _vtab_torchvision
@@ -33,7 +33,7 @@ def find(root: Path, names: Iterable[str] = SETS) -> dict[str, Path]:
     """
     found = NamedSets("vtab", {name: NAMED.folders[name] for name in names}).inside(root)
     for folder in () if root in found.values() else (root, root / "dsprites"):
-        if (folder / _dsprites.NPZ).is_file():
+        if is_file(folder / _dsprites.NPZ):
             for task in _dsprites.TASKS:
                 found.setdefault(f"dsprites-{task}", folder / _dsprites.NPZ)
     return {name: found[name] for name in names if name in found}
@@ -41,7 +41,7 @@ def find(root: Path, names: Iterable[str] = SETS) -> dict[str, Path]:
 
 def load(name: str, place: Path, sizes: Sizes, *, skip_broken: bool = False) -> Data:
     """Return the set that is at a place, whatever its form. Raises ``UserError`` if it is in none that is known."""
-    if place.is_file():
+    if is_file(place):
         return _dsprites.load_published(name, name.removeprefix("dsprites-"), sizes, place)
     if _vtab_folder.is_layout(place):
         return _vtab_folder.load(name, place, sizes, skip_broken=skip_broken)

@@ -6,7 +6,7 @@ Shards lie in folders ``train`` and ``test``, or their names begin with these wo
 
 from __future__ import annotations
 
-import os
+import hashlib
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +17,7 @@ from zipeft.carriers import file_sha256
 from zipeft.data import Data, Split
 from zipeft.data_folder import unreadable
 from zipeft.errors import UserError
+from zipeft.images.data import shared_images
 from zipeft.images.files import SUFFIXES
 from zipeft.tasks._dsprites import NPZ
 from zipeft.tasks._vtab_data import (
@@ -87,7 +88,12 @@ def load(name: str, root: Path, source: str, sizes: Sizes, *, skip_broken: bool 
         "validation": [items["train"][index] for index in validation],
         "test": [items["test"][index] for index in test],
     }
-    splits = {split: _split(root, taken) for split, taken in chosen.items()}
+    splits, hashes = {}, {}
+    for split, taken in chosen.items():
+        contents = _contents(taken)
+        splits[split] = _split(root, taken, contents)
+        hashes[split] = [hashlib.sha256(contents[index]).digest() for index in range(len(taken))]
+    notes += shared_images(f"{root}", {*hashes["train"], *hashes["validation"]}, hashes["test"])
     if skip_broken:
         splits = without_broken(splits, notes)
     content = [[path.relative_to(root).as_posix(), file_sha256(path)] for paths in shards.values() for path in paths]
@@ -224,11 +230,12 @@ def _tar(path: Path) -> Iterator[tuple[str, tuple[int, int], str]]:
                 if not info.isreg():
                     raise UserError(f"{path} has {info.name}, which is a link or device: get the file again")
                 if f".{suffix.lower()}" in SUFFIXES:
-                    images[key] = (info.offset_data, info.size)
+                    _put(images, key, (info.offset_data, info.size), path)
                 elif suffix == "cls":
-                    labels[key] = bundle.extractfile(info).read(64).decode("utf-8", "replace").strip()
-        if not _ends(path):
-            raise tarfile.TarError("its end is missing")
+                    label = bundle.extractfile(info).read(64).decode("utf-8", "replace").strip()
+                    _put(labels, key, label, path)
+            end = bundle.offset
+        _check_end(path, end)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise UserError(f"{path} cannot be read as a tar file ({one_line(error)}): get it again") from None
     if alone := images.keys() ^ labels.keys():
@@ -239,11 +246,24 @@ def _tar(path: Path) -> Iterator[tuple[str, tuple[int, int], str]]:
         yield key, place, labels[key]
 
 
-def _ends(path: Path) -> bool:
-    """Return whether a tar file has the empty block at its end: one that was cut off between two members reads well."""
+def _put(found: dict[str, Any], key: str, value: Any, path: Path) -> None:
+    if key in found:
+        raise UserError(f"{path} has two images or labels named {key}: remove one")
+    found[key] = value
+
+
+def _check_end(path: Path, end: int) -> None:
+    """Raise ``TarError`` unless nothing but empty blocks follow the last member: reading stops without a word both
+    where a file was cut off between two members, and at a damaged one."""
     with open(path, "rb") as file:
-        file.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
-        return not any(file.read())
+        file.seek(end)
+        rest = file.read(tarfile.BLOCKSIZE)
+        if len(rest) < tarfile.BLOCKSIZE:
+            raise tarfile.TarError("its end is missing")
+        while rest:
+            if any(rest):
+                raise tarfile.TarError(f"it is damaged at byte {end:,}")
+            rest = file.read(1 << 20)
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, int, Any]]:
@@ -272,12 +292,14 @@ def _column(path: Path, names: Sequence[str], wanted: Sequence[str]) -> str:
     raise UserError(f"{path} has no column {' or '.join(wanted)} (there: {', '.join(names)}): rename one")
 
 
-def _split(root: Path, items: Sequence[Item]) -> Split:
+def _contents(items: Sequence[Item]) -> Sequence[bytes] | Mapping[int, bytes]:
+    """Return the encoded images, by their place among the items."""
+    return _rows(items) if items and items[0].shard.suffix == ".parquet" else Lazy(_piece, items)
+
+
+def _split(root: Path, items: Sequence[Item], contents: Sequence[bytes] | Mapping[int, bytes]) -> Split:
     names = [f"{item.shard.relative_to(root).as_posix()}/{item.key}" for item in items]
-    contents = _rows(items) if items and items[0].shard.suffix == ".parquet" else {}
-    images = Lazy(
-        lambda index: decoded(contents[index] if contents else _piece(items[index]), names[index]), range(len(items))
-    )
+    images = Lazy(lambda index: decoded(contents[index], names[index]), range(len(items)))
     return Split(images, [item.label for item in items], names)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from zipeft.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.images import BrokenImage
+from zipeft.images.data import shared_images
 from zipeft.tasks._vtab_data import (
     NOT_VTABS,
     Lazy,
@@ -53,12 +54,14 @@ def load(name: str, folder: Path, sizes: Sizes, *, skip_broken: bool = False) ->
     check_test(name, len(pools[1]), str(folder), notes)
     if skip_broken:
         splits = without_broken(splits, notes)
+    pixels = {split: _pixels(part) for split, part in splits.items()}
+    notes += shared_images(str(folder), {*pixels["train"], *pixels["validation"]}, pixels["test"])
     return vtab_data(
         name,
         numbered(SETS[name].classes),
         splits,
         source=f"torchvision {SETS[name].torchvision} in folder {folder.name}",
-        content=[_pixels(part) for part in splits.values()],
+        content=list(pixels.values()),
         notes=notes,
     )
 
@@ -87,10 +90,7 @@ def _image(found: Any, index: int, place: str) -> Any:
         raise BrokenImage(place, one_line(error)) from error
 
 
-def _pixels(part: Split) -> str:
-    """Return a checksum over the pixels of all images."""
-    digest = hashlib.sha256()
-    for index in range(len(part)):
-        image = part.examples[index]
-        digest.update(repr((image.mode, image.size)).encode() + image.tobytes())
-    return digest.hexdigest()
+def _pixels(part: Split) -> list[str]:
+    """Return a checksum of the pixels of each image."""
+    images = map(part.examples.__getitem__, range(len(part)))
+    return [hashlib.sha256(repr((image.mode, image.size)).encode() + image.tobytes()).hexdigest() for image in images]

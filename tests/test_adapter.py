@@ -75,6 +75,11 @@ def edited(folder, **changes):
     (folder / RECORD).write_text(json.dumps({**record, **changes}))
 
 
+def edited_settings(folder, part, **changes):
+    record = json.loads((folder / RECORD).read_text())[part]
+    edited(folder, **{part: {**record, "settings": {**record["settings"], **changes}}})
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -82,8 +87,16 @@ def edited(folder, **changes):
         (lambda folder: (folder / RECORD).write_text("{"), "is not the record of an adapter"),
         (lambda folder: (folder / RECORD).write_text("[]"), "is not the record of an adapter"),
         (lambda folder: edited(folder, format=99), "reads \\(format 1\\)"),
-        (lambda folder: edited(folder, method={"name": "zero_gated"}), "is damaged"),
-        (lambda folder: edited(folder, method={"name": "zero_gated", "settings": {"lenth": 1}}), "is damaged"),
+        (lambda folder: edited(folder, method={"name": "zero_gated"}), "is not the record of an adapter"),
+        (lambda folder: edited(folder, task="toy"), "is not the record of an adapter"),
+        (lambda folder: edited(folder, task={"name": "toy", "settings": {}}), "is not the record of an adapter"),
+        (lambda folder: edited_settings(folder, "method", lenth=1), "zero_gated does not take \\('lenth'\\)"),
+        (
+            lambda folder: edited_settings(folder, "method", length="ten"),
+            "take \\('>=' not supported",
+        ),
+        (lambda folder: edited_settings(folder, "method", length=0), "zero_gated does not take \\(length must be"),
+        (lambda folder: edited_settings(folder, "task", example=1), "toy does not take \\('example'\\)"),
         (lambda folder: edited(folder, method={"name": "no_such", "settings": {}}), "unknown method 'no_such'"),
         (lambda folder: edited(folder, classes=["one", "two"]), "head.* differs"),
         (lambda folder: (folder / TENSORS).unlink(), "cannot be read"),

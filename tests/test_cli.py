@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import subprocess
 import sys
 import types
@@ -132,6 +134,30 @@ def test_reader_that_goes_away_is_silent(tmp_path):
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 141
+
+
+def ended(*redirections, **environment):
+    """Return status and error of ``zipeft ls`` with output that the shell redirects."""
+    command = f"exec '{sys.executable}' -m zipeft ls {' '.join(redirections)}"
+    done = subprocess.run(["bash", "-c", command], env={**os.environ, **environment}, capture_output=True)
+    return done.returncode, done.stderr.decode()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_output_that_cannot_be_written_is_said_in_one_line():
+    message = "zipeft: error: the output cannot be written: No space left on device; make room for it\n"
+    assert ended(">/dev/full") == (2, message)
+
+
+def test_output_may_be_closed():
+    assert ended(">&-") == (0, "")
+
+
+def test_a_terminal_without_unicode_shows_what_it_has(monkeypatch):
+    buffer = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding="ascii"))
+    assert exit_status(lambda: print("│ ≈ 5") or 0)() == 0
+    assert buffer.getvalue() == b"? ? 5\n"
 
 
 @pytest.mark.parametrize(

@@ -181,12 +181,22 @@ def damaged(content, kind):
         content["imgs"] = content["imgs"][:-1]
     if kind == "kind":
         content["imgs"] = content["imgs"].astype(float)
+    if kind == "plain":
+        buffer = io.BytesIO()
+        np.save(buffer, content["latents_classes"])
+        return buffer.getvalue()
     if kind == "missing":
         del content["imgs"]
     if kind == "pickled":
         content["latents_classes"] = content["metadata"]
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **content)
+    if kind == "garbage":
+        with zipfile.ZipFile(buffer := io.BytesIO(), "w") as bundle:
+            bundle.writestr("latents_classes.npy", b"no array")
+    if kind == "header":
+        with zipfile.ZipFile(buffer := io.BytesIO(), "w") as bundle:
+            bundle.writestr("latents_classes.npy", b"\x93NUMPY\x01\x00\x08\x00{'descr'")
     if kind == "torn":
         with zipfile.ZipFile(buffer) as bundle:
             start = bundle.getinfo("imgs.npy").header_offset + 5000
@@ -194,7 +204,9 @@ def damaged(content, kind):
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["text", "order", "short", "kind", "missing", "pickled", "torn"])
+@pytest.mark.parametrize(
+    "kind", ["text", "order", "short", "kind", "missing", "pickled", "torn", "plain", "garbage", "header"]
+)
 def test_a_file_that_is_not_the_grid_is_refused(tmp_path, small_grid, kind):
     (tmp_path / NPZ).write_bytes(damaged(small_grid, kind))
     message = refusal(VTAB(data_dir=tmp_path).load, "dsprites-location")

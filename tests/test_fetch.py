@@ -96,6 +96,12 @@ def test_drawn_sets_have_nothing_to_get(capsys):
     assert (status, outcomes) == (0, {"drawn-count": "ready: drawn on demand, there is nothing to get"})
 
 
+def test_a_file_is_no_folder(capsys):
+    status, outcomes, error = run(capsys, "vtab", "--data-dir", __file__)
+    assert (status, outcomes) == (2, {})
+    assert error == f"zipeft: error: {__file__} is a file: name a folder with --data-dir\n"
+
+
 def test_a_published_set_is_got_verified_and_not_got_again(capsys, tmp_path, monkeypatch):
     hub = Hub(monkeypatch, CAMELYON)
     arguments = ("vtab", "--data-dir", tmp_path / "new", "--set", "patch_camelyon")

@@ -101,7 +101,7 @@ def test_the_command_line_overrides_a_sweep_file():
         ("trials = {a = 1}", "sweep.toml", "trials is {'a': 1}, but one value is expected"),
         ("backbone = 'toy'", "sweep.toml", "required: --task"),
         ("backbone = 'toy'\ntask = 'toy'\nseeds = 'many'", "sweep.toml", "--seeds many: give a number"),
-        ("backbone = 'toy'\ntask = 'toy'\ntrials = -1", "sweep.toml", "trials must be 0 (no search) or more"),
+        ("backbone = 'toy'\ntask = 'toy'\ntrials = -1", "sweep.toml", "trials must be from 0 (no search) to 10,000"),
         ("config = 'other.toml'", "sweep.toml", "no option 'config'"),
         ("\xff", "sweep.toml", "sweep.toml: "),
     ],

@@ -45,7 +45,7 @@ def test_a_run_ends_in_a_table_and_a_result_file_a_run(capsys):
     status, out, err = run(capsys)
     assert status == 0
     assert re.search(r"zero_gated +│.* \d+\.\d ", out)
-    assert "results are in results/" in out
+    assert " results in results/" in out
     assert "100%" in err
     assert {(r["method"]["name"], r["seed"]) for r in files().values()} == {
         (name, seed) for name in ("linear", "zero_gated") for seed in (0, 1)
@@ -187,6 +187,20 @@ class TextTask(ToyTask):
         ([*TOY, "--preset", "fast"], "unknown preset 'fast' (quick)"),
         ([*TOY, "--seeds", "0"], "--seeds 0: give a number of seeds"),
         ([*TOY, "--seeds", "a,b"], "--seeds a,b: give a number of seeds"),
+        ([*TOY, "--seeds", "1000000000"], "--seeds 1000000000: give a number of seeds"),
+        ([*TOY, "--seeds", "4294967296,"], "--seeds 4294967296,: a seed is a number from 0 to 4294967295"),
+        ([*TOY, "--trials", "100000000"], "protocol: trials must be from 0 (no search) to 10,000"),
+        ([*TOY, "--set", "protocol.search_seed=4294967296"], "search_seed must be from 0 to 4294967295"),
+        ([*TOY, "--method", ","], "--method ,: give names of methods"),
+        (["--backbone", "toy", "--task", "fgvc/"], "--task fgvc/: name a set behind the slash"),
+        ([*TOY, "--data-dir", ""], "argument --data-dir: invalid path value: ''"),
+        ([*TOY, "--data-dir", "~nobody-of-this-name/x"], "argument --data-dir: invalid path value: '~nobody"),
+        (
+            [*TOY, "--set", "task.data_dir=~nobody-of-this-name/x"],
+            "data_dir: '~nobody-of-this-name/x' is not a path",
+        ),
+        ([*TOY, "--results", ""], "argument --results: invalid path value: ''"),
+        (["--backbone", "vit", "--task", "fgvc", "--set", "fgvc.image_size=99999999999"], "from 1 to 4,096"),
         ([*TOY, "--epochs", "many"], "protocol.epochs: 'many' is not an integer"),
         ([*TOY, "--epochs", "0"], "protocol: epochs must be 1 or more"),
         ([*TOY, "--batch-size", "-1"], "protocol: batch_size must be 1 or more"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import math
 import os
@@ -18,6 +20,7 @@ import pytest
 from toys import ToyTask, methods_for, registered
 
 from zipeft import registry
+from zipeft.errors import UserError
 from zipeft.method import Method
 from zipeft.results import Failure, Result, Store, Trial, read_records
 from zipeft.run import main
@@ -286,23 +289,88 @@ def test_a_sweep_killed_at_work_goes_on():
 class TwoSets(ToyTask):
     """A task of which one data set cannot be loaded."""
 
+    error: ClassVar[Exception] = UserError()
+
     def datasets(self):
         return ("missing", "colours")
 
     def load(self, dataset):
-        from zipeft.errors import UserError
-
         if dataset == "missing":
-            raise UserError("missing.tar is damaged: download it again")
+            raise self.error
         return super().load(dataset)
 
 
-def test_a_data_set_that_cannot_be_loaded_stops_no_other(capsys):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (UserError("missing.tar is damaged: download it again"), "missing.tar is damaged: download it again"),
+        (ZeroDivisionError("a defect\nof the task"), "ZeroDivisionError: a defect (tests/test_sweep.py, line "),
+    ],
+)
+def test_a_data_set_that_cannot_be_loaded_stops_no_other(error, message, monkeypatch, capsys):
+    monkeypatch.setattr(TwoSets, "error", error)
     registry.tasks.register("two", TwoSets)
     try:
         status = main(["--backbone", "toy", "--task", "two", *TOY[4:], "--method", "linear"])
     finally:
         registry.tasks.unregister("two")
     assert status == 1
-    assert "zipeft: failed: missing: missing.tar is damaged: download it again" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"zipeft: failed: missing: {message}" in err
+    assert "Traceback" not in err
     assert len(records()[Result]) == 2
+
+
+def test_a_sweep_of_which_nobody_reads_the_progress_ends_and_goes_on_as_if_undisturbed(tmp_path):
+    """The pipe breaks in the middle of a trial, which is no failure of that trial."""
+    command = [sys.executable, SCRIPT, *TOY, "--method", "zero_gated"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    seen = b""
+    while b"trial 1" not in seen:
+        seen += os.read(process.stderr.fileno(), 20)
+    process.stderr.close()
+    assert process.wait(60) == 141
+    assert not records()[Failure]
+    assert run("--method", "zero_gated") == 0
+    assert run("--method", "zero_gated", "--results", "alone") == 0
+    assert outcomes(Path("results")) == outcomes(Path("alone"))
+
+
+def test_a_sweep_goes_on_without_a_place_for_its_progress(monkeypatch, capsys):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Full())
+        assert run("--method", "linear") == 0
+    assert len(records()[Result]) == 2
+
+
+def test_a_full_disk_is_no_failure_of_a_training(monkeypatch, capsys):
+    full = [True]
+
+    def fsync(_file):
+        if full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert run("--method", "linear") == 2
+    assert "No space left on device; choose a folder that can be written" in capsys.readouterr().err
+    full[0] = False
+    assert not any(records().values())
+    assert run("--method", "linear") == 0
+
+
+def test_an_adapter_that_cannot_be_kept_costs_no_result(tmp_path, capsys, caplog):
+    target = tmp_path / "kept/toy-toy/colours/linear-seed0/adapter.json"
+    target.mkdir(parents=True)
+    arguments = ("--method", "linear", "--save-adapters", str(tmp_path / "kept"))
+    assert run(*arguments) == 1
+    assert "what it learnt is not kept; give the command again" in capsys.readouterr().err
+    assert "cannot write" in caplog.text
+    assert len(records()[Result]) == 2
+    assert not records()[Failure]
+    target.rmdir()
+    assert run(*arguments) == 0
+    assert target.is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -228,6 +229,28 @@ def test_broken_images_end_the_run_or_are_left_out(folder):
     assert len(data.test) == 29
     assert "images/test/000003.png" not in split_of(data, "test").names
     assert "1 image that did not decode left out" in data.note
+
+
+def test_a_copy_of_the_training_images_is_no_test_data(folder):
+    for index in range(30):
+        shutil.copy(folder / f"images/train800/{index:06}.png", folder / f"images/test/copy{index:06}.png")
+    lines = lines_of("test.txt", 30, 102)
+    (folder / "test.txt").write_text("\n".join(line.replace("test/", "test/copy") for line in lines))
+    assert "30 of 30 test images are also in train or validation, byte for byte" in refusal(load, folder)
+
+
+def test_a_folder_that_keeps_one_out_is_named(folder, monkeypatch):
+    entered = Path.stat
+
+    def stat(path, **options):
+        if "images" in path.parts and path.parts[-1] != "images":
+            raise PermissionError(13, "Permission denied", str(path))
+        return entered(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert refusal(load, folder).endswith(
+        "images/train800/000000.png cannot be read (Permission denied): check its permissions"
+    )
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_tar_shards_are_read(tmp_path):
     assert data.source == "folder wds_vtab-svhn"
     assert VTAB(data_dir=tmp_path, split_seed=1).load("svhn").train.names != data.train.names
     assert len(VTAB(data_dir=tmp_path, test_examples=4).load("svhn").test) == 4
-    write_tar(root / "test" / "0.tar", examples("train", 9, 10))
+    write_tar(root / "test" / "0.tar", examples("test", 9, 9))
     assert VTAB(data_dir=tmp_path).load("svhn").checksum != data.checksum
 
 
@@ -154,6 +154,54 @@ def test_a_tar_that_was_cut_off_between_two_images_is_refused(tmp_path):
         end = bundle.getmembers()[100].offset
     path.write_bytes(path.read_bytes()[:end])
     assert "train/3.tar cannot be read as a tar file (its end is missing)" in refusal(VTAB(data_dir=root).load, "svhn")
+
+
+def empty_header(content, at):
+    content[at : at + tarfile.BLOCKSIZE] = b"\0" * tarfile.BLOCKSIZE
+
+
+def damaged_header(content, at):
+    content[at + 148 : at + 156] = b"7777777\0"  # its checksum
+
+
+def another_behind(content, _at):
+    content += bytes(content)
+
+
+@pytest.mark.parametrize("damage", [empty_header, damaged_header, another_behind])
+def test_a_tar_that_goes_on_where_reading_stops_is_refused(tmp_path, damage):
+    root = write_tars(tmp_path / "svhn")
+    path = root / "train/3.tar"
+    with tarfile.open(path) as bundle:
+        at = bundle.getmembers()[100].offset
+    content = bytearray(path.read_bytes())
+    damage(content, at)
+    path.write_bytes(content)
+    message = refusal(VTAB(data_dir=root).load, "svhn")
+    assert "train/3.tar cannot be read as a tar file (it is damaged at byte " in message
+
+
+def test_a_tar_with_two_images_of_one_name_is_refused(tmp_path):
+    root = write_tars(tmp_path / "svhn")
+    with tarfile.open(root / "test/0.tar", "a") as bundle:
+        bundle.addfile(tarfile.TarInfo("s0000003.png"))
+    assert "test/0.tar has two images or labels named s0000003: remove one" in refusal(VTAB(data_dir=root).load, "svhn")
+
+
+def test_test_images_that_are_in_training_too_are_noted_and_a_copy_of_training_is_refused(tmp_path):
+    root = write_tars(tmp_path / "svhn")
+    data = VTAB(data_dir=root).load("svhn")
+    shared = [
+        split_of(data, "train").examples[0].getpixel((0, 0)),
+        split_of(data, "validation").examples[0].getpixel((0, 0)),
+    ]
+    write_tar(root / "test/0.tar", [*((png(colour), 1) for colour in shared), *examples("test", 7, 10)])
+    assert "; 2 test images also in train or validation, byte for byte" in VTAB(data_dir=root).load("svhn").note
+    (root / "test/0.tar").write_bytes((root / "train/0.tar").read_bytes())
+    message = refusal(VTAB(data_dir=root).load, "svhn")
+    assert re.search(
+        r"svhn: \d+ of 100 test images are also in train or validation, byte for byte: give other", message
+    )
 
 
 @pytest.mark.parametrize("label", [1.7, float("inf"), True, None, "1" * 5000, b"1"])
@@ -233,6 +281,9 @@ def test_a_broken_image_in_a_shard_is_named_or_left_out(tmp_path):
     part = split_of(VTAB(data_dir=root).load("svhn"), "test")
     assert "test/0.tar/s0000000 does not decode (cannot identify" in refusal(part.examples.__getitem__, 0)
     assert len(VTAB(data_dir=root, skip_broken=True).load("svhn").test) == 8
+    write_tar(root / "test" / "0.tar", [(b"broken %d" % index, 1) for index in range(9)])
+    message = refusal(VTAB(data_dir=root, skip_broken=True).load, "svhn")
+    assert message == "no test image of 9 decodes: get the set again"
 
 
 # --- torchvision ------------------------------------------------------------------------------------------------------
@@ -242,10 +293,11 @@ def test_torchvisions_folder_is_read(tmp_path):
     base = tmp_path / "dtd" / "dtd"
     for label, colour in (("banded", "red"), ("dotted", "blue"), ("waffled", "green")):
         (base / "images" / label).mkdir(parents=True)
-        PIL.Image.new("RGB", (3, 3), colour).save(base / "images" / label / "1.png")
+        for split, size in (("train", (3, 3)), ("test", (3, 4))):
+            PIL.Image.new("RGB", size, colour).save(base / "images" / label / f"{split}.png")
     (base / "labels").mkdir()
     for split, count in (("train", 1002), ("test", 9)):
-        lines = [f"{('banded', 'dotted', 'waffled')[index % 3]}/1.png" for index in range(count)]
+        lines = [f"{('banded', 'dotted', 'waffled')[index % 3]}/{split}.png" for index in range(count)]
         (base / "labels" / f"{split}1.txt").write_text("\n".join(lines))
     data = VTAB(data_dir=tmp_path).load("dtd")
     assert [len(split_of(data, split)) for split in SPLITS] == [800, 200, 9]
@@ -253,14 +305,18 @@ def test_torchvisions_folder_is_read(tmp_path):
     part = split_of(data, "validation")
     assert all(part.examples[place].getpixel((0, 0)) == colours[part.targets[place]] for place in range(0, 200, 9))
     assert data.source == "torchvision DTD in folder dtd"
-    PIL.Image.new("RGB", (3, 3), "black").save(base / "images/banded/1.png")
+    PIL.Image.new("RGB", (3, 3), "black").save(base / "images/banded/train.png")
     assert VTAB(data_dir=tmp_path).load("dtd").checksum != data.checksum
-    (base / "images/dotted/1.png").write_bytes(b"broken")
+    for split in ("train", "test"):
+        (base / f"images/dotted/{split}.png").write_bytes(b"broken")
     message = refusal(VTAB(data_dir=tmp_path).load, "dtd")
     assert re.search(r", image train \d+ does not decode \(cannot identify", message)
     whole = VTAB(data_dir=tmp_path, skip_broken=True).load("dtd")
     assert len(whole.test) == 6
     assert set(whole.train.targets) == {0, 2}
+    (base / "labels/test1.txt").write_text("\n".join(["banded/train.png"] * 9))
+    message = refusal(VTAB(data_dir=tmp_path, skip_broken=True).load, "dtd")
+    assert "dtd: 9 of 9 test images are also in train or validation" in message
     (base / "labels/test1.txt").unlink()
     assert "has no test data of dtd that torchvision can read" in refusal(VTAB(data_dir=tmp_path).load, "dtd")
 

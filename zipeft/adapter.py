@@ -27,6 +27,13 @@ DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", to
 
 TENSORS, RECORD = "adapter.safetensors", "adapter.json"
 
+PARTS = {
+    "backbone": {"name", "checkpoint", "checksum", "settings"},
+    "method": {"name", "settings"},
+    "task": {"name", "dataset", "settings"},
+}
+"""What a record says of each part."""
+
 
 def adapter_bytes(learner: Learner) -> int:
     """Return the size of the file of tensors that ``save_adapter`` would write, also of a learner without memory."""
@@ -45,7 +52,6 @@ def save_adapter(folder: Path, learner: Learner, record: Mapping[str, Any]) -> P
     (name, data set, settings) and the classes, as ``adapter_record`` gives it.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / TENSORS, _tensors(learner))
     write_atomically(
         folder / RECORD, (json.dumps({"format": FORMAT, "chosen": learner.chosen, **record}, indent=2) + "\n").encode()
@@ -58,10 +64,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = Path(folder) / RECORD
     try:
         record = json.loads(path.read_bytes())
-        readable = record["format"] == FORMAT and {"backbone", "method", "task", "classes"} <= record.keys()
+        readable = record["format"] == FORMAT and isinstance(record["classes"], list)
+        readable = readable and all(record[part].keys() >= names for part, names in PARTS.items())
     except OSError as error:
         raise UserError(f"{folder} holds no adapter: {path.name} cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} is not the record of an adapter ({error})") from error
     if not readable:
         raise UserError(f"{path} is not the record of an adapter that this version of zipeft reads (format {FORMAT})")
@@ -76,14 +83,12 @@ def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learne
     Raises: ``UserError`` if the adapter was made for another backbone, or its files are damaged.
     """
     record = read_record(folder)
-    try:
-        backbone = backbone or _plugin(registry.backbones, record["backbone"])
-        method = _plugin(registry.methods, record["method"])
-        _check_backbone(folder, record["backbone"], backbone)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{Path(folder) / RECORD} is damaged: {error}") from error
+    backbone = backbone or _plugin(registry.backbones, record["backbone"])
+    method = _plugin(registry.methods, record["method"])
+    _check_backbone(folder, record["backbone"], backbone)
+    objective = objective_of(record)
     model = backbone.build().requires_grad_(False)
-    learner = method.learner(backbone, model, objective_of(record), record["classes"])
+    learner = method.learner(backbone, model, objective, record["classes"])
     _fill(learner, Path(folder) / TENSORS)
     learner.chosen = record.get("chosen", {})
     return learner.eval(), record
@@ -106,7 +111,16 @@ def _tensors(learner: Learner) -> bytes:
 
 
 def _plugin(kind: registry.Registry, record: Mapping[str, Any]) -> Any:
-    return from_json(kind.get(record["name"]), record["settings"])
+    """Return what a part of a record names, with its settings. Raises ``UserError`` for those that it does not take."""
+    plugin = kind.get(record["name"])
+    try:
+        return from_json(plugin, record["settings"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{RECORD} has settings that {record['name']} does not take ({reason}): it was edited, or made by another "
+            "version of zipeft"
+        ) from error
 
 
 def _check_backbone(folder: Path, made_for: Mapping[str, Any], backbone: Backbone) -> None:

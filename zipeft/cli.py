@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import zipeft
 from zipeft import registry
-from zipeft.errors import UserError
+from zipeft.errors import ReaderGone, UserError
 from zipeft.settings import describe, override
 
 if TYPE_CHECKING:
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two are what a shell reports of SIGINT and SIGPIPE
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What no command can help: the place that it writes to is full, or gone."""
 
 DELEGATES = {
     "fetch": "get a task's data before it is run, and verify what is there",
@@ -67,28 +73,56 @@ def chosen_backbone(options: argparse.Namespace, assigned: Mapping[str, str] | N
 def exit_status(main: Callable[P, int]) -> Callable[P, int]:
     """Give a command's ``main(argv)`` its exit status and its last words; to be used as a decorator.
 
-    ``UserError`` becomes one line on stderr and status 2, Ctrl-C one line and 130. A reader that has gone away, as in
-    ``zipeft ls | head``, ends it silently. Any other exception is a defect and keeps its traceback.
+    ``UserError`` becomes one line on stderr and status 2, and so does a full disk; Ctrl-C one line and 130. A reader
+    that has gone away, as in ``zipeft ls | head``, ends it silently. Any other exception is a defect and keeps its
+    traceback.
     """
 
     @functools.wraps(main)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> int:
         try:
+            _print_whatever_the_encoding()
             status = main(*args, **kwargs)
-            sys.stdout.flush()  # here rather than at exit, where a broken pipe can no longer be caught
+            if sys.stdout:  # None where it is closed
+                sys.stdout.flush()  # here rather than at exit, where a broken pipe can no longer be caught
             return status
         except UserError as error:
-            print("zipeft: error:", " ".join(str(error).splitlines()), file=sys.stderr)
-            return USER_ERROR
+            return _refused(str(error))
         except KeyboardInterrupt:
             print("zipeft: interrupted", file=sys.stderr)
             return INTERRUPTED
-        except BrokenPipeError:
-            # What is still buffered would raise again when the interpreter closes stdout.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (BrokenPipeError, ReaderGone):
+            _forget_output()
             return BROKEN_PIPE
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            _forget_output()
+            return _refused(f"{error.filename or 'the output'} cannot be written: {error.strerror}; make room for it")
 
     return guarded
+
+
+def _print_whatever_the_encoding() -> None:
+    """Let "?" stand for a character that a terminal without Unicode does not have."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _refused(reason: str) -> int:
+    with suppress(OSError):
+        print("zipeft: error:", " ".join(reason.splitlines()), file=sys.stderr)
+    return USER_ERROR
+
+
+def _forget_output() -> None:
+    """What is still buffered would raise again when the interpreter closes the streams."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            try:
+                stream.flush()
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @exit_status

@@ -7,6 +7,7 @@ those of Unicode code points, whatever the locale.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from zipeft.errors import UserError
@@ -17,10 +18,9 @@ def require_folder(path: Path | None, task: str) -> Path:
     if path is None:
         raise UserError(f"task {task} has no data of its own: name a folder with --data-dir")
     path = Path(path).expanduser()
-    if not path.is_dir():
-        raise UserError(
-            f"data folder {path} {'is not a folder' if path.exists() else 'does not exist'}: check --data-dir"
-        )
+    if not is_folder(path):
+        fault = "is not a folder" if is_file(path) else "does not exist"
+        raise UserError(f"data folder {path} {fault}: check --data-dir")
     return Path(os.path.abspath(path))  # a name even for "."; links keep the name that the user gave them
 
 
@@ -31,6 +31,25 @@ def subfolders(folder: Path) -> list[Path]:
     except OSError as error:
         raise unreadable(error) from None
     return sorted(entries, key=lambda entry: entry.name)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a file is there. Raises ``UserError`` where it cannot be told: in a folder that keeps one out."""
+    return stat.S_ISREG(_mode(path))
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a folder is there. Raises ``UserError`` as ``is_file`` does."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        raise unreadable(error) from None
 
 
 def visible(name: str) -> bool:

@@ -13,6 +13,17 @@ class UserError(Exception):
     """
 
 
+class ReaderGone(BaseException):
+    """Nobody reads the output any more, as after ``| head``: the command ends, silently.
+
+    It is no ``Exception``, so that nobody takes it for a failure of what is being measured.
+    """
+
+
+class CannotWrite(UserError):
+    """A file cannot be written: no fault of what it would hold."""
+
+
 def require(condition: bool, message: str) -> None:
     """Raise ``ValueError`` with a message unless the condition holds; for the settings of plug-ins, in
     ``__post_init__``, whose ``ValueError`` the command line shows as a ``UserError``."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from zipeft.cli import ArgumentParser, add_backbone, chosen_backbone, exit_status
 from zipeft.errors import UserError
 from zipeft.protocol import Protocol
+from zipeft.settings import path
 from zipeft.test_lock import TestKey
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder that --save-adapters wrote")
     add_backbone(parser, "(default: the one it was made for)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the task's data lies now")
+    parser.add_argument("--data-dir", type=path, metavar="DIR", help="where the task's data lies now")
     return parser
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from zipeft import registry
 from zipeft.cli import ArgumentParser, exit_status
+from zipeft.data_folder import is_file
+from zipeft.errors import UserError
+from zipeft.settings import path
 
 EXAMPLES = """\
 examples:
@@ -24,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print a line for each data set, as soon as it is known what came of it, and return the exit status."""
     options = _parser().parse_args(argv)
     task = registry.tasks.get(options.task)()
-    folder = options.data_dir.expanduser().absolute() if options.data_dir else None
+    folder = options.data_dir.absolute() if options.data_dir else None
+    if folder and is_file(folder):
+        raise UserError(f"{folder} is a file: name a folder with --data-dir")
     for name, outcome in task.fetch(folder, options.set):
         print(f"{name}: {' '.join(outcome.split())}", flush=True)
     return 0
@@ -39,7 +43,7 @@ def _parser() -> ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("task", metavar="TASK", help="a task, as in `zipeft ls tasks`")
-    parser.add_argument("--data-dir", type=Path, metavar="FOLDER", help="where published data go; made if need be")
+    parser.add_argument("--data-dir", type=path, metavar="FOLDER", help="where published data go; made if need be")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME", help="this data set alone; may be given again"
     )

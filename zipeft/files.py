@@ -7,7 +7,7 @@ import re
 import uuid
 from pathlib import Path
 
-from zipeft.errors import UserError
+from zipeft.errors import CannotWrite
 
 
 def safe_name(name: str) -> str:
@@ -16,7 +16,7 @@ def safe_name(name: str) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, folders included. Raises ``UserError`` where that is not possible."""
+    """Write a file whole or not at all, folders included. Raises ``CannotWrite`` where that is not possible."""
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,6 +30,6 @@ def write_atomically(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise UserError(
+        raise CannotWrite(
             f"cannot write {path}: {error.strerror or error}; choose a folder that can be written"
         ) from error

@@ -13,10 +13,13 @@ from zipeft import registry
 from zipeft.backbone import Backbone
 from zipeft.errors import UserError, did_you_mean
 from zipeft.method import Method
-from zipeft.protocol import Protocol
+from zipeft.protocol import SEEDS, Protocol
 from zipeft.search import Space, draw
 from zipeft.settings import override, parse_assignments
 from zipeft.task import Preset, Task
+
+MOST_SEEDS = 1000
+"""More is more likely to be a seed that was meant: "--seeds 1234," has the comma of a list."""
 
 Assigned = Mapping[str, Mapping[str, str]]
 
@@ -73,7 +76,9 @@ def _with_sets_of_tasks(options: argparse.Namespace) -> argparse.Namespace:
     """
     sets: dict[str, list[str]] = {}
     for name in options.task:
-        task, _, dataset = name.partition("/")
+        task, slash, dataset = name.partition("/")
+        if slash and not dataset:
+            raise UserError(f"--task {name}: name a set behind the slash, or leave it out for all")
         sets.setdefault(task, []).append(dataset)
     for task, names in sets.items():
         if any(names) and "sets" not in {field.name for field in fields(registry.tasks.get(task))}:
@@ -107,7 +112,12 @@ def _comparison(backbone_name: str, task_name: str, options: argparse.Namespace,
     backbone = _with(registry.backbones.get(backbone_name), ("backbone", backbone_name), flags, assigned)
     if options.no_pretrained:
         backbone = replace(backbone, pretrained=False)
-    task = _with(task_class(**preset.task), ("task", task_name), {"data_dir": options.data_dir}, assigned)
+    task = _with(
+        task_class(**preset.task),
+        ("task", task_name),
+        {"data_dir": options.data_dir and str(options.data_dir)},
+        assigned,
+    )
     flags = {name: getattr(options, name) for name in ("epochs", "batch_size", "precision", "trials")}
     protocol = Protocol(preset=options.preset, **preset.protocol)
     protocol = _with(protocol, ("protocol",), {**flags, "max_steps": options.steps}, assigned)
@@ -138,6 +148,8 @@ def _method_names(asked: Sequence[str] | None, preset: Preset) -> list[str]:
     if asked is None:
         return list(preset.methods) or registry.methods.names()
     names = [name for part in asked for name in part.split(",") if name]
+    if not names:
+        raise UserError(f"--method {' '.join(asked)}: give names of methods, or all (zipeft ls methods lists them)")
     if names == ["all"]:
         return registry.methods.names()
     return list(dict.fromkeys(names))
@@ -183,7 +195,9 @@ def _seeds(text: str) -> tuple[int, ...]:
     except ValueError:
         seeds = ()
     if "," not in text and len(seeds) == 1:
-        seeds = tuple(range(seeds[0]))
-    if not seeds or min(seeds) < 0:
-        raise UserError(f"--seeds {text}: give a number of seeds, such as 3, or a list, such as 0,1,7")
+        seeds = tuple(range(min(seeds[0], MOST_SEEDS + 1)))
+    if not seeds or len(seeds) > MOST_SEEDS:
+        raise UserError(f"--seeds {text[:20]}: give a number of seeds, such as 3, or a list, such as 0,1,7")
+    if not 0 <= min(seeds) <= max(seeds) < SEEDS:
+        raise UserError(f"--seeds {text[:40]}: a seed is a number from 0 to {SEEDS - 1}")
     return tuple(dict.fromkeys(seeds))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from zipeft.errors import ReaderGone
 from zipeft.experiment import Run
 from zipeft.results import Failure, Record
 from zipeft.sweep import Entry
@@ -13,11 +15,43 @@ from zipeft.sweep import Entry
 BAR = "{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total} trainings [{elapsed}<{remaining}]"
 
 
+class Terminal:
+    """A stream, most often stderr, on which no measurement depends.
+
+    Where it cannot be written (its disk is full, say), it is silent from then on. Raises ``ReaderGone``.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self._silent = stream is None
+
+    def write(self, text: str) -> None:
+        self._do("write", text)
+
+    def flush(self) -> None:
+        self._do("flush")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _do(self, action: str, *arguments: str) -> None:
+        if self._silent:
+            return
+        try:
+            getattr(self._stream, action)(*arguments)
+        except BrokenPipeError:
+            self._silent = True
+            raise ReaderGone from None
+        except OSError:
+            self._silent = True
+
+
 class Bar:
     """Counts trainings, trials and runs alike; each optimiser step moves it on."""
 
     def __init__(self, total: int) -> None:
-        self._bar = tqdm(total=total, bar_format=BAR, dynamic_ncols=True)
+        self._terminal = Terminal(sys.stderr)
+        self._bar = tqdm(total=total, bar_format=BAR, dynamic_ncols=True, file=self._terminal)
         self._whole = 0.0
 
     def loading(self, dataset: str) -> None:
@@ -33,7 +67,7 @@ class Bar:
     def finished(self, run: Run, record: Record) -> None:
         self.skipped(1)
         if isinstance(record, Failure):
-            self._bar.write(f"  {run} failed: {record.reason}", file=sys.stderr)
+            self._bar.write(f"  {run} failed: {record.reason}", file=self._terminal)
 
     def entered(self, entry: Entry) -> None:
         self.skipped(len(entry.records))
@@ -49,7 +83,7 @@ class Bar:
             return
         mean = sum(result.score for result in results) / len(results)
         line = f"  {entry.dataset:12} {entry.contender.name:18} {100 * mean:5.1f} (test, mean of {len(results)})"
-        self._bar.write(line, file=sys.stderr)
+        self._bar.write(line, file=self._terminal)
 
     def close(self) -> None:
         self._bar.close()

@@ -8,6 +8,11 @@ from typing import ClassVar, Literal
 from zipeft.errors import require
 from zipeft.search import SAMPLER
 
+SEEDS = 2**32
+"""Seeds are below this: NumPy takes no others."""
+
+MOST_TRIALS = 10_000
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -37,8 +42,8 @@ class Protocol:
         require(self.max_steps >= 0, "max_steps must be 0 (no limit) or more")
         require(0 <= self.warmup < 1, "warmup must be at least 0 and below 1")
         require(self.clip > 0, "clip must be above 0")
-        require(self.trials >= 0, "trials must be 0 (no search) or more")
-        require(self.search_seed >= 0, "search_seed must be 0 or more")
+        require(0 <= self.trials <= MOST_TRIALS, f"trials must be from 0 (no search) to {MOST_TRIALS:,}")
+        require(0 <= self.search_seed < SEEDS, f"search_seed must be from 0 to {SEEDS - 1}")
 
     def of_run(self) -> dict[str, object]:
         """Return what goes into the record of a run and into its identity. Without a search, no word of its seed."""

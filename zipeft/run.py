@@ -16,6 +16,8 @@ from zipeft.cli import ArgumentParser, exit_status
 from zipeft.config import read_arguments
 from zipeft.errors import UserError
 from zipeft.plan import Comparison, make_plan
+from zipeft.settings import path
+from zipeft.words import counted
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -124,7 +126,7 @@ def _report(outcome: Outcome, folder: Path) -> int:
         raise UserError(outcome.broken[0])
     if outcome.results:
         print(terminal_table(outcome.results))
-        print(f"\n{len(outcome.results)} results are in {folder}/; a page and plots of them:")
+        print(f"\n{counted(len(outcome.results), 'result')} in {folder}/; a page and plots:")
         print(f"  python -m zipeft.leaderboard {folder} --out {folder}")
     for line in outcome.broken:
         print(f"zipeft: failed: {line}", file=sys.stderr)
@@ -176,26 +178,28 @@ def _parser() -> ArgumentParser:
         **several,
         help="tasks, such as fgvc, or one set of one, such as glue/claims; each with all backbones that take it",
     )
-    what.add_argument("--data-dir", metavar="DIR", help="folder of the task's data (default: the embedded sets)")
+    what.add_argument(
+        "--data-dir", type=path, metavar="DIR", help="folder of the task's data (default: the embedded sets)"
+    )
     what.add_argument("--method", **several, help="methods, or 'all' (default: the preset's)")
-    what.add_argument("--config", type=Path, metavar="FILE", help="take these options from a TOML or YAML file")
+    what.add_argument("--config", type=path, metavar="FILE", help="take these options from a TOML or YAML file")
     how = parser.add_argument_group("how")
     how.add_argument("--preset", default="quick", metavar="NAME", help="quick (default), standard or paper")
     how.add_argument("--trials", metavar="N", help="settings that each method tries on validation data, 0 for none")
     how.add_argument("--seeds", metavar="N", help="how many seeds, or a list of them such as 0,1,7")
     how.add_argument("--epochs", metavar="N")
     how.add_argument("--batch-size", metavar="N")
-    how.add_argument("--steps", metavar="N", help="stop each training after so many optimiser steps")
+    how.add_argument("--steps", metavar="N", help="stop each training after so many optimiser steps (0: never)")
     how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     how.add_argument("--precision", choices=("fp32", "bf16", "fp16"))
     how.add_argument(
         "--set", action="append", default=[], metavar="NAME.SETTING=VALUE", help="a setting of any part, repeatable"
     )
     where = parser.add_argument_group("where")
-    where.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="(default: results)")
+    where.add_argument("--results", type=path, default=Path("results"), metavar="DIR", help="(default: results)")
     where.add_argument("--redo", action="store_true", help="measure again what has a result already")
     where.add_argument("--retry-failed", action="store_true", help="try again what failed before")
-    where.add_argument("--save-adapters", type=Path, metavar="DIR", help="keep what every run learnt")
+    where.add_argument("--save-adapters", type=path, metavar="DIR", help="keep what every run learnt")
     who = parser.add_argument_group("on a Ray cluster (pip install 'zipeft[ray]')")
     who.add_argument(
         "--ray", nargs="?", const="auto", metavar="ADDRESS", help="(default: the one that runs here); local starts one"

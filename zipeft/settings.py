@@ -136,7 +136,8 @@ def _parse(annotation: Any, text: str) -> Any:
 def _parse_literal(choices: tuple[Any, ...], text: str) -> Any:
     by_text = {str(choice): choice for choice in choices}
     if text not in by_text:
-        raise ValueError(f"one of {', '.join(by_text)}{did_you_mean(text, by_text)}")
+        choices = ", ".join(choice or '""' for choice in by_text)
+        raise ValueError(f"one of {choices}{did_you_mean(text, by_text)}")
     return by_text[text]
 
 
@@ -160,10 +161,14 @@ def _finite(text: str) -> float:
     return value
 
 
-def _path(text: str) -> Path:
+def path(text: str) -> Path:
+    """Return the path that a text names, "~" expanded. Raises ``ValueError`` if it names none."""
     if not text:
         raise ValueError
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # "~name" of somebody unknown
+        raise ValueError from error
 
 
 PARSERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
@@ -171,7 +176,7 @@ PARSERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     float: ("a finite number", _finite),
     bool: ("true or false", lambda text: BOOLEANS[text.lower()]),
     str: ("text", str),
-    Path: ("a path", _path),
+    Path: ("a path", path),
 }
 
 

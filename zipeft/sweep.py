@@ -6,19 +6,23 @@ the same command goes on where it was cut off, and several processes can share t
 
 from __future__ import annotations
 
+import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
-from zipeft.errors import UserError
+from zipeft.errors import CannotWrite, UserError
 from zipeft.experiment import Experiment, Run
 from zipeft.learner import Learner
 from zipeft.plan import Comparison, Contender
 from zipeft.results import Failure, Record, Result, Store, Trial, Tried
 from zipeft.search import best
+
+log = logging.getLogger(__name__)
 
 POLL = 1.0
 """Seconds between two looks at whether other processes have finished what this one waits for."""
@@ -124,24 +128,42 @@ class Workers(Protocol):
 def attempt(
     experiment: Experiment, run: Run, on_step: Callable[[int], None], keep: Callable[[Run, Learner], None] | None = None
 ) -> Record:
-    """Measure a run; return its record, or a failure that says why there is none."""
+    """Measure a run; return its record, or a failure that says why there is none.
+
+    What was learnt is given to ``keep``. That it cannot be kept costs no result: the log says so.
+    """
     try:
         record, learner = experiment.measure(run, on_step)
-        if keep and run.trial is None:
-            keep(run, learner)
-        return record
     except UserError as error:
-        return experiment.failure(run, " ".join(str(error).split()) or "failed without a reason")
+        return experiment.failure(run, _in_one_line(error))
     except Exception as error:  # out of memory, a defect in a plug-in: whatever it is, the sweep goes on
         if experiment.accelerator.num_processes > 1:
             raise  # the other processes wait for this one in the middle of a step: all must end
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": ")
-        return experiment.failure(run, reason, traceback.format_exc())
+        return experiment.failure(run, _in_one_line(error), traceback.format_exc())
+    if keep and run.trial is None:
+        try:
+            keep(run, learner)
+        except Exception as error:
+            log.warning("what %s learnt is not kept: %s", run, _in_one_line(error))
+    return record
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return " ".join(str(error).split()) or "failed without a reason"
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": ")
+
+
+def _place(error: Exception) -> str:
+    """Return where an error was raised, for who has to mend it: "tasks/mine.py, line 12"."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{'/'.join(Path(frame.filename).parts[-2:])}, line {frame.lineno}"
 
 
 @dataclass
 class Outcome:
-    """What a sweep ends with. ``broken`` holds a line for every data set, or backbone, that could not be loaded."""
+    """What a sweep ends with. ``broken`` holds a line for every data set, or backbone, that could not be loaded, and
+    for every run of which what it learnt could not be kept."""
 
     results: list[Result] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -197,8 +219,15 @@ class Sweep:
                 try:
                     yield from self._of_dataset(comparison, experiment, dataset)
                 except UserError as error:
-                    self.outcome.broken.append(f"{dataset}: {error}")
-                    self.progress.skipped(len(comparison.contenders) * comparison.trainings)
+                    self._skip(comparison, f"{dataset}: {_in_one_line(error)}")
+                except Exception as error:  # a defect, in a plug-in or here: the other data sets go on
+                    if experiment.accelerator.num_processes > 1:
+                        raise
+                    self._skip(comparison, f"{dataset}: {_in_one_line(error)} ({_place(error)})")
+
+    def _skip(self, comparison: Comparison, reason: str) -> None:
+        self.outcome.broken.append(reason)
+        self.progress.skipped(len(comparison.contenders) * comparison.trainings)
 
     def _of_dataset(self, comparison: Comparison, experiment: Experiment, dataset: str) -> list[Entry]:
         entries = [Entry(experiment, dataset, contender, comparison.seeds) for contender in comparison.contenders]
@@ -263,11 +292,13 @@ class Sweep:
         try:
             self.store.save(record)
         except UserError as error:
-            if isinstance(record, Failure):
+            if isinstance(record, Failure) or isinstance(error, CannotWrite):
                 raise
-            record = entry.experiment.failure(run, " ".join(str(error).split()))
+            record = entry.experiment.failure(run, _in_one_line(error))
             self.store.save(record)
         entry.records[record.id] = record
         del self._running[record.id]
         claim.close()
         self.progress.finished(run, record)
+        if isinstance(record, Result) and not self.policy.is_kept(entry.experiment, run):
+            self.outcome.broken.append(f"{run}: what it learnt is not kept; give the command again to make it anew")

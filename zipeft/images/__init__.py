@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 RESIZES = ("squash", "crop")
 
+LARGEST = 4096
+"""The largest side of what a backbone sees: beyond it, a number is more likely to be a slip."""
+
 CROP = 224 / 256
 """The part of the shorter side that "crop" keeps: resizing to 256 and cropping 224, at any size."""
 
@@ -44,8 +47,8 @@ class ImageTask(Task):
     modality: ClassVar[str] = "image"
 
     def __post_init__(self) -> None:
-        if self.image_size < 1:
-            raise UserError(f"image_size is {self.image_size}: give a number of pixels, 1 or more")
+        if not 1 <= self.image_size <= LARGEST:
+            raise UserError(f"image_size is {self.image_size}: give a number of pixels from 1 to {LARGEST:,}")
         if self.resize not in RESIZES:
             raise UserError(f"resize is {self.resize!r}: give one of {' or '.join(RESIZES)}")
         if not 0 <= self.split_seed < 2**32:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import fsum
+from operator import mul
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -114,8 +116,13 @@ def score_column(runs: Mapping[str, Runs], weights: Sequence[float] | None = Non
 
 
 def _score(runs: Runs, interval: Bootstrap | None, weights: Sequence[float] | None) -> Score:
-    mean = fmean(fmean((result.score for result in results), weights) for results in runs.values())
+    mean = fmean(_average([result.score for result in results], weights) for results in runs.values())
     return Score(mean, interval and interval.low, interval and interval.high, len(runs))
+
+
+def _average(scores: Sequence[float], weights: Sequence[float] | None) -> float:
+    """Return the weighted mean, whose weights add up to 1, or the plain one."""
+    return fsum(map(mul, scores, weights)) if weights else fmean(scores)
 
 
 def _weighted(tables: Sequence[np.ndarray], weights: Sequence[float]) -> list[np.ndarray]:

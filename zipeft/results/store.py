@@ -37,7 +37,8 @@ class Store:
         return self.root / relative_path(record, record.id)
 
     def save(self, record: Record) -> Path:
-        """Write a record and return its path. Raises ``UserError`` if it would not read back or cannot be written.
+        """Write a record and return its path. Raises ``UserError`` if it would not read back, ``CannotWrite``
+        if it cannot be written.
 
         What it supersedes is deleted: a file of the same id under another name, and the failure of what now succeeded.
         """

@@ -68,7 +68,7 @@ class Regression(Objective):
         from torch.nn import functional
 
         places = (targets - self.low) / (self.high - self.low)
-        return functional.mse_loss(outputs.squeeze(-1), places.to(outputs.dtype))
+        return functional.mse_loss(outputs.squeeze(-1).float(), places.float())
 
     def predict(self, outputs: Tensor) -> list[float]:
         return [self.low + (self.high - self.low) * place for place in outputs.squeeze(-1).tolist()]
