@@ -96,6 +96,14 @@ def test_drawn_sets_have_nothing_to_get(capsys):
     assert (status, outcomes) == (0, {"drawn-count": "ready: drawn on demand, there is nothing to get"})
 
 
+def test_a_set_is_named_as_for_a_run(capsys):
+    assert run(capsys, "vtab/drawn-count") == (
+        0,
+        {"drawn-count": "ready: drawn on demand, there is nothing to get"},
+        "",
+    )
+
+
 def test_a_file_is_no_folder(capsys):
     status, outcomes, error = run(capsys, "vtab", "--data-dir", __file__)
     assert (status, outcomes) == (2, {})

@@ -46,18 +46,18 @@ def lines(capsys) -> list[str]:
 
 def test_valid_files_are_counted(folder, capsys, monkeypatch):
     assert main([str(folder)]) == 0
-    assert lines(capsys) == ["2 runs, 1 trials, 1 failures are valid; 0 files are not"]
+    assert lines(capsys) == ["valid: 2 runs, 1 trial, 1 failure; not valid: 0 files"]
     monkeypatch.chdir(folder.parent)
     assert zipeft(["validate"]) == 0
-    assert lines(capsys) == ["2 runs, 1 trials, 1 failures are valid; 0 files are not"]
+    assert lines(capsys) == ["valid: 2 runs, 1 trial, 1 failure; not valid: 0 files"]
     trial = Store(folder).path(RECORDS["trial"])
     assert main([str(trial), str(trial.parent), f"{trial.parent}/../{OLD}"]) == 0
-    assert lines(capsys) == ["1 runs, 1 trials, 0 failures are valid; 0 files are not"]
+    assert lines(capsys) == ["valid: 1 run, 1 trial, 0 failures; not valid: 0 files"]
 
 
 def test_committed_results_are_valid(capsys):
     assert main([str(ROOT / "leaderboards")]) == 0
-    assert lines(capsys)[-1].endswith("are valid; 0 files are not")
+    assert lines(capsys)[-1].endswith("; not valid: 0 files")
 
 
 def truncate(path):
@@ -156,7 +156,7 @@ def test_a_file_that_is_not_valid_is_said_with_its_fault(folder, capsys, spoil, 
     path, fault = line.split(".json: ", 1)
     assert Path(f"{path}.json").exists()
     assert fault.startswith(FAULTS[spoil])
-    assert summary.endswith("1 files are not")
+    assert summary.endswith("; not valid: 1 file")
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,12 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a line for each data set, as soon as it is known what came of it, and return the exit status."""
     options = _parser().parse_args(argv)
-    task = registry.tasks.get(options.task)()
+    name, _, dataset = options.task.partition("/")
+    task = registry.tasks.get(name)()
     folder = options.data_dir.absolute() if options.data_dir else None
     if folder and is_file(folder):
         raise UserError(f"{folder} is a file: name a folder with --data-dir")
-    for name, outcome in task.fetch(folder, options.set):
+    for name, outcome in task.fetch(folder, [*filter(None, [dataset]), *options.set]):
         print(f"{name}: {' '.join(outcome.split())}", flush=True)
     return 0
 
@@ -42,7 +43,7 @@ def _parser() -> ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("task", metavar="TASK", help="a task, as in `zipeft ls tasks`")
+    parser.add_argument("task", metavar="TASK", help="a task, such as vtab, or one set of it, such as vtab/svhn")
     parser.add_argument("--data-dir", type=path, metavar="FOLDER", help="where published data go; made if need be")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME", help="this data set alone; may be given again"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from zipeft.cli import ArgumentParser, exit_status
 from zipeft.errors import UserError
+from zipeft.words import counted
 
 SOME_INVALID = 1
 
@@ -40,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     counts, faults = check(options.results)
     for file, fault in faults.items():
         print(f"{file}: {fault}".encode(errors="backslashreplace").decode())  # a path may be no text
-    valid = ", ".join(f"{counts[kind]} {kind}s" for kind in ("run", "trial", "failure"))
-    print(f"{valid} are valid; {len(faults)} files are not")
+    valid = ", ".join(counted(counts[kind], kind) for kind in ("run", "trial", "failure"))
+    print(f"valid: {valid}; not valid: {counted(len(faults), 'file')}")
     return SOME_INVALID if faults else 0
 
 
