@@ -24,6 +24,7 @@ from test_sweep import TOY, outcomes, records
 from toys import ToyTask, ToyViT, methods_for, registered
 
 from zipeft import registry
+from zipeft.adapter_store import AdapterStore
 from zipeft.errors import UserError
 from zipeft.experiment import Experiment, Run
 from zipeft.method import Method
@@ -244,6 +245,18 @@ def test_a_machine_answers_with_the_record_and_what_was_learnt(remote, ray_worke
     assert answer.record.environment.command == "a command"
     folder = "toy-toy/colours/linear-seed0"
     assert sorted(answer.files) == [f"{folder}/adapter.json", f"{folder}/adapter.safetensors"]
+
+
+def test_what_cannot_be_kept_here_costs_no_result(remote, ray_workers, tmp_path, caplog):
+    from ray import cloudpickle
+
+    asked = experiment(ToyTask())
+    answer = remote.measure(ray_workers._parts(asked), cloudpickle.dumps(RUN))
+    (tmp_path / "kept").write_text("a file")
+    here = object.__new__(ray_workers.RayWorkers)
+    here.adapters = AdapterStore(tmp_path / "kept")
+    assert here._checked(answer, asked, RUN) == answer.record
+    assert "learnt is not kept: cannot write" in caplog.text
 
 
 def test_a_machine_without_the_data_or_the_plug_in_says_so(remote, ray_workers):

@@ -5,6 +5,7 @@ A machine needs zipeft with the plug-ins that are used, and the data; it needs n
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from zipeft.adapter_store import AdapterStore
-from zipeft.errors import UserError
+from zipeft.errors import CannotWrite, UserError
 from zipeft.experiment import Experiment, Run
 from zipeft.files import write_atomically
 from zipeft.results import Record
@@ -36,6 +37,8 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+log = logging.getLogger(__name__)
 
 TRIES = 4
 """How often a training is begun whose process dies, or its machine."""
@@ -200,8 +203,8 @@ class RayWorkers:
             return experiment.failure(run, reason, f"it has {answer.record.backbone} and {answer.record.task}")
         try:
             self._keep(answer.files)
-        except UserError as error:
-            return experiment.failure(run, str(error), f"what it learnt is lost: {error}")
+        except CannotWrite as error:
+            log.warning("what %s learnt is not kept: %s", run, error)
         return answer.record
 
     def _keep(self, files: Mapping[str, bytes]) -> None:
