@@ -200,8 +200,9 @@ def test_a_machine_with_other_data_or_none_gives_failures_that_say_so(cluster):
 @pytest.mark.slow
 def test_ctrl_c_ends_what_runs_on_the_cluster(cluster):
     script = f"""
-import sys
+import signal, sys
 import test_ray, toys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background may be told to ignore it
 from zipeft import registry
 with toys.registered():
     registry.tasks.register("traced", test_ray.Traced)
