@@ -156,8 +156,8 @@ def test_output_may_be_closed():
 def test_a_terminal_without_unicode_shows_what_it_has(monkeypatch):
     buffer = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, encoding="ascii"))
-    assert exit_status(lambda: print("│ ≈ 5") or 0)() == 0
-    assert buffer.getvalue() == b"? ? 5\n"
+    assert exit_status(lambda: print("├──┤ │ ≈ 5 é") or 0)() == 0
+    assert buffer.getvalue() == b"+--+ | ~ 5 ?\n"
 
 
 @pytest.mark.parametrize(

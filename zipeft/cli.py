@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import errno
 import functools
 import importlib
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two are what a shell reports of SIGINT and SIGPIPE
+
+ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼≈\N{EN DASH}", "-|+++++++++~-")
+"""What stands for characters of tables."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """What no command can help: the place that it writes to is full, or gone."""
@@ -104,9 +108,17 @@ def exit_status(main: Callable[P, int]) -> Callable[P, int]:
 
 
 def _print_whatever_the_encoding() -> None:
-    """Let "?" stand for a character that a terminal without Unicode does not have."""
+    """Let ASCII stand for characters of tables that a terminal does not have, and "?" for any other one."""
+    codecs.register_error("zipeft", _in_ascii)
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+        sys.stdout.reconfigure(errors="zipeft")
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lost = error.object[error.start : error.end].translate(ASCII)
+    return "".join(character if character.isascii() else "?" for character in lost), error.end
 
 
 def _refused(reason: str) -> int:
