@@ -104,6 +104,12 @@ def test_user_error_is_one_line_and_status_2(capsys):
     assert capsys.readouterr().err == "zipeft: error: no folder 'x'; make one\n"
 
 
+def test_a_missing_permission_is_one_line_and_status_2(capsys):
+    assert raiser(PermissionError(13, "Permission denied", "/data/x"))() == 2
+    message = "zipeft: error: /data/x cannot be read or written (Permission denied): check its permissions\n"
+    assert capsys.readouterr().err == message
+
+
 def test_interrupt_is_one_line_and_status_130(capsys):
     assert raiser(KeyboardInterrupt())() == 130
     assert capsys.readouterr().err == "zipeft: interrupted\n"

@@ -77,9 +77,9 @@ def chosen_backbone(options: argparse.Namespace, assigned: Mapping[str, str] | N
 def exit_status(main: Callable[P, int]) -> Callable[P, int]:
     """Give a command's ``main(argv)`` its exit status and its last words; to be used as a decorator.
 
-    ``UserError`` becomes one line on stderr and status 2, and so does a full disk; Ctrl-C one line and 130. A reader
-    that has gone away, as in ``zipeft ls | head``, ends it silently. Any other exception is a defect and keeps its
-    traceback.
+    ``UserError`` becomes one line on stderr and status 2, and so do a missing permission and a full disk; Ctrl-C one
+    line and 130. A reader that has gone away, as in ``zipeft ls | head``, ends it silently. Any other exception is a
+    defect and keeps its traceback.
     """
 
     @functools.wraps(main)
@@ -98,6 +98,8 @@ def exit_status(main: Callable[P, int]) -> Callable[P, int]:
         except (BrokenPipeError, ReaderGone):
             _forget_output()
             return BROKEN_PIPE
+        except PermissionError as error:
+            return _refused(f"{error.filename} cannot be read or written ({error.strerror}): check its permissions")
         except OSError as error:
             if error.errno not in FULL:
                 raise
