@@ -42,7 +42,7 @@ def together(tmp_path_factory):
 
 def assert_same_training(trained: dict, expected: dict) -> None:
     """Parameters may differ by what the order of sums does: where gradients are near its epsilon, Adam makes more of
-    it. A batch whose shares are weighed wrongly is a hundred times as far off."""
+    it. Shares that are weighed wrongly make more of a difference, and show in losses and scores too."""
     assert trained["losses"] == pytest.approx(expected["losses"], abs=1e-6)
     for key in ("validation", "counts", "after"):
         assert trained[key] == expected[key]
