@@ -40,14 +40,18 @@ def load_pool(name: str, root: Path, shifted: Mapping[str, Path], split_seed: in
     _complete(images, lists, split_seed)
     _leave_out_missing(images, root, lists)
     others = {kind: _shifted(kind, folder, images, skip_broken) for kind, folder in shifted.items()}
+    order = {
+        split: list(dict.fromkeys(entry.label for entry in images.splits[split])) for split in ("train", "validation")
+    }
     data = image_data(name, _listing(root, images), skip_broken=skip_broken)
     data = replace(
         data,
         classes=images.classes,
-        checksum=digest(data.checksum, images.classes, *(checksum for _, checksum in others.values())),
+        # The order decides what seeds draw. Before it did, it was in no checksum: results of then are told apart.
+        checksum=digest(data.checksum, images.classes, order, *(checksum for _, checksum in others.values())),
         shifted={kind: split for kind, (split, _) in others.items()},
     )
-    return Pool(data, lists)
+    return Pool(data, lists, order=order)
 
 
 def _note_sizes(images: NamedImages, published: PublishedSet) -> None:
@@ -95,10 +99,14 @@ def _listed_files(lists: Lists, split: str) -> set[str]:
 
 def _listing(root: Path, images: NamedImages) -> Listing:
     splits = {
-        split: [LabelledFile(root / entry.file, str(entry.label)) for entry in entries]
+        split: [LabelledFile(root / entry.file, str(entry.label)) for entry in _by_class(entries)]
         for split, entries in images.splits.items()
     }
     return Listing(root, splits, images.notes)
+
+
+def _by_class(entries: Entries) -> Entries:
+    return sorted(entries, key=lambda entry: entry.label)
 
 
 # --- other domains ----------------------------------------------------------------------------------------------------
@@ -108,7 +116,7 @@ def _shifted(kind: str, root: Path, images: NamedImages, skip_broken: bool) -> t
     """Return the test data of another domain, and a checksum of them. Raises ``UserError`` for other classes."""
     other = read_test(root, BASES)
     _leave_out_missing(other, root, {})
-    entries = other.splits["test"]
+    entries = _by_class(other.splits["test"])
     if other.classes != images.classes:
         ours, theirs = next(pair for pair in zip_longest(images.classes, other.classes) if pair[0] != pair[1])
         raise UserError(

@@ -34,7 +34,7 @@ Entries = list[Entry]
 
 @dataclass
 class NamedImages:
-    """Which images a data set has, by split, in the order of their classes. ``listed_in`` is the file that says so."""
+    """Which images a data set has, by split, in the order of the file. ``listed_in`` is the file that says so."""
 
     listed_in: Path
     classes: list[str]
@@ -84,7 +84,7 @@ def _located(found: NamedImages, root: Path, bases: Sequence[str]) -> NamedImage
         return entry._replace(file=entry.file or next((place for place in places if (root / place).is_file()), ""))
 
     for split, entries in found.splits.items():
-        found.splits[split] = sorted(map(locate, entries), key=lambda entry: entry.label)
+        found.splits[split] = list(map(locate, entries))
     return found
 
 

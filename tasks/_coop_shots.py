@@ -7,7 +7,7 @@ import hashlib
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -21,40 +21,78 @@ VALIDATION_SHOTS = 4
 """So many images a class validate at most, and never more than there are shots, as in CoOp."""
 
 
+Members = Mapping[str, Sequence[Sequence[int]]]
+"""The indices of each class's examples, by split."""
+
+Rule = Callable[[Members, Mapping[str, int], int], Mapping[str, Sequence[int]]]
+"""Returns the indices that a seed draws, by split, from the members of classes and the numbers of shots."""
+
+
+def as_coop(members: Members, shots: Mapping[str, int], seed: int) -> dict[str, list[int]]:
+    """Draw as CoOp does: from one stream for all splits in turn, and nothing where a class has too few examples."""
+    stream = random.Random(seed)
+    return {
+        split: [
+            index
+            for there in members[split]
+            for index in (stream.sample(there, wanted) if len(there) >= wanted else there)
+        ]
+        for split, wanted in shots.items()
+    }
+
+
 class Pool(NamedTuple):
-    """A data set in full, sorted by class, whose training and validation images are what few shots are drawn from; and
-    what seeds take that are not to draw."""
+    """A data set in full, sorted by class, whose training and validation images are what few shots are drawn from; what
+    seeds take that are not to draw; the rule by which the others draw; and the labels of each split in the order in
+    which they draw, where that is not the labels' own."""
 
     data: Data
     lists: Lists = MappingProxyType({})
+    rule: Rule = as_coop
+    order: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Draw:
     """Which training and validation examples a seed takes: those of its list or, drawn anew, so many of each class.
 
-    ``targets`` holds the labels of all examples of a split, ``listed`` the indices that a seed's list names.
+    ``targets`` holds the labels of all examples of a split, ``order`` the labels in the order in which the rule draws,
+    ``listed`` the indices that a seed's list names. With ``base`` it takes only what it draws of the first so many
+    classes: as CoOp's do, base classes get the same shots as in a data set of all classes.
     """
 
     shots: int
     targets: Mapping[str, Sequence[int]]
+    order: Mapping[str, Sequence[int]]
+    rule: Rule
+    base: int | None = None
     listed: Mapping[tuple[str, int], Sequence[int]] = field(default_factory=dict)
 
     def __call__(self, seed: int) -> tuple[Sequence[int], Sequence[int]]:
-        train, validation = (self.listed.get((split, seed)) or self._sample(split, seed) for split in self.targets)
+        shots = {split: self._shots(split) for split in self.targets}
+        drawn = self.rule({split: self._members(split) for split in shots}, shots, seed)
+        train, validation = (
+            self.listed.get((split, seed)) or [index for index in drawn[split] if self._is_taken(split, index)]
+            for split in shots
+        )
         return train, validation
 
     def count(self, split: str) -> Counter[int]:
         """Return how many examples of each class are taken: as many as there are, where those are too few."""
-        shots = self.shots if split == "train" else min(self.shots, VALIDATION_SHOTS)
-        return Counter({label: min(shots, there) for label, there in Counter(self.targets[split]).items()})
+        there = Counter(label for index, label in enumerate(self.targets[split]) if self._is_taken(split, index))
+        return Counter({label: min(self._shots(split), count) for label, count in there.items()})
 
-    def _sample(self, split: str, seed: int) -> list[int]:
+    def _shots(self, split: str) -> int:
+        return self.shots if split == "train" else min(self.shots, VALIDATION_SHOTS)
+
+    def _is_taken(self, split: str, index: int) -> bool:
+        return self.base is None or self.targets[split][index] < self.base
+
+    def _members(self, split: str) -> list[list[int]]:
         members = defaultdict(list)
         for index, label in enumerate(self.targets[split]):
             members[label].append(index)
-        stream, counts = random.Random(seed), self.count(split)
-        return [index for label, there in sorted(members.items()) for index in stream.sample(there, counts[label])]
+        return [members[label] for label in self.order.get(split, sorted(members)) if label in members]
 
 
 def few_shots(pool: Pool, name: str, shots: int, base: int | None = None) -> Data:
@@ -65,7 +103,8 @@ def few_shots(pool: Pool, name: str, shots: int, base: int | None = None) -> Dat
     """
     data = pool.data
     train, validation = (_of_classes(split, base) for split in (data.train, data.validation))
-    draw = Draw(shots, {"train": train.targets, "validation": validation.targets})
+    targets = {"train": data.train.targets, "validation": data.validation.targets}
+    draw = Draw(shots, targets, pool.order, pool.rule, base)
     draw = replace(draw, listed=_listed(pool, draw, {"train": train.names, "validation": validation.names}))
     return replace(
         data,
@@ -77,12 +116,12 @@ def few_shots(pool: Pool, name: str, shots: int, base: int | None = None) -> Dat
         shifted={kind: copy.copy(split) for kind, split in data.shifted.items()},
         draw=draw,
         checksum=digest(data.checksum, sorted(draw.listed.items())) if draw.listed else data.checksum,
-        note="; ".join([data.note, *_notes(draw, data.classes, base)]),
+        note="; ".join([data.note, *_notes(draw, data.classes, len(train))]),
     )
 
 
-def _notes(draw: Draw, classes: Sequence[str], base: int | None) -> list[str]:
-    taken, there = draw.count("train"), len(draw.targets["train"])
+def _notes(draw: Draw, classes: Sequence[str], there: int) -> list[str]:
+    taken = draw.count("train")
     notes = [
         f"{counted(draw.shots, 'shot')} a class, drawn by each run's seed, and at most {VALIDATION_SHOTS} to validate"
     ]
@@ -94,8 +133,8 @@ def _notes(draw: Draw, classes: Sequence[str], base: int | None) -> list[str]:
         notes.append(f"images of {'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))} as listed")
     if taken.total() == there:
         notes.append("all seeds train on the same images, as there are no more")
-    if base is not None:
-        notes.append(f"base classes: the first {base} of {len(classes)}")
+    if draw.base is not None:
+        notes.append(f"base classes: the first {draw.base} of {len(classes)}")
     return notes
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
 from dataclasses import replace
 
 from zipeft.data import Split
 from zipeft.splits import cut
-from zipeft.tasks._coop_shots import Pool
+from zipeft.tasks._coop_shots import Members, Pool
 from zipeft.tasks._drawing import Drawing, drawn_data
 from zipeft.tasks._icon_concepts import HELD_OUT, words_of
 from zipeft.tasks._icons import CARRIER, TEST_FONTS, VALIDATION, concepts_of, draw, read_glyphs
@@ -38,7 +40,20 @@ def load_icons(split_seed: int) -> Pool:
         f"{' and '.join(TEST_FONTS)}, fonts that neither it nor training saw; {INVERTED}: the same, white on black",
     )
     inverted = _inverted(test, data.classes)
-    return Pool(replace(data, classes=[words_of(concept) for concept in data.classes], shifted={INVERTED: inverted}))
+    named = replace(data, classes=[words_of(concept) for concept in data.classes], shifted={INVERTED: inverted})
+    return Pool(named, rule=sample)
+
+
+def sample(members: Members, shots: Mapping[str, int], seed: int) -> dict[str, list[int]]:
+    """Draw each split from a stream of its own, from every class.
+
+    No published draws are to be met here, as they are for CoOp's data sets; the committed results rest on these.
+    """
+    drawn = {}
+    for split, wanted in shots.items():
+        stream = random.Random(seed)
+        drawn[split] = [index for there in members[split] for index in stream.sample(there, min(wanted, len(there)))]
+    return drawn
 
 
 def held_out_drawings() -> tuple[list[Drawing], list[Drawing]]:

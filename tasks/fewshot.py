@@ -60,8 +60,9 @@ class FewShot(NamedClassesTask):
     ``data_dir`` holds the folders of some of the 11, or is one of them: ImageNet, Caltech101, Oxford Pets, Stanford
     Cars, Oxford Flowers 102, Food-101, FGVC-Aircraft, SUN397, DTD, EuroSAT and UCF101, each with CoOp's split file
     ``split_zhou_<Name>.json``, or as ImageNet and FGVC-Aircraft come. Each seed draws its shots of every class from the
-    training images, and as many, but at most four, from the validation images; lists of them in the folder take the
-    place of the draw (``split_fewshot/shot_16-seed_1.json``, or ``fewshot_train_16shot_seed1.tsv``).
+    training images, and as many, but at most four, from the validation images: with a split file, those that the same
+    seed draws in CoOp. Lists of them in the folder take the place of the draw (``split_fewshot/shot_16-seed_1.json``,
+    or ``fewshot_train_16shot_seed1.tsv``).
 
     Images go through the model's own preprocessing, in training too: CoOp also crops and flips them at random.
     """

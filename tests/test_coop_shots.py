@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 from collections import Counter
 
 import pytest
@@ -11,6 +12,7 @@ from coop_trees import CLASSES, entries, load, make_set, taken
 from pictures import refusal
 from toys import split_of
 
+from zipeft.tasks._fewshot_icons import sample
 from zipeft.tasks.base2novel import BaseToNovelTask
 from zipeft.tasks.fewshot import FewShot
 
@@ -36,6 +38,71 @@ def test_a_seed_draws_its_shots_of_every_class(root, shots):
     assert (len({frozenset(taken(data, seed)[0]) for seed in range(4)}) > 1) == (shots < 6)
     assert ("all seeds train on the same images" in data.note) == (shots >= 6)
     assert ("5 classes with fewer images, 6.0 a class on average" in data.note) == (shots > 6)
+
+
+def uneven(seed):
+    """Return a split file's content of classes of 1 to 7 images, in an order that is not that of their labels."""
+    stream, content = random.Random(seed), {}
+    for split in ("train", "val", "test"):
+        content[split] = [
+            [f"{name}/{split} {index}.png", label, name]
+            for label, name in enumerate(CLASSES)
+            for index in range(stream.randint(1, 7))
+        ]
+        stream.shuffle(content[split])
+    return content
+
+
+def coops_draw(content, shots, seed):
+    """Return the paths that CoOp takes to train and to validate, by the description of its rule."""
+    random.seed(seed)
+    taken = []
+    for split, wanted in (("train", shots), ("val", min(shots, 4))):
+        labels, paths = [], []
+        for _, label, _ in content[split]:
+            if label not in labels:
+                labels.append(label)
+        for label in labels:
+            own = [path for path, of, _ in content[split] if of == label]
+            paths += own if len(own) < wanted else random.sample(own, wanted)
+        taken.append(set(paths))
+    return tuple(taken)
+
+
+@pytest.mark.parametrize("shots", [1, 2, 4, 5, 16])
+def test_seeds_draw_what_coops_seeds_draw(tmp_path, shots):
+    """One stream runs through training and validation data; a class with too few images draws nothing from it."""
+    content = uneven(shots)
+    root = make_set(tmp_path / "caltech-101", content)
+    data, base = load(root, shots), BaseToNovelTask(data_dir=root, shots=shots).load("caltech101")
+    for seed in (1, 2, 3, 4):
+        expected = tuple(
+            {f"101_ObjectCategories/{path}" for path in paths} for paths in coops_draw(content, shots, seed)
+        )
+        assert taken(data, seed) == expected
+        novel = tuple({name for name in names if name.split("/")[1] in CLASSES[3:]} for names in expected)
+        assert taken(base, seed) == tuple(names - others for names, others in zip(expected, novel, strict=True))
+        assert tuple(len(indices) for indices in base.draw(seed)) == base.counts()[:2]
+
+
+def test_the_order_of_the_file_decides_draws_and_checksum(root):
+    before, path = load(root), root / "split_zhou_Caltech101.json"
+    content = json.loads(path.read_text())
+    content["train"] = [*content["train"][1:], content["train"][0]]
+    path.write_text(json.dumps(content))
+    after = load(root)
+    assert {*after.train.names} == {*before.train.names}
+    assert taken(after, 1) != taken(before, 1)
+    assert after.checksum != before.checksum
+
+
+def test_icons_keep_the_draws_of_the_committed_results():
+    """Each split has a stream of its own, which also a class with too few drawings moves on."""
+    members = {"train": [range(0, 3), range(3, 12)], "validation": [range(5)]}
+    train, validation = (sample(members, {"train": 4, "validation": 2}, 7)[split] for split in members)
+    stream = random.Random(7)
+    assert train == [*stream.sample(range(0, 3), 3), *stream.sample(range(3, 12), 4)]
+    assert validation == random.Random(7).sample(range(5), 2)
 
 
 def test_data_sets_of_a_folder_are_sealed_apart(root):
