@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from zipeft.data_folder import unreadable
 from zipeft.errors import UserError
+from zipeft.files import read_whole
 from zipeft.metrics.tags import OUTSIDE, spans
 
 Row = list[str]
@@ -102,7 +104,7 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
-        raise UserError(f"{folder} cannot be read ({error.strerror}): check its permissions") from None
+        raise unreadable(error) from None
 
 
 def _split_of(name: str) -> str:
@@ -149,9 +151,9 @@ def read_table(path: Path) -> Table:
 
 def _text(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
+        raise unreadable(error) from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from zipeft.data_folder import unreadable
 from zipeft.errors import UserError
+from zipeft.files import open_file, read_text
 from zipeft.text.spans import Answers
 
 
@@ -99,9 +101,9 @@ def _flat(path: Path, place: str, article: Mapping[str, Any]) -> Iterator[tuple[
 def _json(path: Path) -> Any:
     """Return the content of a JSON file; of JSON lines, which some name .json, a list."""
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_text(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
+        raise unreadable(error) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 at byte {error.start}: convert it") from None
     try:
@@ -136,7 +138,8 @@ def _parquet(path: Path) -> list[Any]:
     from pyarrow import parquet
 
     try:
-        return parquet.read_table(path).to_pylist()
+        with open_file(path) as file:
+            return parquet.read_table(file).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(f"{path} cannot be read as parquet ({' '.join(str(error).split())}): get it again") from None
 

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from zipeft.errors import UserError, did_you_mean
+from zipeft.files import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+LARGEST = 16 << 20
+"""Bytes of a sweep file."""
 
 
 def read_arguments(path: Path, parser: argparse.ArgumentParser) -> list[str]:
@@ -35,7 +39,7 @@ def read_arguments(path: Path, parser: argparse.ArgumentParser) -> list[str]:
 
 def _content(path: Path) -> Mapping[str, Any]:
     try:
-        text = path.read_text("utf-8")
+        text = read_text(path, LARGEST)
         content = _parse(path, text)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error

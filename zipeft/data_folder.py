@@ -57,4 +57,5 @@ def visible(name: str) -> bool:
 
 
 def unreadable(error: OSError) -> UserError:
-    return UserError(f"{error.filename} cannot be read ({error.strerror}): check its permissions")
+    advice = "check its permissions" if isinstance(error, PermissionError) else "check what is there"
+    return UserError(f"{error.filename} cannot be read ({error.strerror}): {advice}")

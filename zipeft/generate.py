@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zipeft import registry
 from zipeft.cli import ArgumentParser, add_backbone, chosen_backbone, exit_status
 from zipeft.errors import UserError
+from zipeft.files import check_target
 from zipeft.words import counted
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options.adapter, options.prompt = given.get("ADAPTER"), given.get("PROMPT")
     if bool(options.file) != bool(options.out):
         raise UserError("--file and --out go together: the prompts, and where their answers go")
+    if options.out:
+        check_target(options.out)
     chosen_backbone(options)  # refuses what is unknown, and a checkpoint that would be passed over
     if options.input and options.file:
         raise UserError("--input goes with a PROMPT; prompts of a file have their own")

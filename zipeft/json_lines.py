@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from zipeft.errors import UserError
+from zipeft.files import check_target, read_whole
 
 Record = Mapping[str, Any]
 
@@ -33,6 +34,7 @@ class JsonLines:
         self.path, self.kind, self.start, self.take = path, kind, start, take
 
     def __enter__(self) -> JsonLines:
+        check_target(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.path.parent / f".{self.path.name}.lock")
@@ -69,7 +71,7 @@ class JsonLines:
         return UserError(f"{place} is no {self.kind}: give another --out, or repair the line")
 
     def _open(self) -> None:
-        content = self.path.read_bytes() if self.path.exists() else b""
+        content = read_whole(self.path) if self.path.exists() else b""
         *lines, rest = content.split(b"\n")
         for number, line in enumerate(lines, 1):
             if line.strip():

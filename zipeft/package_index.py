@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import platformdirs
 
+from zipeft.files import open_file
+
 if TYPE_CHECKING:
     from unearth import Link
     from unearth.fetchers.sync import PyPIClient
@@ -62,7 +64,7 @@ def fetch(file: PinnedFile, part: Path) -> None:
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

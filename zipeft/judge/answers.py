@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from zipeft.errors import UserError
+from zipeft.files import read_whole
 from zipeft.text.files import as_text, one_line
 from zipeft.words import counted
 
@@ -144,7 +145,7 @@ def _read(path: Path, parse: Callable[[Mapping[str, Any], str], Entry]) -> dict[
 def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the objects of a file of JSON lines, each with its place for messages: "answers.jsonl, line 7"."""
     try:
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        lines = read_whole(path).removeprefix(b"\xef\xbb\xbf").split(b"\n")
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}): check it and its permissions") from None
     for number, line in enumerate(lines, 1):

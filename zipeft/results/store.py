@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from filelock import FileLock, Timeout
 
 from zipeft.errors import UserError
-from zipeft.files import safe_name, write_atomically
+from zipeft.files import NotAFile, read_whole, safe_name, write_atomically
 from zipeft.results.record import Failure, Record, Result, Trial, checked, from_json
 
 R = TypeVar("R", bound=Record)
@@ -58,12 +58,14 @@ class Store:
         """Return the record with this id, or None if there is none yet.
 
         A file that does not hold what its name says counts as none, with a warning: what it should hold is to be
-        measured again, and ``save`` then replaces it.
+        measured again, and ``save`` then replaces it. Raises ``UserError`` for what is no file, such as a FIFO.
         """
         for file in _of_id(self.root / _folder(kind, backbone, task, dataset), id):
             try:
                 record = from_json(read_json(file))
             except UserError as error:
+                if isinstance(error.__cause__, NotAFile):  # which ``save`` does not replace
+                    raise UserError(f"{file} {error}: remove it") from error
                 _pass_over(file, str(error))
                 continue
             if isinstance(record, kind) and record.id == id:
@@ -150,7 +152,7 @@ def result_path(root: Path, result: Result) -> Path:
 def read_json(path: Path) -> Any:
     """Return the JSON of a file. Raises ``UserError`` that says what is wrong, without the file's name."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_whole(path))
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zipeft.errors import UserError, did_you_mean
+from zipeft.files import open_file, open_text, read_text
 
 SUFFIXES = ("tsv", "csv", "json", "jsonl", "parquet")
 
@@ -100,7 +101,7 @@ def _read_separated(path: Path, columns: Columns, bare: Sequence[str], leave_out
     is_csv = path.suffix.lower() == ".csv"
     dialect: dict[str, Any] = {} if is_csv else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     table = Table(path, "line")
-    with open(path, encoding="utf-8-sig", newline="" if is_csv else None) as file:
+    with open_text(path, newline="" if is_csv else None) as file:
         reader = csv.reader(file, **dialect)
         lines = _lines(path, reader)
         first = next(lines, [])
@@ -128,7 +129,7 @@ def _lines(path: Path, reader: Any) -> Iterator[list[str]]:
 
 
 def _read_json(path: Path, columns: Columns) -> Table:
-    text = path.read_text("utf-8-sig")
+    text = read_text(path)
     if text.lstrip().startswith("["):
         table, records = Table(path, "row"), _parsed(str(path), text)
         numbered = list(enumerate(records, 1))
@@ -157,7 +158,7 @@ def _read_parquet(path: Path, columns: Columns) -> Table:
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path) as file:
+        with open_file(path) as opened, parquet.ParquetFile(opened) as file:
             schema = file.schema_arrow
             spelt = {name.lower(): name for name in schema.names}
             names = [spelt[name] for name in _names(path, list(spelt), columns)]
@@ -244,7 +245,7 @@ def _plain(name: str) -> str:
 
 
 def _line_that_is_no_text(path: Path) -> int:
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         for number, line in enumerate(file, 1):
             try:
                 line.decode()
