@@ -20,6 +20,7 @@ from zipeft.results import (
     Trained,
     Trial,
     Tried,
+    Trivial,
 )
 
 PROTOCOL = {
@@ -67,6 +68,7 @@ def make_result(
         search=tuple(Tried(f"{index:016x}", dict.fromkeys(space, 0.001), 0.4, 38.0, "") for index in range(2))
         if space
         else (),
+        trivial=Trivial("majority class", {"accuracy": 0.05}),
     )
     return _with(result, changes)
 
@@ -127,6 +129,8 @@ def _shared(
             adapted_from_block=0,
             frozen_prefix_seconds=2.0,
             train_seconds=38.0,
+            cpu_seconds=76.0,
+            threads=2,
             steps=250,
             evaluation_seconds=4.0,
             examples_per_second=90.0,

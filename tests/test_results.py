@@ -43,7 +43,8 @@ def test_a_record_reads_back_as_it_was(kind, settings, seed, note, predictions):
 
 FIELDS = [(kind, path) for kind, record in RECORDS.items() for path in paths_of(record.to_json())]
 CHECKED_LAST = ("comparability", "id", "sha256")
-MAY_BE_NONE = [("cost", name) for name in ("steps", "tokens_per_second", "training_flops", "inference_flops")]
+UNMEASURED = ("cpu_seconds", "threads", "steps", "tokens_per_second", "training_flops", "inference_flops")
+MAY_BE_NONE = [("trivial",), *(("cost", name) for name in UNMEASURED)]
 
 
 @pytest.mark.parametrize(
@@ -98,10 +99,10 @@ def test_another_layout_is_refused():
     assert error_of([1]) == "a result must be a JSON object"
     assert error_of({**data, "kind": "rumour"}) == "kind is 'rumour'; it is one of run, trial, failure"
     assert error_of({**data, "kind": []}).startswith("kind is []; ")
-    reads = "this version of zipeft reads schemas 1, 2, 3, 4"
+    reads = "this version of zipeft reads schemas 1, 2, 3, 4, 5"
     assert (
-        error_of({**data, "schema": 5})
-        == f"schema is 5; {reads}; a newer zipeft wrote the file: update zipeft to read it"
+        error_of({**data, "schema": 6})
+        == f"schema is 6; {reads}; a newer zipeft wrote the file: update zipeft to read it"
     )
     for schema in (0, -1, True, 3.0, "3", None, [3]):
         assert error_of({**data, "schema": schema}) == f"schema is {schema!r}; {reads}"
@@ -194,6 +195,7 @@ CONTRADICTIONS = {
     "search[0] must have either a validation score or an error": make_result(
         search=(results.Tried("0" * 16, {}, None, 1.0, ""),)
     ),
+    "trivial.test.accuracy is missing": make_result(trivial=results.Trivial("mean", {})),
     "of is 'failure'; it is trial or run": make_failure(make_result(), of="failure"),
     "created is 'yesterday', not an ISO 8601 time in UTC such as 2026-01-31T12:00:00Z": make_result(
         created="yesterday"

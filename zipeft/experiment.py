@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import time
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
 from torch import Tensor, nn
 
-from zipeft import adapter, search
+from zipeft import adapter, search, stopwatch
 from zipeft.backbone import Backbone
 from zipeft.costs import PeakMemory, count_flops
 from zipeft.data import Data, Split
@@ -39,15 +39,19 @@ from zipeft.results import (
     Trained,
     Trial,
     Tried,
+    Trivial,
     now,
     record_id,
 )
 from zipeft.results.environment import Environment, current_environment
 from zipeft.search import Space
 from zipeft.settings import as_json
+from zipeft.stopwatch import NOTHING, Spent
 from zipeft.task import Task
 from zipeft.test_lock import TestKey, TestLocked, training
 from zipeft.training import Fit, Trainer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Experiment:
         self.backbone_name, self.backbone = backbone
         self.task_name, self.task = task
         self.protocol, self.accelerator, self.command = protocol, accelerator, command
-        self._prefixes: dict[tuple, tuple[list[Tensor], float]] = {}
+        self._prefixes: dict[tuple, tuple[list[Tensor], Spent]] = {}
         self._task_records: dict[str, TaskRecord] = {}
         self.data = lru_cache(maxsize=1)(lambda dataset: self.task.load_for(dataset, self.backbone))
         self._encoded = lru_cache(maxsize=1)(self._encode)
@@ -141,7 +145,7 @@ class Experiment:
         data, encoded = self.data(run.dataset), self._drawn(run)
         set_seed(run.seed)
         learner = self._learner(run, data, encoded["train"])
-        train, validation, prefix_seconds = self._with_prefixes(run, learner, encoded)
+        train, validation, prefixes = self._with_prefixes(run, learner, encoded)
         flops = count_flops(learner, self._objective(run), train, self.accelerator.device, self.protocol.batch_size)
         with PeakMemory(self.accelerator.device) as memory:
             outcome = self._trainer(run).fit(learner, run.method, train, validation, run.seed, on_step)
@@ -150,7 +154,7 @@ class Experiment:
             "validation": outcome.validation,
             "selected_epoch": outcome.selected_epoch,
             "history": tuple(Epoch(**epoch) for epoch in outcome.history),
-            "cost": _cost(learner, train, outcome, memory, prefix_seconds, flops),
+            "cost": _cost(learner, train, outcome, memory, prefixes, flops),
         }
 
     def _test(self, run: Run, learner: Learner, key: TestKey, trained: dict[str, Any]) -> Result:
@@ -158,13 +162,13 @@ class Experiment:
         encoded, objective, trainer = self._encoded(run.dataset), self._objective(run), self._trainer(run)
         test = encoded["test"].open(key)
         shifted = {name: split.open(key) for name, split in encoded["shifted"].items()}
-        start = time.perf_counter()
+        start = stopwatch.now()
         with training(str(run)):  # the method's code runs here too, and could look the answers up
             scores, predictions = trainer.evaluate(learner, test)
             for name, split in shifted.items():
                 there, _ = trainer.evaluate(learner, split)
                 scores |= {f"{name} {score}": value for score, value in there.items()}
-        seconds = trained["cost"].evaluation_seconds + time.perf_counter() - start
+        seconds = trained["cost"].evaluation_seconds + (stopwatch.now() - start).wall
         targets = test.split.targets
         return Result(
             **{**trained, "cost": replace(trained["cost"], evaluation_seconds=seconds)},
@@ -173,7 +177,27 @@ class Experiment:
             targets=tuple(map(objective.record, targets)),
             item_scores=tuple(objective.item_scores(predictions, targets)),
             search=run.search,
+            trivial=self._trivial(run, {"": test, **shifted}),
         )
+
+    def _trivial(self, run: Run, splits: dict[str, Encoded]) -> Trivial | None:
+        """Return what the trivial answer, which the training targets decide, scores on opened test splits by name."""
+        data, scores = self.data(run.dataset), {}
+        train = data.train.targets
+        if data.draw:
+            train = [train[index] for index in data.draw(run.seed)[0]]
+        try:
+            answer = self.task.objective(run.dataset, data.classes).trivial(train, data.classes)
+            if answer is None:
+                return None
+            for name, split in splits.items():
+                windows = (own for own, _ in split.by_example([None] * len(split)))
+                there = answer.scores(windows, split.split.targets)
+                scores |= {f"{name} {score}".strip(): value for score, value in there.items()}
+        except Exception as error:  # a plug-in's objective may inherit an answer that does not suit it
+            log.warning("%s: no trivial answer is scored: %s", run.dataset, error)
+            return None
+        return Trivial(answer.words, scores)
 
     def adapter_record(self, run: Run) -> dict[str, Any]:
         """Return what is saved beside the run's adapter."""
@@ -218,22 +242,22 @@ class Experiment:
 
     def _with_prefixes(self, run: Run, learner: Learner, encoded: dict[str, Any]):
         """Return training and validation data with their frozen prefix, if there is one and memory for it."""
-        splits, seconds = [], 0.0
+        splits, total = [], NOTHING
         for name in ("train", "validation"):
             prefix, spent = self._prefix(run, name, learner, encoded[name])
-            seconds += spent
+            total += spent
             needs_inputs = not learner.only_head_trains
             splits.append(encoded[name] if prefix is None else encoded[name].with_prefix(prefix, needs_inputs))
-        return *splits, seconds
+        return *splits, total
 
-    def _prefix(self, run: Run, split: str, learner: Learner, data: Encoded) -> tuple[list[Tensor] | None, float]:
-        """Return the prefix of a split, and the seconds that it took to compute.
+    def _prefix(self, run: Run, split: str, learner: Learner, data: Encoded) -> tuple[list[Tensor] | None, Spent]:
+        """Return the prefix of a split, and the time that it took to compute.
 
         Runs that are frozen up to the same place share it; the first batch is computed anew and compared, lest a
         method has changed a frozen layer after all.
         """
         if not learner.has_prefix or not learner.trainable():
-            return None, 0.0
+            return None, NOTHING
         learner.eval()
         first = self._compute(learner, data, batches=1)
         drawn = run.seed if self.data(run.dataset).draw else None
@@ -242,12 +266,12 @@ class Experiment:
         if known is not None and all(torch.equal(known[0][index], part) for index, part in first.items()):
             return known
         if not fits(_bytes_of_all(first, data)):
-            return None, 0.0
-        start = time.perf_counter()
+            return None, NOTHING
+        start = stopwatch.now()
         computed = self._compute(learner, data)
         prefix = [computed[index] for index in range(len(data))]
         self._prefixes = {key: kept for key, kept in self._prefixes.items() if key[0] != split}
-        self._prefixes[key] = prefix, time.perf_counter() - start
+        self._prefixes[key] = prefix, stopwatch.now() - start
         return self._prefixes[key]
 
     def _compute(self, learner: Learner, data: Encoded, batches: int | None = None) -> dict[int, Tensor]:
@@ -345,10 +369,10 @@ def _cost(
     train: Encoded,
     outcome: Fit,
     memory: PeakMemory,
-    prefix_seconds: float,
+    prefixes: Spent,
     flops: tuple[int, int],
 ) -> Cost:
-    rate = outcome.examples / outcome.train_seconds if outcome.steps else 0.0
+    rate = outcome.examples / outcome.training.wall if outcome.steps else 0.0
     sizes = {name: parameter.numel() for name, parameter in learner.trainable().items()}
     head = sum(size for name, size in sizes.items() if name.startswith("head."))
     return Cost(
@@ -356,10 +380,12 @@ def _cost(
         head_parameters=head,
         adapter_bytes=adapter.adapter_bytes(learner),
         adapted_from_block=learner.frozen_blocks,
-        frozen_prefix_seconds=prefix_seconds,
-        train_seconds=outcome.train_seconds,
+        frozen_prefix_seconds=prefixes.wall,
+        train_seconds=outcome.training.wall,
+        cpu_seconds=prefixes.cpu + outcome.training.cpu,
+        threads=torch.get_num_threads(),
         steps=outcome.steps,
-        evaluation_seconds=outcome.evaluation_seconds,
+        evaluation_seconds=outcome.evaluation.wall,
         examples_per_second=rate,
         peak_memory_bytes=memory.bytes,
         peak_memory_kind=memory.kind,

@@ -6,7 +6,8 @@ This module imports no torch: tasks, which are listed without it, import this.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
     from zipeft.backbone import Backbone
     from zipeft.data import Window
     from zipeft.learner import Learner
+
+
+@dataclass(frozen=True)
+class TrivialAnswer:
+    """An answer that reads no example, or hardly: what a table's scores have to be held against.
+
+    ``words`` say which; ``scores`` takes the windows of each example of a split, and its targets.
+    """
+
+    words: str
+    scores: Callable[[Iterable[Sequence[Window]], Sequence[Any]], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -89,9 +101,26 @@ class Objective(abc.ABC):
         """
         return []
 
+    def trivial(self, train: Sequence[Any], classes: Sequence[str]) -> TrivialAnswer | None:
+        """Return the trivial answer that the training targets speak for; None where no answer is trivial."""
+        return None
+
+    def always(self, words: str, prediction: Any) -> TrivialAnswer:
+        """Return the answer that is the same final prediction for every example."""
+        return TrivialAnswer(words, lambda windows, targets: self.score([prediction] * len(targets), targets))
+
     def record(self, value: Any) -> Any:
         """Return what a result file keeps of a prediction or a target, as JSON; no text of the data."""
         return value
+
+
+MAJORITY = "majority class"
+
+
+def by_frequency(labels: Sequence[int]) -> list[int]:
+    """Return the labels that occur, the most frequent first; of equally frequent ones the lowest."""
+    counts = Counter(map(int, labels))
+    return sorted(counts, key=lambda label: (-counts[label], label))
 
 
 @dataclass(frozen=True)
@@ -120,3 +149,7 @@ class Classification(Objective):
 
     def item_scores(self, predictions: Sequence[int], targets: Sequence[int]) -> list[float]:
         return [float(prediction == target) for prediction, target in zip(predictions, targets, strict=True)]
+
+    def trivial(self, train: Sequence[int], classes: Sequence[str]) -> TrivialAnswer | None:
+        """Return that everything is of the most frequent class, the first of several."""
+        return self.always(MAJORITY, by_frequency(train)[0])

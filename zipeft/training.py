@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +22,7 @@ from zipeft.learner import Learner
 from zipeft.method import Method
 from zipeft.objective import Objective
 from zipeft.protocol import Protocol
+from zipeft.stopwatch import NOTHING, Spent, now
 
 LOSSES = 10
 """Parts of an epoch whose mean losses are kept: a training of one epoch has a curve too."""
@@ -30,7 +30,7 @@ LOSSES = 10
 
 @dataclass
 class Fit:
-    """What came of a training: one entry of ``history`` an epoch, and the seconds that went into it.
+    """What came of a training: one entry of ``history`` an epoch, and the time that went into it.
 
     ``validation`` holds the scores of the selected epoch. Where nothing trains there is no epoch, and 0 is selected.
     """
@@ -40,19 +40,19 @@ class Fit:
     selected_epoch: int = 0
     steps: int = 0
     examples: int = 0
-    train_seconds: float = 0.0
-    evaluation_seconds: float = 0.0
+    training: Spent = NOTHING
+    evaluation: Spent = NOTHING
 
     def add(
-        self, loss: float, losses: list[float], scores: dict[str, float], seconds: float, evaluation_seconds: float
+        self, loss: float, losses: list[float], scores: dict[str, float], training: Spent, evaluation: Spent
     ) -> None:
         """Record an epoch, its mean loss and those of its parts. Raises ``UserError`` if that is not finite."""
         epoch = len(self.history) + 1
         if not math.isfinite(loss):
             raise UserError(f"the training loss is {loss} in epoch {epoch}; lower the learning rate")
         self.history.append({"epoch": epoch, "train_loss": loss, "validation": scores, "losses": tuple(losses)})
-        self.train_seconds += seconds
-        self.evaluation_seconds += evaluation_seconds
+        self.training += training
+        self.evaluation += evaluation
 
 
 class Trainer:
@@ -92,7 +92,7 @@ class Trainer:
         step = partial(self._step, model, optimizer, schedule)
         result, best = Fit(), Best(self.objective.metric)
         while result.steps < steps:
-            start = time.perf_counter()
+            start = now()
             losses = []
             batches = zip(parallel.read(self.accelerator, loader), loader.batch_sampler.weights(), strict=True)
             for batch, weight in islice(batches, steps - result.steps):
@@ -102,9 +102,9 @@ class Trainer:
             parts = every.tensor_split(min(LOSSES, len(losses)))
             means = torch.stack([part.mean() for part in (every, *parts)])
             loss, *of_parts = self.accelerator.reduce(means, "mean").tolist()
-            evaluated = time.perf_counter()
+            trained = now()
             scores, _ = self.evaluate(learner, validation, choose=True)
-            result.add(loss, of_parts, scores, evaluated - start, time.perf_counter() - evaluated)
+            result.add(loss, of_parts, scores, trained - start, now() - trained)
             result.steps += len(losses)
             result.examples += min(len(losses) * self.protocol.batch_size, len(train))
             best.keep(len(result.history), scores, learner)
@@ -115,9 +115,9 @@ class Trainer:
 
     def _as_it_is(self, learner: Learner, validation: Encoded) -> Fit:
         """Return what there is to say of a learner in which nothing trains."""
-        start = time.perf_counter()
+        start = now()
         scores, _ = self.evaluate(learner, validation, choose=True)
-        return Fit(scores, evaluation_seconds=time.perf_counter() - start)
+        return Fit(scores, evaluation=now() - start)
 
     @torch.no_grad()
     def evaluate(self, learner: Learner, data: Encoded, choose: bool = False) -> tuple[dict[str, float], list[Any]]:

@@ -77,7 +77,7 @@ def epoch(encoded: type[Encoded], backbone) -> tuple[float, float]:
     fit = Trainer(Classification(), Protocol(epochs=1, batch_size=BATCH), Accelerator(cpu=True)).fit(
         learner, method, train, validation, seed=0
     )
-    return fit.train_seconds, fit.history[0]["train_loss"]
+    return fit.training.wall, fit.history[0]["train_loss"]
 
 
 def test_batches_by_length(capsys):

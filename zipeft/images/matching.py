@@ -8,13 +8,16 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.errors import UserError, require
-from zipeft.objective import Classification, Objective
+from zipeft.objective import Classification, Objective, TrivialAnswer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from zipeft.backbone import ImageTextBackbone
     from zipeft.learner import Learner
+
+
+CHANCE = "chance"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,11 @@ class Matching(Classification):
         from torch import nn
 
         return nn.Identity()
+
+    def trivial(self, train: Sequence[int], classes: Sequence[str]) -> TrivialAnswer:
+        """Return chance, since no class is seen more often than another where each has its shots: what a guess among
+        all classes scores on average."""
+        return TrivialAnswer(CHANCE, lambda windows, targets: {"accuracy": 1 / len(classes)})
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,13 @@ class BaseToNovel(Matching):
             )
             for guess, target in zip(predictions, targets, strict=True)
         ]
+
+    def trivial(self, train: Sequence[int], classes: Sequence[str]) -> TrivialAnswer:
+        """Return chance: a guess among the classes of an image's own half."""
+        halves = {"base_accuracy": self.base, "novel_accuracy": len(self.classes) - self.base}
+        scores = {name: 1 / size for name, size in halves.items() if size}
+        scores["harmonic_mean"] = harmonic_mean(*scores.values())
+        return TrivialAnswer(CHANCE, lambda windows, targets: scores)
 
     def record(self, value: Any) -> Any:
         return list(value) if isinstance(value, tuple) else value

@@ -8,7 +8,7 @@ a changed setting can never overwrite an earlier result.
 from zipeft.results.differences import conditions_key, differences
 from zipeft.results.environment import Environment, current_environment
 from zipeft.results.identity import RESULT_VERSION, record_id
-from zipeft.results.parts import BackboneRecord, Cost, Epoch, MethodRecord, Sizes, TaskRecord, Tried
+from zipeft.results.parts import BackboneRecord, Cost, Epoch, MethodRecord, Sizes, TaskRecord, Tried, Trivial
 from zipeft.results.record import (
     KINDS,
     PROTOCOL_FIELDS,
@@ -42,6 +42,7 @@ __all__ = [
     "Trained",
     "Trial",
     "Tried",
+    "Trivial",
     "conditions_key",
     "current_environment",
     "differences",

@@ -77,9 +77,11 @@ class Cost:
 
     ``trainable_parameters`` leaves out the head; ``adapter_bytes`` is the saved file with the head. ``train_seconds``
     is spent in ``steps`` optimiser steps; it holds neither ``evaluation_seconds`` nor the ``frozen_prefix_seconds``
-    that went into activations of the frozen blocks below ``adapted_from_block``. FLOPs are those of one example: a
-    training step above the frozen prefix, and a whole forward pass. ``tokens_per_second`` is that of training, without
-    padding; None where examples have no length of their own, as images have not.
+    that went into activations of the frozen blocks below ``adapted_from_block``. ``cpu_seconds`` is the time that the
+    CPUs worked for the process in those two, all of its threads together; ``threads`` is how many torch computes with.
+    FLOPs are those of one example: a training step above the frozen prefix, and a whole forward pass.
+    ``tokens_per_second`` is that of training, without padding; None where examples have no length of their own, as
+    images have not.
     """
 
     trainable_parameters: int
@@ -88,6 +90,8 @@ class Cost:
     adapted_from_block: int
     frozen_prefix_seconds: float
     train_seconds: float
+    cpu_seconds: float | None
+    threads: int | None
     steps: int | None
     evaluation_seconds: float
     examples_per_second: float
@@ -96,6 +100,17 @@ class Cost:
     tokens_per_second: float | None
     training_flops: int | None
     inference_flops: int | None
+
+
+@dataclass(frozen=True)
+class Trivial:
+    """What an answer scores on the test split that nothing had to be learnt for: ``answer`` says which, in words.
+
+    It was chosen on the training targets.
+    """
+
+    answer: str
+    test: dict[str, float]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 from zipeft.errors import UserError
 from zipeft.results.environment import Environment
 from zipeft.results.identity import conditions, data_key, digest, file_hash, record_id
-from zipeft.results.parts import BackboneRecord, Cost, Epoch, MethodRecord, TaskRecord, Tried
+from zipeft.results.parts import BackboneRecord, Cost, Epoch, MethodRecord, TaskRecord, Tried, Trivial
 from zipeft.results.schema import decode, dotted
 from zipeft.results.upgrade import SCHEMA, upgraded
 
@@ -120,7 +120,8 @@ class Result(Trained):
 
     ``predictions``, ``targets`` and ``item_scores`` hold one JSON value an example of the test split, in its order. The
     mean of ``item_scores`` is the metric; they are empty where the metric is no mean over examples. ``search`` lists
-    the trials, in the order of their drawing; it is empty where nothing was searched.
+    the trials, in the order of their drawing; it is empty where nothing was searched. ``trivial`` is None where the
+    objective knows no trivial answer, and in files of older versions.
     """
 
     test: dict[str, float]
@@ -128,6 +129,7 @@ class Result(Trained):
     targets: tuple[Any, ...]
     item_scores: tuple[float, ...]
     search: tuple[Tried, ...]
+    trivial: Trivial | None
 
     kind: ClassVar[str] = "run"
 
@@ -149,6 +151,8 @@ class Result(Trained):
             yield f"{dotted('test', self.task.metric)} is {score}, but the mean of item_scores is {mean}"
         for index, tried in enumerate(self.search):
             yield from tried.problems(f"search[{index}]", self.method.space)
+        if self.trivial:
+            yield from _score_problems("trivial.test", self.trivial.test, self.task.metric)
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,17 @@ def _from_3(content: Content) -> Content:
     return {**content, "history": [{**epoch, "losses": []} for epoch in epochs], "schema": 4}
 
 
-STEPS = (Step(_check_1, _from_1), Step(_check_2, _from_2), Step(_check_2, _from_3))
+# Schema 4 knew neither the time of the CPUs nor a trivial answer. It was held together as schema 2 was.
+
+
+def _from_4(content: Content) -> Content:
+    unmeasured = {"cpu_seconds": None, "threads": None}
+    cost = {"cost": {**_object(content, "cost"), **unmeasured}} if "cost" in content else {}
+    trivial = {"trivial": None} if content.get("kind") == "run" else {}
+    return {**content, **cost, **trivial, "schema": 5}
+
+
+STEPS = (Step(_check_1, _from_1), Step(_check_2, _from_2), Step(_check_2, _from_3), Step(_check_2, _from_4))
 """One step for each older schema, from 1."""
 
 SCHEMA = len(STEPS) + 1

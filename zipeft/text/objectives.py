@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft import metrics
 from zipeft.data import NO_LABEL
 from zipeft.errors import require
 from zipeft.metrics.tags import OUTSIDE
-from zipeft.objective import Classification, Objective
+from zipeft.objective import MAJORITY, Classification, Objective, TrivialAnswer, by_frequency
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,6 +39,15 @@ class TextClassification(Classification):
 
     def item_scores(self, predictions: Sequence[int], targets: Sequence[int]) -> list[float]:
         return super().item_scores(predictions, targets) if self.metric == "accuracy" else []
+
+    def trivial(self, train: Sequence[int], classes: Sequence[str]) -> TrivialAnswer | None:
+        """Return that everything is of the class that scores highest so; as a rule it is the most frequent one, but F1
+        asks for class 1."""
+        if self.metric == "accuracy":
+            return super().trivial(train, classes)
+        majority, *others = by_frequency(train)
+        best = max((majority, *others), key=lambda label: self.score([label] * len(train), train)[self.metric])
+        return self.always(MAJORITY if best == majority else f"always class {best}", best)
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,9 @@ class Regression(Objective):
 
     def score(self, predictions: Sequence[float], targets: Sequence[float]) -> dict[str, float]:
         return metrics.compute(("pearson", "spearman"), predictions, targets)
+
+    def trivial(self, train: Sequence[float], classes: Sequence[str]) -> TrivialAnswer:
+        return self.always("mean", fmean(map(float, train)))
 
 
 @dataclass(frozen=True)
@@ -137,6 +150,9 @@ class SequenceLabelling(Objective):
         pairs = zip(predictions, targets, strict=True)
         predicted = [self._tags(labels) + [OUTSIDE] * (len(target) - len(labels)) for labels, target in pairs]
         return metrics.compute(("span_f1",), predicted, [self._tags(target) for target in targets])
+
+    def trivial(self, train: Sequence[Sequence[int]], classes: Sequence[str]) -> TrivialAnswer:
+        return self.always(f"always {OUTSIDE}", [])  # words after the last predicted one are outside all spans
 
     def _tags(self, labels: Sequence[Any]) -> list[str]:
         return [self.labels[label] for label in labels]

@@ -7,7 +7,8 @@ span does not score more than a threshold above it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +19,7 @@ from torch.nn import functional
 from zipeft import metrics
 from zipeft.data import Window
 from zipeft.metrics.answers import best_f1
-from zipeft.objective import Objective
+from zipeft.objective import Objective, TrivialAnswer
 
 PADDED = -1e4
 """The logit of a padded token: e to its power is zero in every precision, and no precision overflows at it."""
@@ -181,11 +182,27 @@ class Spans(Objective):
         pairs = zip(predictions, targets, strict=True)
         return [best_f1(_text(prediction), target.texts) for prediction, target in pairs]
 
+    def trivial(self, train: Sequence[Answers], classes: Sequence[str]) -> TrivialAnswer:
+        """Return "no answer", or, where every question that is learnt has one, the first sentence of the context."""
+        if not all(target.texts for target in train):
+            return self.always("no answer", None)
+
+        def scores(windows: Iterable[Sequence[Window]], targets: Sequence[Answers]) -> dict[str, float]:
+            return self.score([first_sentence(own[0].origin.context) for own in windows], targets)
+
+        return TrivialAnswer("first sentence", scores)
+
     def record(self, value: Span | Answers | None) -> Any:
         """Return where a predicted span starts and ends, None for no answer, and a list of such for gold answers."""
         if isinstance(value, Answers):
             return [[start, start + len(text)] for start, text in zip(value.starts, value.texts, strict=True)]
         return None if value is None else [value.start, value.end]
+
+
+def first_sentence(context: str) -> Span:
+    """Return the span from the start of a context to its first mark that ends a sentence."""
+    text = re.split(r"(?<=[.!?])\s", context, maxsplit=1)[0]
+    return Span(0, len(text), text, 0.0, NOTHING)
 
 
 def _text(prediction: Span | None) -> str:

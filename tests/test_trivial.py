@@ -1,0 +1,158 @@
+"""Trivial answers: each objective's own, chosen on training targets, scored on the test split, recorded."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import pytest
+from accelerate import Accelerator
+from toys import ToyDecoder, ToyInstructions, ToyTask, ToyViT
+
+from zipeft import stopwatch
+from zipeft.data import Data, Split, Window
+from zipeft.experiment import Experiment, Run
+from zipeft.images.matching import BaseToNovel, Matching
+from zipeft.methods.linear import Linear
+from zipeft.methods.untuned import Untuned
+from zipeft.objective import Classification
+from zipeft.protocol import Protocol
+from zipeft.text.objectives import Regression, SequenceLabelling, TextClassification
+from zipeft.text.responses import Responses
+from zipeft.text.spans import Answers, Origin, Spans
+
+CLASSES = ["a", "b", "c"]
+
+
+def scored(objective, train, test, windows=()):
+    answer = objective.trivial(train, CLASSES)
+    return answer.words, answer.scores(windows, test)
+
+
+@pytest.mark.parametrize(
+    ("objective", "train", "test", "words", "scores"),
+    [
+        (Classification(), [2, 1, 1, 0], [1, 2, 2, 2], "majority class", {"accuracy": 1 / 4}),
+        (Classification(), [2, 1, 1, 2], [1, 2, 2, 2], "majority class", {"accuracy": 1 / 4}),  # the first of two
+        (TextClassification(), [1, 1, 0], [0, 0, 1], "majority class", {"accuracy": 1 / 3}),
+        (TextClassification(("f1", "accuracy")), [0, 0, 1], [0, 1], "always class 1", {"f1": 2 / 3, "accuracy": 1 / 2}),
+        (TextClassification(("f1",)), [1, 1, 0], [0, 1], "majority class", {"f1": 2 / 3}),
+        (TextClassification(("matthews",)), [0, 0, 1], [0, 1], "majority class", {"matthews": 0}),
+        (Regression(1, 5), [1.0, 2.0, 4.5], [1.0, 5.0], "mean", {"pearson": 0, "spearman": 0}),
+        (Matching(), [0, 0, 1], [0, 0, 0, 0], "chance", {"accuracy": 1 / 3}),
+        (
+            BaseToNovel(classes=("a", "b", "c")),
+            [0, 1],
+            [0, 2],
+            "chance",
+            {"harmonic_mean": 2 / 3, "base_accuracy": 1 / 2, "novel_accuracy": 1},
+        ),
+        (SequenceLabelling(("B-x", "O")), [[0, 0]], [[1, 0], [1]], "always O", {"f1": 0, "precision": 0, "recall": 0}),
+    ],
+)
+def test_a_trivial_answer_is_chosen_on_training_targets_and_scored_on_the_others(objective, train, test, words, scores):
+    found = scored(objective, train, test)
+    assert found[0] == words
+    assert found[1] == pytest.approx(scores)
+
+
+CONTEXT = "Ann Lee was born. Then she left."
+ANSWERED, UNANSWERED = Answers(("Ann Lee",), (0,)), Answers((), ())
+
+
+def test_the_trivial_answer_to_a_question_is_none_where_training_has_such_and_else_the_first_sentence():
+    none = {"exact_match": 1 / 2, "f1": 1 / 2, "has_answer_f1": 0, "no_answer_accuracy": 1}
+    test = [ANSWERED, UNANSWERED]
+    assert scored(Spans(), [UNANSWERED, ANSWERED], test) == ("no answer", pytest.approx(none))
+    words, scores = scored(Spans(), [ANSWERED], [ANSWERED], [[Window(None, None, Origin(CONTEXT, None))]])
+    assert words == "first sentence"
+    assert scores == pytest.approx({"exact_match": 0, "f1": 2 * (2 / 4) * 1 / (2 / 4 + 1)})  # "Ann Lee was born"
+
+
+def test_no_response_is_trivial():
+    assert Responses().trivial([("yes",)], []) is None
+
+
+def part(split, indices):
+    return Split(*([values[index] for index in indices] for values in (split.examples, split.targets, split.names)))
+
+
+@dataclass(frozen=True)
+class Skewed(ToyTask):
+    """The toy's pictures; training holds more of class 1, the test split more of class 0."""
+
+    def load(self, dataset):
+        data = super().load(dataset)
+        ones = [index for index, target in enumerate(data.train.targets) if target == 1 or index % 2]
+        zeros = [index for index in range(self.examples) if index % self.classes == 0]
+        train, shifted = part(data.train, ones), part(self._split(2), zeros)
+        return Data(
+            dataset,
+            data.classes,
+            train,
+            data.validation,
+            self._split(2),
+            "drawn",
+            "skewed",
+            shifted={"red": shifted},
+        )
+
+
+def measured(backbone, task, method, dataset):
+    protocol = Protocol(epochs=1, batch_size=8)
+    experiment = Experiment(("toy", backbone), ("toy", task), protocol, Accelerator(cpu=True), "pytest")
+    return experiment.measure(Run(dataset, "method", method, 0))[0]
+
+
+def test_a_run_records_what_the_trivial_answer_scores_on_each_test_split():
+    result = measured(ToyViT(), Skewed(), Linear(), "colours")
+    assert result.trivial.answer == "majority class"
+    assert result.trivial.test == pytest.approx({"accuracy": 1 / 3, "red accuracy": 0})
+    assert set(result.trivial.test) == set(result.test)
+
+
+def test_a_run_without_a_trivial_answer_records_none():
+    assert measured(ToyDecoder(), ToyInstructions(examples=8), Untuned(), "summaries").trivial is None
+
+
+@dataclass(frozen=True)
+class Odd(ToyTask):
+    """A plug-in whose predictions are not those of the objective that it inherits from."""
+
+    def score(self, predictions, targets):
+        return super().score([prediction[0] for prediction in predictions], targets)
+
+    def predict(self, outputs):
+        return [[label] for label in super().predict(outputs)]
+
+    def item_scores(self, predictions, targets):
+        return []
+
+
+def test_an_inherited_answer_that_does_not_suit_a_plug_in_costs_no_result(caplog):
+    result = measured(ToyViT(), Odd(), Linear(), "colours")
+    assert result.trivial is None
+    assert result.score > 0
+    assert "colours: no trivial answer is scored" in caplog.text
+
+
+# --- the time of the CPUs ---------------------------------------------------------------------------------------------
+
+
+def test_a_stopwatch_tells_work_from_waiting():
+    start = stopwatch.now()
+    time.sleep(0.05)
+    waited = stopwatch.now() - start
+    assert waited.wall >= 0.05
+    assert waited.cpu < 0.04
+    start = stopwatch.now()
+    while (worked := stopwatch.now() - start).cpu < 0.02:
+        sum(range(1000))
+    assert worked.wall > 0.01
+    assert (waited + worked).cpu == pytest.approx(waited.cpu + worked.cpu)
+
+
+def test_a_run_records_its_cpu_time_and_its_threads():
+    cost = measured(ToyViT(), ToyTask(), Linear(), "colours").cost
+    assert cost.threads >= 1
+    assert 0 < cost.cpu_seconds < (cost.train_seconds + cost.frozen_prefix_seconds) * (cost.threads + 4) + 0.1
