@@ -75,6 +75,14 @@ def edited(folder, **changes):
     (folder / RECORD).write_text(json.dumps({**record, **changes}))
 
 
+def edited_part(folder, part, **changes):
+    edited(folder, **{part: {**json.loads((folder / RECORD).read_text())[part], **changes}})
+
+
+def edited_tensors(folder, change):
+    save_file({name: change(tensor) for name, tensor in load_file(folder / TENSORS).items()}, folder / TENSORS)
+
+
 def edited_settings(folder, part, **changes):
     record = json.loads((folder / RECORD).read_text())[part]
     edited(folder, **{part: {**record, "settings": {**record["settings"], **changes}}})
@@ -90,18 +98,33 @@ def edited_settings(folder, part, **changes):
         (lambda folder: edited(folder, method={"name": "zero_gated"}), "is not the record of an adapter"),
         (lambda folder: edited(folder, task="toy"), "is not the record of an adapter"),
         (lambda folder: edited(folder, task={"name": "toy", "settings": {}}), "is not the record of an adapter"),
-        (lambda folder: edited_settings(folder, "method", lenth=1), "zero_gated does not take \\('lenth'\\)"),
-        (
-            lambda folder: edited_settings(folder, "method", length="ten"),
-            "take \\('>=' not supported",
-        ),
-        (lambda folder: edited_settings(folder, "method", length=0), "zero_gated does not take \\(length must be"),
-        (lambda folder: edited_settings(folder, "task", example=1), "toy does not take \\('example'\\)"),
+        (lambda folder: (folder / RECORD).write_text("[" * 100_000), "it is nested too deeply"),
+        (lambda folder: edited(folder, format=True), "format must be a whole number"),
+        (lambda folder: edited(folder, classes=[None]), r"classes\[0\] must be a string"),
+        (lambda folder: edited(folder, run=5), "run must be a string"),
+        (lambda folder: edited(folder, chosen={"threshold": float("nan")}), "chosen.threshold must be finite"),
+        (lambda folder: edited(folder, comment=""), "comment is not a field"),
+        (lambda folder: edited_part(folder, "backbone", name=[]), "backbone.name must be a string"),
+        (lambda folder: edited_part(folder, "backbone", checksum=None), "backbone.checksum must be a string"),
+        (lambda folder: edited_part(folder, "method", settings=[]), "method.settings must be an object"),
+        (lambda folder: edited_part(folder, "task", name=None), "task.name must be a string"),
+        (lambda folder: edited_settings(folder, "backbone", checkpoint=5), "toy does not take .checkpoint: 5 is not"),
+        (lambda folder: edited_settings(folder, "task", data_dir="a\0b"), "toy does not take .data_dir: .* a path"),
+        (lambda folder: edited_settings(folder, "method", lenth=1), "zero_gated does not take .no setting 'lenth'"),
+        (lambda folder: edited_settings(folder, "method", length="ten"), "take .length: 'ten' is not an integer"),
+        (lambda folder: edited_settings(folder, "method", length=1.5), "take .length: 1.5 is not an integer"),
+        (lambda folder: edited_settings(folder, "method", length=10**12), "take .length must be 10,000 or less"),
+        (lambda folder: edited_settings(folder, "method", gate="x"), "take .gate: 'x' is not one of 'head', 'layer'"),
+        (lambda folder: edited_settings(folder, "method", length=0), "zero_gated does not take .length must be"),
+        (lambda folder: edited_settings(folder, "task", example=1), "toy does not take .no setting 'example'"),
         (lambda folder: edited(folder, method={"name": "no_such", "settings": {}}), "unknown method 'no_such'"),
         (lambda folder: edited(folder, classes=["one", "two"]), "head.* differs"),
         (lambda folder: (folder / TENSORS).unlink(), "cannot be read"),
         (lambda folder: (folder / TENSORS).write_bytes(b"\0" * 100), "cannot be read"),
         (lambda folder: save_file({"x": torch.zeros(1)}, folder / TENSORS), "does not fit"),
+        (lambda folder: edited_tensors(folder, lambda x: x * torch.nan), "has numbers that are not finite"),
+        (lambda folder: edited_tensors(folder, lambda x: x.long()), "holds torch.int64, which does not train"),
+        (lambda folder: edited_tensors(folder, lambda x: x.double()), "does not fit"),
     ],
 )
 def test_a_damaged_adapter_is_refused_in_one_line(damage, message, experiment, tmp_path):

@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from huggingface_hub import ModelCard, errors
 from result_factory import make_result, make_trial
+from safetensors.torch import save
 from toys import ToyTask, ToyViT, registered
 
 from zipeft import pull, push
@@ -311,7 +312,9 @@ def damaged(name, content):
         (lambda hub: hub.repositories.clear(), "there is no such repository, or your token may not see it"),
         (lambda hub: hub.repositories["owner/name"].files.pop("adapter.json"), "no adapter of zipeft: it has no"),
         (damaged("adapter.json", b"{}"), "is not the record of an adapter"),
-        (damaged("adapter.safetensors", b"\0" * 99), "adapter.safetensors of owner/name on the hub is damaged"),
+        (damaged("adapter.json", b"[" * 100_000), "owner/name on the hub is no adapter that can be used: "),
+        (damaged("adapter.safetensors", b"\0" * 99), "owner/name on the hub is no adapter that can be used: "),
+        (damaged("adapter.safetensors", save({"x": torch.tensor([torch.inf])})), "numbers that are not finite"),
     ],
 )
 def test_what_is_no_adapter_on_the_hub_leaves_no_folder(prepare, message, saved, hub, tmp_path, capsys):

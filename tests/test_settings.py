@@ -200,5 +200,48 @@ def test_what_was_recorded_comes_back_as_it_was():
 
     for instance in (Recorded(), Recorded(Path("a/b"), ("x", "y"), 3)):
         assert from_json(Recorded, json.loads(json.dumps(as_json(instance)))) == instance
-    with pytest.raises(KeyError, match="cuont"):
-        from_json(Recorded, {"cuont": 3})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cuont": 3}, "no setting 'cuont'"),
+        ({}, "name is missing"),
+        ({"count": 1.5}, "count: 1.5 is not an integer"),
+        ({"count": True}, "count: True is not an integer"),
+        ({"count": None}, "count: None is not an integer"),
+        ({"rate": float("inf")}, "rate: inf is not a finite number"),
+        ({"rate": 10**400}, "is not a finite number"),
+        ({"rate": "1"}, "rate: '1' is not a finite number"),
+        ({"name": []}, r"name: \[\] is not text"),
+        ({"name": "a\0b"}, "is not text"),
+        ({"folder": 5}, "folder: 5 is not a path or none"),
+        ({"folder": "a\0b"}, "is not a path or none"),
+        ({"folder": ""}, "folder: '' is not a path or none"),
+        ({"gate": "x"}, "gate: 'x' is not one of 'head', 'layer'"),
+        ({"gate": []}, r"gate: \[\] is not one of"),
+        ({"sizes": "1"}, "sizes: '1' is not a list"),
+        ({"sizes": [1, "2"]}, r"sizes: \[1, '2'\] is not an integer"),
+    ],
+)
+def test_what_was_recorded_is_taken_by_its_type(values, message):
+    @dataclass(frozen=True)
+    class Recorded:
+        name: str
+        folder: Path | None = None
+        count: int = 1
+        rate: float = 1.0
+        gate: Literal["head", "layer"] = "head"
+        sizes: tuple[int, ...] = ()
+        flag: bool = False
+
+    right = {"name": "x", "count": -3, "rate": 2, "gate": "layer", "sizes": [1, 2], "flag": True, "folder": None}
+    assert as_json(from_json(Recorded, right)) == right
+    with pytest.raises(ValueError, match=message):
+        from_json(Recorded, values if values == {} else {"name": "x", **values})
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\udcff"])
+def test_a_text_that_no_file_holds_is_refused(text):
+    with pytest.raises(UserError, match="is not text in UTF-8"):
+        override(Settings, {"name": text})

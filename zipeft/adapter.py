@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
-from zipeft import registry
+from zipeft import registry, strict_json
 from zipeft.backbone import Backbone
 from zipeft.errors import UserError
 from zipeft.files import write_atomically
 from zipeft.learner import Learner
 from zipeft.objective import Objective
+from zipeft.results.schema import decode
 from zipeft.settings import as_json, from_json
 from zipeft.task import Task
 
@@ -27,12 +30,44 @@ DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", to
 
 TENSORS, RECORD = "adapter.safetensors", "adapter.json"
 
-PARTS = {
-    "backbone": {"name", "checkpoint", "checksum", "settings"},
-    "method": {"name", "settings"},
-    "task": {"name", "dataset", "settings"},
-}
-"""What a record says of each part."""
+
+@dataclass(frozen=True)
+class _Backbone:
+    name: str
+    checkpoint: str
+    checksum: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Method:
+    name: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Task:
+    name: str
+    dataset: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What a record holds. Of what an adapter need not have, ``run`` is the id of the run that it came from, and
+    ``origin`` the format that it was converted from."""
+
+    format: int
+    backbone: _Backbone
+    method: _Method
+    task: _Task
+    classes: tuple[str, ...]
+    chosen: dict[str, float]
+    run: str
+    origin: str
+
+
+OPTIONAL = {"chosen": {}, "run": "", "origin": ""}
 
 
 def adapter_bytes(learner: Learner) -> int:
@@ -63,16 +98,34 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Return the record of a saved adapter. Raises ``UserError`` if the folder holds none."""
     path = Path(folder) / RECORD
     try:
-        record = json.loads(path.read_bytes())
-        readable = record["format"] == FORMAT and isinstance(record["classes"], list)
-        readable = readable and all(record[part].keys() >= names for part, names in PARTS.items())
+        record = strict_json.parse(path.read_bytes())
     except OSError as error:
         raise UserError(f"{folder} holds no adapter: {path.name} cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not the record of an adapter ({error})") from error
-    if not readable:
+    if isinstance(record, Mapping) and record.get("format") != FORMAT:
         raise UserError(f"{path} is not the record of an adapter that this version of zipeft reads (format {FORMAT})")
+    try:
+        decode(_Record, {**OPTIONAL, **record} if isinstance(record, Mapping) else record)
+    except UserError as error:
+        raise UserError(f"{path} is not the record of an adapter ({error})") from error
     return record
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Return the tensors of a saved adapter. Raises ``UserError`` if the file is damaged, or holds what no training
+    leaves: numbers that are not finite, or that are whole."""
+    path = Path(folder) / TENSORS
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read ({error}); save the adapter again") from error
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise UserError(f"{path} is damaged: {name!r} holds {tensor.dtype}, which does not train")
+        if not tensor.isfinite().all():
+            raise UserError(f"{path} is damaged: {name!r} has numbers that are not finite")
+    return tensors
 
 
 def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learner, dict[str, Any]]:
@@ -89,7 +142,7 @@ def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learne
     objective = objective_of(record)
     model = backbone.build().requires_grad_(False)
     learner = method.learner(backbone, model, objective, record["classes"])
-    _fill(learner, Path(folder) / TENSORS)
+    _fill(learner, folder)
     learner.chosen = record.get("chosen", {})
     return learner.eval(), record
 
@@ -115,7 +168,7 @@ def _plugin(kind: registry.Registry, record: Mapping[str, Any]) -> Any:
     plugin = kind.get(record["name"])
     try:
         return from_json(plugin, record["settings"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except ValueError as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{RECORD} has settings that {record['name']} does not take ({reason}): it was edited, or made by another "
@@ -131,19 +184,21 @@ def _check_backbone(folder: Path, made_for: Mapping[str, Any], backbone: Backbon
         raise UserError(f"the adapter {folder} was made for the backbone {names[0]}, not for {names[1]}")
 
 
-def _fill(learner: Learner, path: Path) -> None:
+def _fill(learner: Learner, folder: Path) -> None:
     """Copy a file's tensors into what trains in a learner, each into its own and none left over."""
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read ({error}); save the adapter again") from error
-    parameters = learner.trainable()
+    tensors, parameters = read_tensors(folder), learner.trainable()
     for name in sorted({*tensors, *parameters}):
-        if name not in tensors or name not in parameters or tensors[name].shape != parameters[name].shape:
-            raise UserError(f"{path} does not fit the backbone and the method of its record: {name} differs")
+        if name not in tensors or name not in parameters or not _alike(tensors[name], parameters[name]):
+            raise UserError(
+                f"{Path(folder) / TENSORS} does not fit the backbone and the method of its record: {name} differs"
+            )
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype
 
 
 def adapter_record(

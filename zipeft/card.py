@@ -9,11 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from zipeft import registry
-from zipeft.adapter import TENSORS, objective_of, read_record
+from zipeft.adapter import TENSORS, objective_of, read_record, read_tensors
 from zipeft.errors import UserError
 from zipeft.files import write_atomically
 from zipeft.leaderboard.numbers import count, score_text, size
@@ -48,7 +45,7 @@ def write_card(
     if not dataset and scores and (source := HUB_SOURCE.fullmatch(scores.task.source)):
         dataset = source[1]
     sections = [
-        _what(repository, record, _sizes(Path(folder) / TENSORS)),
+        _what(repository, record, _sizes(folder)),
         _training(record, scores),
         _scores(record, scores) if scores else "## Scores\n\nNone were given with this adapter.",
         _loading(repository, record),
@@ -145,12 +142,9 @@ def _summary(plugins: registry.Registry[Any], name: str) -> str:
     return (inspect.getdoc(plugins.get(name)) or "").partition("\n")[0]
 
 
-def _sizes(path: Path) -> tuple[int, int]:
-    """Return how many parameters a file of tensors holds, and its bytes. Raises ``UserError`` if it is damaged."""
-    try:
-        return sum(tensor.numel() for tensor in load_file(path).values()), path.stat().st_size
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read ({error}): save the adapter again") from error
+def _sizes(folder: Path) -> tuple[int, int]:
+    """Return how many parameters an adapter has, and the bytes of their file."""
+    return sum(tensor.numel() for tensor in read_tensors(folder).values()), (Path(folder) / TENSORS).stat().st_size
 
 
 def _table(headers: tuple[str, str], rows: Iterable[tuple[str, Any]]) -> str:

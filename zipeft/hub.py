@@ -13,10 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
-from zipeft.adapter import RECORD, TENSORS, read_record
+from zipeft.adapter import RECORD, TENSORS, read_record, read_tensors
 from zipeft.card import CARD
 from zipeft.errors import UserError
 from zipeft.files import write_atomically
@@ -40,6 +37,7 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
     record = read_record(folder)
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise UserError(f"{folder} has no {missing[0]}")
+    read_tensors(folder)
     if not huggingface_hub.get_token():
         raise UserError("no token for the Hugging Face hub: make one in its settings, then `hf auth login` or HF_TOKEN")
     with TemporaryDirectory(prefix="zipeft-") as copy, _worded(f"the hub did not take {repository}"):
@@ -71,7 +69,11 @@ def pull(repository: str, out: Path, *, revision: str | None = None) -> Path:
         if missing := {TENSORS, RECORD} - _names(info):
             raise UserError(f"{repository} on the hub is no adapter of zipeft: it has no {min(missing)}")
         snapshot = Path(huggingface_hub.snapshot_download(repository, revision=info.sha, allow_patterns=list(FILES)))
-    _check_adapter(snapshot, repository)
+    try:
+        read_record(snapshot)
+        read_tensors(snapshot)
+    except UserError as error:  # which names a file in the cache of the hub's client
+        raise UserError(f"{repository} on the hub is no adapter that can be used: {error}") from error
     for name in FILES:
         if (snapshot / name).is_file():
             write_atomically(out / name, (snapshot / name).read_bytes())
@@ -111,14 +113,6 @@ def _check_fit(info: Any, repository: str, private: bool) -> None:
     others = _names(info) - OWN_FILES
     if others and RECORD not in _names(info):
         raise UserError(f"{repository} is there already and holds something else ({min(others)}): give another name")
-
-
-def _check_adapter(folder: Path, repository: str) -> None:
-    read_record(folder)
-    try:
-        load_file(folder / TENSORS)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{TENSORS} of {repository} on the hub is damaged ({error})") from error
 
 
 def _names(info: Any) -> set[str]:

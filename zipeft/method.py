@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 HEAD_SPACE: Space = {"head_learning_rate": Range(2e-3, 5e-2)}
 """The head is the same for every method, and so is the range in which its learning rate is searched."""
 
+LARGEST = 10_000
+"""No prompt is longer than this, and no bottleneck wider: it would fill any memory, and learn no more."""
+
+
+def require_size(name: str, value: int) -> None:
+    """Raise ``ValueError`` for a length, width or rank that is none, or that nobody can mean."""
+    require(value >= 1, f"{name} must be 1 or more")
+    require(value <= LARGEST, f"{name} must be {LARGEST:,} or less")
+
 
 @dataclass(frozen=True)
 class Method(abc.ABC):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import reprlib
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -66,16 +68,76 @@ def as_json(instance: object) -> dict[str, Any]:
 
 def from_json(cls: type[T], values: Mapping[str, Any]) -> T:
     """Return the instance that ``as_json`` made ``values`` of: lists are tuples again, and text is a path where the
-    field is one. Raises ``KeyError`` for a field that the class does not have, ``TypeError`` for a missing one."""
+    field is one. Raises ``ValueError`` for a field that is unknown, missing or of another type, and for a value that
+    the class itself refuses."""
     hints = typing.get_type_hints(cls)
-    return cls(**{name: _restored(hints[name], value) for name, value in values.items()})
+    settable = {field.name: field for field in _settable(cls)}
+    for name in values:
+        if name not in settable:
+            raise ValueError(f"no setting {name!r}")
+    for name, field in settable.items():
+        if name not in values and field.default is MISSING and field.default_factory is MISSING:
+            raise ValueError(f"{name} is missing")
+    return cls(**{name: _restored_setting(name, hints[name], value) for name, value in values.items()})
+
+
+def _restored_setting(name: str, annotation: Any, value: Any) -> Any:
+    try:
+        return _restored(annotation, value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {reprlib.repr(value)} is not {error}") from None
 
 
 def _restored(annotation: Any, value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    is_path = Path in (annotation, *typing.get_args(annotation))
-    return Path(value) if is_path and isinstance(value, str) else value
+    """Return a value of JSON as one of an annotated type. Raises ``ValueError`` with what was expected.
+
+    What cannot be set as text either, a mapping say, is left as it is.
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in PARSERS:
+        expected, _ = PARSERS[annotation]
+        if type(value) not in JSON_TYPES[annotation] or not _is_sound(annotation, value):
+            raise ValueError(expected)
+        return Path(value) if annotation is Path else value
+    if origin is Literal:
+        if not any(type(value) is type(choice) and value == choice for choice in arguments):
+            raise ValueError(f"one of {', '.join(map(repr, arguments))}")
+        return value
+    if origin in (Union, types.UnionType):
+        return _restored_union(arguments, value)
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        if not isinstance(value, list):
+            raise ValueError("a list")
+        return tuple(_restored(arguments[0], item) for item in value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _restored_union(choices: tuple[Any, ...], value: Any) -> Any:
+    expected = []
+    for choice in choices:
+        try:
+            if choice is not types.NoneType:
+                return _restored(choice, value)
+            if value is None:
+                return None
+        except ValueError as error:
+            expected.append(str(error))
+    raise ValueError(" or ".join([*expected, *(["none"] if types.NoneType in choices else [])]))
+
+
+def _is_sound(annotation: Any, value: Any) -> bool:
+    """Whether a number is finite, and a text or a path one that can be written down."""
+    if annotation is Path:
+        return value != "" and "\0" not in value
+    return _is_text(value) if annotation is str else abs(value) <= sys.float_info.max
+
+
+def _is_text(value: str) -> bool:
+    """Whether a text is one in UTF-8, without the character that ends texts elsewhere."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:  # half of a character: of an argument in another encoding, say
+        return False
 
 
 def describe(cls: type) -> list[str]:
@@ -163,7 +225,7 @@ def _finite(text: str) -> float:
 
 def path(text: str) -> Path:
     """Return the path that a text names, "~" expanded. Raises ``ValueError`` if it names none."""
-    if not text:
+    if not text or "\0" in text:
         raise ValueError
     try:
         return Path(text).expanduser()
@@ -171,13 +233,22 @@ def path(text: str) -> Path:
         raise ValueError from error
 
 
+def _text(text: str) -> str:
+    if not _is_text(text):
+        raise ValueError
+    return text
+
+
 PARSERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     int: ("an integer", int),
     float: ("a finite number", _finite),
     bool: ("true or false", lambda text: BOOLEANS[text.lower()]),
-    str: ("text", str),
+    str: ("text in UTF-8", _text),
     Path: ("a path", path),
 }
+
+JSON_TYPES: dict[Any, tuple[type, ...]] = {int: (int,), float: (float, int), bool: (bool,), str: (str,), Path: (str,)}
+"""As what a value of each type stands in JSON."""
 
 
 def _jsonable(value: Any) -> Any:

@@ -5,7 +5,6 @@ peft has them for GPT-2 as well, where they join behind the output projection: n
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from zipeft import strict_json
 from zipeft.errors import UserError
 from zipeft.files import write_atomically
 from zipeft.interchange.files import read_tensors
@@ -127,7 +127,7 @@ def _one_gate_a_layer(gated: GatedPrompts) -> tuple[GatedPrompts, list[str]]:
 def _config(folder: Path) -> Mapping[str, Any]:
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_bytes())
+        config = strict_json.parse(path.read_bytes())
         method = config["peft_type"]
         sizes = [config[name] for name in ("adapter_len", "adapter_layers")] if method == METHOD else []
         if not all(isinstance(size, int) and size >= 1 for size in sizes):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from zipeft.errors import require
-from zipeft.method import HEAD_SPACE, Method
+from zipeft.method import HEAD_SPACE, Method, require_size
 from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class AdaptFormer(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.bottleneck >= 1, "bottleneck must be 1 or more")
+        require_size("bottleneck", self.bottleneck)
         require(self.scale > 0, "scale must be above 0")
         require(0 <= self.dropout < 1, "dropout must be at least 0 and below 1")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.errors import require
-from zipeft.method import Method
+from zipeft.method import Method, require_size
 from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class CoOp(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.length >= 1, "length must be 1 or more")
+        require_size("length", self.length)
 
     def apply(self, backbone: ImageTextBackbone, model: nn.Module) -> None:
         """Raises ``UserError`` if the classes' names leave no room for so many words."""

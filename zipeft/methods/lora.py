@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from zipeft.errors import require
-from zipeft.method import HEAD_SPACE, Method
+from zipeft.method import HEAD_SPACE, Method, require_size
 from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
     from torch import nn
 
     from zipeft.backbone import Backbone
+
+MOST_ALPHA = 1_000_000
+"""No update is multiplied by more than this, even of rank 1."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class LoRA(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.rank >= 1, "rank must be 1 or more")
+        require_size("rank", self.rank)
+        require(1 <= self.alpha <= MOST_ALPHA, f"alpha must be from 1 to {MOST_ALPHA:,}")
         require(0 <= self.dropout < 1, "dropout must be at least 0 and below 1")
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:

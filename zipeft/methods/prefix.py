@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from zipeft.errors import UserError, require
-from zipeft.method import HEAD_SPACE, Method
+from zipeft.method import HEAD_SPACE, Method, require_size
 from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Prefix(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.length >= 1, "length must be 1 or more")
+        require_size("length", self.length)
         require(0 <= self.dropout < 1, "dropout must be at least 0 and below 1")
         require(self.std > 0, "std must be above 0")
 

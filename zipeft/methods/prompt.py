@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.errors import require
-from zipeft.method import HEAD_SPACE, Method
+from zipeft.method import HEAD_SPACE, Method, require_size
 from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class Prompt(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.length >= 1, "length must be 1 or more")
+        require_size("length", self.length)
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         from zipeft.token_prompt import insert

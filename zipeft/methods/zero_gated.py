@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zipeft.errors import UserError, require
-from zipeft.method import HEAD_SPACE, Method
+from zipeft.method import HEAD_SPACE, Method, require_size
 from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class ZeroGated(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.length >= 1, "length must be 1 or more")
+        require_size("length", self.length)
         require(self.layers is None or self.layers >= 1, "layers must be 1 or more, or none for all")
         require(self.prompt_std > 0, "prompt_std must be above 0")
 
