@@ -69,18 +69,19 @@ class CheckpointBackbone(TextBackbone):
     def weights(self) -> Weights:
         """Say where the weights come from, without building the model.
 
-        The checksum of hub weights is that of the files in the hub's local cache: "" before they are downloaded.
+        The checksum of a folder covers all that is read of it, at random weights its config and tokenizer; that of hub
+        weights is that of the files in the hub's local cache: "" before they are downloaded.
         """
         folder = self._folder()
         if not self.pretrained:
-            return Weights(folder.name if folder else self._architecture(), "random", "")
+            return _of_folder(folder.name, "random", folder) if folder else Weights(self._architecture(), "random", "")
         if self._is_embedded:
             return Weights(self.embedded.name, self.embedded.carrier.label, self.embedded.carrier.sha256)
         if folder:
-            return Weights(folder.name, "local folder", _model_folder.checksum(folder))
+            return _of_folder(folder.name, "local folder", folder)
         _model_hub.check_name(self.checkpoint)
         folder = _model_hub.cached(self.checkpoint)
-        return Weights(self.checkpoint, "hub", _model_folder.checksum(folder) if folder else "")
+        return _of_folder(self.checkpoint, "hub", folder) if folder else Weights(self.checkpoint, "hub", "")
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """Return the tokenizer, the same object for the same settings; it neither pads nor cuts unless it is asked to.
@@ -161,6 +162,12 @@ class CheckpointBackbone(TextBackbone):
 
         kind, sizes = self.architectures[self._architecture()]
         return AutoConfig.for_model(kind, **sizes)
+
+
+def _of_folder(name: str, source: str, folder: Path) -> Weights:
+    weights = source != "random"
+    older = _model_folder.weights_checksum(folder) if weights else ""
+    return Weights(name, source, _model_folder.checksum(folder, weights=weights), older)
 
 
 @lru_cache(maxsize=16)

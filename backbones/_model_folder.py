@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,9 +26,13 @@ VOCABULARIES = (
 )
 TOKENIZER = {
     *{*VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"},
-    "chat_template.jinja",
+    *("chat_template.jinja", "tekken.json"),
 }
+MORE_TEMPLATES = "additional_chat_templates/*.jinja"
 GENERATION = "generation_config.json"
+
+MOST_TOKENS = 2**31
+"""More than any vocabulary has."""
 
 AGAIN = "save the model again, best as safetensors"
 
@@ -91,8 +95,8 @@ def end_tokens(folder: Path) -> list[int]:
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{str(path)!r} cannot be read ({line(error)}): take it out") from error
     ids = found if isinstance(found, list) else [] if found is None else [found]
-    if not all(type(token) is int and token >= 0 for token in ids):
-        raise UserError(f"{str(path)!r} has the eos_token_id {found!r}: give the id of a token, or a list of them")
+    if not all(type(token) is int and 0 <= token < MOST_TOKENS for token in ids):
+        raise UserError(f"{str(path)!r} has the eos_token_id {found!r:.40}: give the id of a token, or a list of them")
     return ids
 
 
@@ -113,8 +117,26 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / shard for shard in shards]
 
 
-def checksum(folder: Path) -> str:
-    """Return the SHA-256 of the weights; where they are several files, the SHA-256 of those files' SHA-256s."""
+def checksum(folder: Path, *, weights: bool = True) -> str:
+    """Return the checksum of all files of a folder that are read, as ``checksum_of``.
+
+    They are config, tokenizer with its chat templates, settings of generation and, if asked for, the weights: another
+    config makes another model of the same weights, and another template asks it another question.
+    """
+    present = [path for name in (CONFIG, GENERATION, *TOKENIZER) if (path := folder / name).is_file()]
+    files = {*present, *folder.glob(MORE_TEMPLATES), *(weight_files(folder) if weights else ())}
+    return checksum_of({file.relative_to(folder).as_posix(): file for file in files})
+
+
+def checksum_of(files: Mapping[str, Path]) -> str:
+    """Return the SHA-256 of what ``sha256sum`` prints of files, by their names in order."""
+    lines = [f"{carriers.file_sha256(file)}  {name}\n" for name, file in sorted(files.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def weights_checksum(folder: Path) -> str:
+    """Return the checksum that older versions of zipeft took of a folder, of its weights alone: their SHA-256, or where
+    they are several files, the SHA-256 of those files' SHA-256s."""
     hashes = [carriers.file_sha256(file) for file in weight_files(folder)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
@@ -174,6 +196,9 @@ def read_tokenizer(
         raise UserError(f"{place} cannot be loaded ({line(error)}): save it again, as a tokenizer.json") from error
     if not tokenizer.is_fast:
         raise UserError(f"{place} is a slow one, which does not say where tokens lie: save it as a tokenizer.json")
+    own = tokenizer.model_max_length
+    if type(own) not in (int, float) or not own >= 1:
+        raise UserError(f"{place} has the model_max_length {own!r:.40}: give a number of tokens, or take it out")
     if tokenizer.pad_token_id is None and end_pads:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
@@ -183,7 +208,7 @@ def read_tokenizer(
     tokenizer.backend_tokenizer.no_truncation()  # some files ask for either
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.padding_side = tokenizer.truncation_side = "right"
-    tokenizer.model_max_length = min(longest, tokenizer.model_max_length)
+    tokenizer.model_max_length = int(min(longest, own))
     tokenizer.model_input_names = ["input_ids", *(["token_type_ids"] if types else []), "attention_mask"]
     # Windows are cut from texts of any length; to warn of one too long once is what the library does where this is not.
     tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True

@@ -50,6 +50,15 @@ def cached(name: str) -> Path | None:
     return None
 
 
+def tokenizer_checksum(name: str) -> str:
+    """Return the SHA-256 of the tokenizer of a model in the hub's local cache, as ``_model_folder.checksum``."""
+    import huggingface_hub
+
+    read = sorted({_model_folder.CONFIG, *_model_folder.TOKENIZER})
+    found = [huggingface_hub.try_to_load_from_cache(name, filename) for filename in read]
+    return _model_folder.checksum_of({Path(path).name: Path(path) for path in found if isinstance(path, str)})
+
+
 def fetch(name: str, check_config: Callable[[PreTrainedConfig], None]) -> Path:
     """Return the folder of a model in the hub's local cache. What is cached is used without asking the hub.
 

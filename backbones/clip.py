@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft import carriers
@@ -48,12 +50,14 @@ class CLIP(ImageTextBackbone):
         model = _open_clip_model.create(choice.config)
         if file is not None:
             _open_clip_weights.load(model, choice, file)
+            self.tokenizer()  # which may have to be downloaded, before ``weights`` takes its checksum
         return _open_clip_model.Matcher(model)
 
     def weights(self) -> Weights:
         """Say where the weights come from, without building the model.
 
-        The checksum of published weights is that of the file in the local cache: "" before it is downloaded.
+        The checksum of published weights is that of the file in the local cache: "" before it is downloaded. Where the
+        tokenizer is a model's of the hub, it is part of the checksum.
         """
         from zipeft.backbones import _open_clip_weights
 
@@ -63,10 +67,10 @@ class CLIP(ImageTextBackbone):
         if choice.is_embedded:
             return Weights(choice.label, "in the tree", carriers.file_sha256(choices.embedded_file()))
         if choice.file is not None:
-            return Weights(f"{choice.label}:{choice.file.name}", "local file", carriers.file_sha256(choice.file))
+            return _of_file(f"{choice.label}:{choice.file.name}", "local file", choice.file, choice)
         file = _open_clip_weights.cached(choice)
         source = "hub" if choice.published.get("hf_hub") else "published with open_clip"
-        return Weights(choice.label, source, carriers.file_sha256(file) if file else "")
+        return _of_file(choice.label, source, file, choice) if file else Weights(choice.label, source, "")
 
     def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
         """Return the blocks of the image tower; each takes and returns hidden states (batch, tokens, width)."""
@@ -133,6 +137,16 @@ class CLIP(ImageTextBackbone):
         if choice.is_embedded:
             return choices.embedded_file()
         return choice.file or _open_clip_weights.fetch(choice)
+
+
+def _of_file(name: str, source: str, file: Path, choice: choices.Choice) -> Weights:
+    weights = carriers.file_sha256(file)
+    if not (repository := choice.config["text_cfg"].get("hf_tokenizer_name")):
+        return Weights(name, source, weights)
+    from zipeft.backbones import _model_hub
+
+    beside = _model_hub.tokenizer_checksum(repository)
+    return Weights(name, source, hashlib.sha256(f"{weights}{beside}".encode()).hexdigest(), older=weights)
 
 
 @cache

@@ -12,6 +12,7 @@ from toys import TOYS, ToyTask, ToyViT, methods_for, registered, split_of
 
 from zipeft import registry
 from zipeft.adapter import RECORD, TENSORS, adapter_bytes, load_adapter, read_record, save_adapter
+from zipeft.backbone import Weights
 from zipeft.errors import UserError
 from zipeft.examples import Encoded
 from zipeft.experiment import Experiment, Run
@@ -68,6 +69,22 @@ def test_an_adapter_of_another_backbone_is_refused(experiment, tmp_path):
     folder, _, _ = saved(experiment, tmp_path)
     with pytest.raises(UserError, match=r"was made for the backbone toy .* not for other"):
         load_adapter(folder, ToyViT(checkpoint="other"))
+
+
+def test_an_adapter_is_known_by_the_checksum_that_older_versions_took(experiment, tmp_path, monkeypatch):
+    folder, _, _ = saved(experiment, tmp_path)
+    record = read_record(folder)["backbone"]
+
+    def of(checksum, older=None):
+        monkeypatch.setattr(ToyViT, "weights", lambda _: Weights("toy", "local folder", checksum, older))
+        edited(folder, backbone={**record, "checksum": "weights alone"})
+        return load_adapter(folder)
+
+    of("weights alone")
+    of("all that is read", "weights alone")
+    for other in (("all that is read",), ("all that is read", "other weights"), ("", None)):
+        with pytest.raises(UserError, match="was made for the backbone toy"):
+            of(*other)
 
 
 def edited(folder, **changes):

@@ -173,6 +173,21 @@ def test_weights_in_the_cache_are_used_without_asking(tiny, tmp_path: Path, monk
     assert backbone.weights() == Weights("ViT-Tiny/some", "hub", hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+def test_a_tokenizer_of_the_hub_is_in_the_checksum(tiny, tmp_path: Path, monkeypatch) -> None:
+    text = {**TINY_CLIP["text_cfg"], "hf_tokenizer_name": "owner/words"}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-Tiny", {**TINY_CLIP, "text_cfg": text})
+    save_file(tiny, tmp_path / "x.safetensors")
+    words = tmp_path / "tokenizer.json"
+    words.write_text("{}")
+    cache = {("owner/words", words.name): str(words)}
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name: cache.get((repo, name)))
+    before = CLIP(f"ViT-Tiny:{tmp_path / 'x.safetensors'}").weights()
+    words.write_text('{"model": 1}')
+    after = CLIP(f"ViT-Tiny:{tmp_path / 'x.safetensors'}").weights()
+    assert before.older == after.older == hashlib.sha256((tmp_path / "x.safetensors").read_bytes()).hexdigest()
+    assert len({before.checksum, after.checksum, before.older}) == 3
+
+
 def test_weights_are_downloaded_as_open_clip_does(tiny, tmp_path: Path, monkeypatch) -> None:
     save_file(tiny, tmp_path / "open_clip_model.safetensors")
     asked = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -99,7 +100,11 @@ def test_checkpoint_folder_is_loaded_and_recorded(hf_vit, tmp_path):
     images = torch.randn(2, 3, 64, 64)
     assert torch.equal(backbone.features(backbone.build(), images), backbone.features(model, images))
     assert backbone.weights().source == "local folder"
-    assert len(backbone.weights().checksum) == 64
+    before = backbone.weights().checksum
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 0.5}))
+    assert len(before) == 64
+    assert backbone.weights().checksum != before
     shape_alone = hf_vit(checkpoint=str(tmp_path), pretrained=False).build()
     assert not torch.equal(shape_alone.layernorm.bias, model.layernorm.bias)
 

@@ -104,9 +104,19 @@ def test_a_text_ends_where_the_models_own_settings_say_and_nothing_else_of_them_
     (cut,) = plain.generate(plain.build(), inputs("abc"), 12)
     assert cut == whole[: whole.index(end)]
     assert _model_folder.GENERATION in _model_hub._wanted({_model_folder.GENERATION, "model.safetensors"})
-    for text, words in (("{", "cannot be read"), ('{"eos_token_id": "x"}', "has the eos_token_id 'x'")):
+    broken = {"{": "cannot be read", '{"eos_token_id": "x"}': "has the eos_token_id 'x'"}
+    for text, words in {**broken, f'{{"eos_token_id": {10**30}}}': f"has the eos_token_id {10**30}"}.items():
         (tmp_path / "chat" / _model_folder.GENERATION).write_text(text)
         assert words in refusal(folder)
+
+
+@pytest.mark.parametrize("limit", ["x", [5], 0, -1, True, "512", {}, float("nan"), -0.5, "1e30"])
+def test_a_tokenizer_whose_limit_is_no_number_of_tokens_is_refused(limit, tmp_path):
+    folder = save(tmp_path / "chat", KINDS["llama"])
+    path = tmp_path / "chat" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": limit}))
+    with pytest.raises(UserError, match=r"has the model_max_length .*: give a number of tokens, or take it out"):
+        Llama(folder).max_length()
 
 
 REFUSED = {

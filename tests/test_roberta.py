@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from zipeft import carriers
 from zipeft.backbone import Weights
-from zipeft.backbones import _minilm
+from zipeft.backbones import _minilm, _model_hub
 from zipeft.backbones._encoder_model import ENCODER
 from zipeft.backbones.roberta import Roberta
 from zipeft.errors import UserError
@@ -260,7 +260,7 @@ def test_folder_with_a_config_alone(tmp_path: Path) -> None:
     backbone = Roberta(str(tmp_path / "mine"), pretrained=False)
     model = backbone.build()
     assert model.embeddings.padding_idx == 0  # of the embedded tokenizer, which it is given
-    assert backbone.weights() == Weights("mine", "random", "")
+    assert backbone.weights() == Weights("mine", "random", digest_of(tmp_path / "mine"))
     assert backbone.max_length() == ROWS - 1
     assert backbone.features(model, random_inputs(5, 3)).isfinite().all()
 
@@ -282,11 +282,58 @@ def assert_loaded(model: torch.nn.Module, original: torch.nn.Module) -> None:
     assert all(torch.equal(value, theirs[key]) for key, value in own.items())
 
 
+def digest_of(folder: Path) -> str:
+    """The checksum of a folder of which all is read but an index: that of what sha256sum prints of its files."""
+    files = sorted(file for file in folder.iterdir() if not file.name.endswith(".index.json"))
+    listed = "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+DECIDING = {
+    "config.json": lambda file: change(file, layer_norm_eps=0.5),
+    "tokenizer.json": lambda file: file.write_text(file.read_text().replace('"h"', '"z"')),
+    "tokenizer_config.json": lambda file: change(file, model_max_length=5),
+    "chat_template.jinja": lambda file: file.write_text("{{ messages }}"),
+    "generation_config.json": lambda file: file.write_text('{"eos_token_id": 3}'),
+    "added_tokens.json": lambda file: file.write_text('{"<new>": 3}'),
+    "special_tokens_map.json": lambda file: file.write_text('{"cls_token": "a"}'),
+    "merges.txt": lambda file: file.write_text("a b"),
+    "vocab.txt": lambda file: file.write_text("a"),
+    "spiece.model": lambda file: file.write_bytes(b"a"),
+    "additional_chat_templates/tools.jinja": lambda file: file.write_text("{{ tools }}"),
+    "model.safetensors": lambda file: change_weights(file.parent, **{QUERY: torch.zeros(16, 16)}),
+}
+
+
+@pytest.mark.parametrize("name", DECIDING)
+@pytest.mark.parametrize("source", ["local folder", "hub"])
+def test_whatever_is_read_of_a_model_is_in_its_checksum(roberta: Path, monkeypatch, source: str, name: str) -> None:
+    if source == "hub":
+        monkeypatch.setattr(_model_hub, "cached", lambda _: roberta)
+    backbone = Roberta(str(roberta) if source == "local folder" else "owner/name")
+    (roberta / "README.md").write_text("read by nobody")
+    before = backbone.weights()
+    (roberta / "README.md").write_text("changed")
+    assert backbone.weights() == before
+    (roberta / name).parent.mkdir(exist_ok=True)
+    DECIDING[name](roberta / name)
+    assert backbone.weights().checksum != before.checksum
+    assert (backbone.weights().older == before.older) == (name != "model.safetensors")
+
+
+def test_a_config_at_random_weights_is_in_the_checksum(roberta: Path) -> None:
+    before, trained = Roberta(str(roberta), pretrained=False).weights(), Roberta(str(roberta)).weights()
+    assert before.source == "random"
+    change_weights(roberta, **{QUERY: torch.zeros(16, 16)})
+    assert Roberta(str(roberta), pretrained=False).weights() == before != trained
+    change(roberta / "config.json", layer_norm_eps=0.5)
+    assert Roberta(str(roberta), pretrained=False).weights().checksum != before.checksum
+
+
 def test_folder(folder: Path, kind: str) -> None:
     backbone = Roberta(str(folder))
     assert_loaded(backbone.build(), drawn(KINDS[kind]()))
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    assert backbone.weights() == Weights(kind, "local folder", digest)
+    assert backbone.weights() == Weights(kind, "local folder", digest_of(folder))
 
 
 def test_relative_folder_goes_before_a_name_on_the_hub(roberta: Path, monkeypatch) -> None:
@@ -303,8 +350,7 @@ def test_folder_of_a_model_with_a_head_and_old_names(tmp_path: Path) -> None:
     old = {key.replace("Norm.weight", "Norm.gamma"): value for key, value in whole.state_dict().items()}
     torch.save({**old, "bert.embeddings.position_ids": torch.arange(ROWS)[None]}, tmp_path / "pytorch_model.bin")
     assert_loaded(Roberta(str(tmp_path)).build(), whole.bert)
-    digest = hashlib.sha256((tmp_path / "pytorch_model.bin").read_bytes()).hexdigest()
-    assert Roberta(str(tmp_path)).weights().checksum == digest
+    assert Roberta(str(tmp_path)).weights().checksum == digest_of(tmp_path)
 
 
 def test_folder_of_several_files_of_half_precision(tmp_path: Path) -> None:
@@ -314,7 +360,8 @@ def test_folder_of_several_files_of_half_precision(tmp_path: Path) -> None:
     assert len(shards) > 1
     assert_loaded(Roberta(str(tmp_path)).build(), model.float())
     hashes = "".join(hashlib.sha256(shard.read_bytes()).hexdigest() for shard in shards)
-    assert Roberta(str(tmp_path)).weights().checksum == hashlib.sha256(hashes.encode()).hexdigest()
+    weights = Roberta(str(tmp_path)).weights()
+    assert (weights.checksum, weights.older) == (digest_of(tmp_path), hashlib.sha256(hashes.encode()).hexdigest())
     shards[1].unlink()
     assert f"has no {shards[1].name}" in refusal(tmp_path)
 
@@ -536,8 +583,7 @@ def test_model_of_the_hub_in_its_cache(roberta: Path, monkeypatch, known_as: str
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", look_up)
     backbone = Roberta("roberta-base")
     assert_loaded(backbone.build(), drawn(KINDS["roberta"]()))
-    digest = hashlib.sha256((roberta / "model.safetensors").read_bytes()).hexdigest()
-    assert backbone.weights() == Weights("roberta-base", "hub", digest)
+    assert backbone.weights() == Weights("roberta-base", "hub", digest_of(roberta))
     (roberta / "model.safetensors").unlink()  # what an interrupted download leaves
     assert backbone.weights() == Weights("roberta-base", "hub", "")
     assert "the hub did not give" in refusal("roberta-base")

@@ -179,7 +179,7 @@ def _plugin(kind: registry.Registry, record: Mapping[str, Any]) -> Any:
 def _check_backbone(folder: Path, made_for: Mapping[str, Any], backbone: Backbone) -> None:
     weights = backbone.weights()
     theirs, ours = (made_for["checkpoint"], made_for["checksum"]), (weights.checkpoint, weights.checksum)
-    if theirs != ours:
+    if theirs not in (ours, (weights.checkpoint, weights.older)):
         names = [f"{checkpoint} ({checksum[:8] or 'no checksum'})" for checkpoint, checksum in (theirs, ours)]
         raise UserError(f"the adapter {folder} was made for the backbone {names[0]}, not for {names[1]}")
 

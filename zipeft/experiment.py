@@ -6,7 +6,7 @@ import copy
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import islice
 from statistics import fmean
@@ -295,7 +295,8 @@ class Experiment:
         weights = self.backbone.weights()  # after the model: the checksum of downloaded weights is known then
         settings = as_json(self.backbone)
         del settings["checkpoint"]  # it may be a path; the record has its name and its checksum
-        return BackboneRecord(self.backbone_name, **asdict(weights), parameters=parameters, settings=settings)
+        identity = (weights.checkpoint, weights.source, weights.checksum)
+        return BackboneRecord(self.backbone_name, *identity, parameters=parameters, settings=settings)
 
     def _task_record(self, dataset: str) -> TaskRecord:
         if dataset not in self._task_records:

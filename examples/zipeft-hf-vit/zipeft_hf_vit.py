@@ -44,12 +44,17 @@ class HFViT(ImageBackbone):
     def weights(self) -> Weights:
         from transformers.utils import cached_file
 
-        if not self.pretrained:
-            self._config()
-            return Weights(self.checkpoint or "small", "random", "")
-        file = Path(_from_hub(cached_file, self._source(), filename="model.safetensors"))
+        if not (self.pretrained or self.checkpoint):
+            return Weights("small", "random", "")
+        # All that decides what is computed: another config makes another model of the same weights.
+        self._config()
+        names = ["config.json", "preprocessor_config.json", *(["model.safetensors"] if self.pretrained else [])]
+        files = [Path(_from_hub(cached_file, self._source(), filename=name)) for name in names]
+        digests = "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
         source = "local folder" if Path(self._source()).is_dir() else "hub"
-        return Weights(self._source(), source, hashlib.sha256(file.read_bytes()).hexdigest())
+        return Weights(
+            self._source(), source if self.pretrained else "random", hashlib.sha256(digests.encode()).hexdigest()
+        )
 
     def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
         return model.layers
