@@ -68,7 +68,7 @@ def make_result(
         search=tuple(Tried(f"{index:016x}", dict.fromkeys(space, 0.001), 0.4, 38.0, "") for index in range(2))
         if space
         else (),
-        trivial=Trivial("majority class", {"accuracy": 0.05}),
+        trivial=Trivial("majority class", {changes.get("task.metric", "accuracy"): 0.05}),
     )
     return _with(result, changes)
 

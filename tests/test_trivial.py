@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 
 import pytest
 from accelerate import Accelerator
+from leaderboard_factory import build, make_results
+from result_factory import make_result
 from toys import ToyDecoder, ToyInstructions, ToyTask, ToyViT
 
 from zipeft import stopwatch
 from zipeft.data import Data, Split, Window
 from zipeft.experiment import Experiment, Run
 from zipeft.images.matching import BaseToNovel, Matching
+from zipeft.leaderboard.comparison import summary_rows
+from zipeft.leaderboard.numbers import DASH
+from zipeft.leaderboard.other_scores import other_table
+from zipeft.leaderboard.tables import main_table, terminal_table
+from zipeft.leaderboard.trivial import meaning, trivial_row
 from zipeft.methods.linear import Linear
 from zipeft.methods.untuned import Untuned
 from zipeft.objective import Classification
 from zipeft.protocol import Protocol
+from zipeft.results import Trivial
 from zipeft.text.objectives import Regression, SequenceLabelling, TextClassification
 from zipeft.text.responses import Responses
 from zipeft.text.spans import Answers, Origin, Spans
@@ -134,6 +143,78 @@ def test_an_inherited_answer_that_does_not_suit_a_plug_in_costs_no_result(caplog
     assert result.trivial is None
     assert result.score > 0
     assert "colours: no trivial answer is scored" in caplog.text
+
+
+# --- on a page --------------------------------------------------------------------------------------------------------
+
+
+def last_row(results):
+    table = main_table(summary_rows(results))
+    return dict(zip([column.header for column in table.columns], map(str, table.rows[-1]), strict=True))
+
+
+def test_the_last_row_is_what_the_trivial_answer_scores_without_rank_or_cost():
+    majority = {"icons": Trivial("majority class", {"accuracy": 0.9}), "typefaces": Trivial("mean", {"accuracy": 0.5})}
+    results = [dataclasses.replace(result, trivial=majority[result.task.dataset]) for result in make_results()]
+    with_it, without = (main_table(summary_rows(each)) for each in (results, [untold(each) for each in results]))
+    assert last_row(results) == {
+        "method": "trivial: majority class or mean",
+        "icons": "90.0",
+        "typefaces": "50.0",
+        "mean": "70.0",
+        **dict.fromkeys(("rank", "trainable\nparameters", "training\ntime", "peak\nmemory"), DASH),
+    }
+    assert list(with_it.rows[:-1]) == list(without.rows)  # it changes no rank, and is not set bold as the best
+    text = terminal_table(results)
+    assert text.index("zero_gated") < text.index("trivial: majority class or mean")
+    assert "needs no learning (majority class or mean, by the training data)." in text
+
+
+def untold(result, **changes):
+    """A result as an older version wrote it, whose metric tells of no trivial answer."""
+    return dataclasses.replace(result, trivial=None, targets=([1],) * len(result.targets), **changes)
+
+
+@pytest.mark.parametrize(
+    ("metric", "targets", "words", "score"),
+    [
+        ("accuracy", (2, 1, 1, 0, 1), "most frequent test class", 0.6),
+        ("pearson", (1.5, 2.0, 1.5, 3.0, 1.0), "mean", 0.0),
+        ("matthews", (1, 1, 0, 0, 0), "majority class", 0.0),
+        ("harmonic_mean", (0, 1, 2, 3, 4), "chance", 2 * (1 / 3) * (1 / 2) / (1 / 3 + 1 / 2)),  # 5 classes: 3 and 2
+        ("f1", ([], [[0, 1]], [], [], []), None, None),
+    ],
+)
+def test_a_result_of_an_older_version_tells_of_a_trivial_answer_where_its_metric_allows(metric, targets, words, score):
+    changes = {"task.metric": metric, "task.classes": 5, "item_scores": (), "targets": targets, "trivial": None}
+    result = make_result(items=5, test={metric: 0.7}, validation={metric: 0.7}, **changes)
+    found = trivial_row(summary_rows([result]))
+    assert (found and found.label) == (words and f"trivial: {words}")
+    assert (found and found.score({"icons": 1.0})) == pytest.approx(score)
+    said = " ".join(meaning(summary_rows([result])))
+    assert ("the most frequent class of the test data themselves" in said) == (metric == "accuracy")
+
+
+def test_an_answer_on_record_comes_before_one_that_is_told_from_test_targets():
+    old, new = make_result(seed=0, trivial=None), make_result(seed=1)
+    assert last_row([old, new])["icons"] == "5.0"
+
+
+def test_a_data_set_without_a_trivial_answer_has_a_dash_and_so_has_the_mean():
+    results = [each if each.task.dataset == "icons" else untold(each) for each in make_results()]
+    row = last_row(results)
+    assert (row["icons"], row["typefaces"], row["mean"]) == ("5.0", DASH, DASH)
+
+
+def test_the_other_scores_of_the_trivial_answer_stand_with_those_of_the_rows(tmp_path):
+    trivial = Trivial("majority class", {"accuracy": 0.25, "red accuracy": 0.125})
+    results = [make_result(seed=seed, test={"accuracy": 0.5, "red accuracy": 0.4}, trivial=trivial) for seed in (0, 1)]
+    table = other_table(summary_rows(results))
+    assert [list(map(str, row)) for row in table.rows] == [["lora", "40.0 ± 0.0"], ["trivial: majority class", "12.5"]]
+    files = build(tmp_path, results)
+    assert "vit,fgvc,1,trivial: majority class,icons,red accuracy,0.125," in files["vit-fgvc.csv"]
+    for end in ("md", "html", "tex"):
+        assert files[f"vit-fgvc.{end}"].count("trivial: majority class") >= 2
 
 
 # --- the time of the CPUs ---------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from zipeft.leaderboard import costs
+from zipeft.leaderboard import costs, trivial
 from zipeft.leaderboard.blocks import Cell, Table
 from zipeft.leaderboard.numbers import DASH
 from zipeft.leaderboard.other_scores import meaning, other_table
@@ -37,7 +37,8 @@ def latex(page: Page) -> str:
         cost = [f"{page.title}: what it costs.", costs.MEANING, costs.memory_meaning(results)]
         cost += costs.hardware_note(results)
         others = [quantity for quantity in costs.ALL if quantity not in costs.MAIN]  # all of them are too wide
-        parts.append(_float(main_table(group.rows), [said, *legend(group.rows), BOLD], _label(page, group, "scores")))
+        caption = [said, *legend(group.rows), BOLD, *trivial.meaning(group.rows)]
+        parts.append(_float(main_table(group.rows), caption, _label(page, group, "scores")))
         if scores := other_table(group.rows):
             caption = f"{page.title}: other scores. {meaning(group.rows)}"
             parts.append(_float(scores, [caption], _label(page, group, "others")))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,13 @@ from zipeft.leaderboard.blocks import DOWN, UP, Cell, Column, Table
 from zipeft.leaderboard.comparison import Row
 from zipeft.leaderboard.numbers import DASH, is_better_lower, score_text
 from zipeft.leaderboard.task_of_page import task_of
+from zipeft.leaderboard.trivial import trivial_row
 
 if TYPE_CHECKING:
     from zipeft.task import Summary
+
+Values = Callable[[str, str], Sequence[float]]
+"""A row's values of a score, by data set and name."""
 
 MEANING = (
     "Means over seeds, in percent but for losses and perplexities, and their standard deviation. Nothing was selected "
@@ -51,13 +56,17 @@ def other_table(rows: Sequence[Row]) -> Table | None:
     ]
     summaries = _summaries(rows)
     columns += [Column(summary.name, first=DOWN) for summary in summaries]
+    lines: list[tuple[str, Values]] = [(row.label, partial(other_values, row)) for row in rows]
+    trivial = trivial_row(rows)
+    if trivial and any(trivial.values(*pair) for pair in names):
+        lines.append((trivial.label, trivial.values))
     cells = [
         [
-            Cell(row.label, value=row.label),
-            *(_cell(name, other_values(row, dataset, name)) for dataset, name in names),
-            *(_summed(summary, row, _datasets(rows)) for summary in summaries),
+            Cell(label, value=label),
+            *(_cell(name, values(dataset, name)) for dataset, name in names),
+            *(_summed(summary, values, _datasets(rows)) for summary in summaries),
         ]
-        for row in rows
+        for label, values in lines
     ]
     return Table(columns, cells, "Other scores")
 
@@ -76,9 +85,9 @@ def _summaries(rows: Sequence[Row]) -> Sequence[Summary]:
     return task.summaries if task else ()
 
 
-def _summed(summary: Summary, row: Row, datasets: Sequence[str]) -> Cell:
+def _summed(summary: Summary, of_row: Values, datasets: Sequence[str]) -> Cell:
     """Return a summary of a row's scores, meaned over data sets and seeds; a dash where one is missing."""
-    values = {name: [other_values(row, dataset, name) for dataset in datasets] for name in summary.needs}
+    values = {name: [of_row(dataset, name) for dataset in datasets] for name in summary.needs}
     if not all(map(all, values.values())):
         return Cell(DASH)
     found = summary.of({name: fmean(map(fmean, own)) for name, own in values.items()})

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zipeft.leaderboard import costs, other_scores
+from zipeft.leaderboard import costs, other_scores, trivial
 from zipeft.leaderboard.blocks import Block, Bullets, Figure, Heading, Paragraph, Table
 from zipeft.leaderboard.comparison import Row
 from zipeft.leaderboard.numbers import count, listing
@@ -88,7 +88,7 @@ def _group(first: Group, group: Group) -> Iterator[Block]:
         yield Paragraph(f"Not comparable with {first.heading}, and not ranked with it: {different}.")
     yield Paragraph(_summary(results))
     yield main_table(group.rows)
-    yield Paragraph(" ".join([*legend(group.rows), BOLD, *_unranked(group.rows)]))
+    yield Paragraph(" ".join([*legend(group.rows), BOLD, *_unranked(group.rows), *trivial.meaning(group.rows)]))
     if limits := caveats(group.rows):
         yield Paragraph(" ".join(limits))
     if others := other_scores.other_table(group.rows):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from itertools import chain
 from statistics import fmean
 
 from zipeft.leaderboard import costs
 from zipeft.leaderboard.comparison import Row, Score
 from zipeft.leaderboard.other_scores import other_names, other_values
 from zipeft.leaderboard.page import Page
+from zipeft.leaderboard.trivial import TrivialRow, trivial_row
 
 OVER_ALL = "(mean)"
 """Stands for a data set in the lines of the mean over all of them."""
@@ -27,17 +29,17 @@ def spreadsheet(page: Page) -> str:
     """Return one line a row and data set, and one a row for the mean over them.
 
     Scores are fractions, ``low`` and ``high`` the ends of the 95 % interval, ``p`` the corrected p-value of the
-    comparison with the best row; scores that rank nothing have lines with their mean alone. Costs are counts, bytes,
-    seconds and operations, those of all data sets with the mean.
+    comparison with the best row; scores that rank nothing, and those of the trivial answer, have lines with their mean
+    alone. Costs are counts, bytes, seconds and operations, those of all data sets with the mean.
     """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
     writer.writeheader()
     for number, group in enumerate(page.groups, start=1):
         first = group.section.results[0]
-        for row in group.rows:
-            for line in _lines(row):
-                writer.writerow({"backbone": first.backbone.name, "task": first.task.name, "section": number, **line})
+        where = {"backbone": first.backbone.name, "task": first.task.name, "section": number}
+        for line in (*chain.from_iterable(map(_lines, group.rows)), *_trivial_lines(trivial_row(group.rows))):
+            writer.writerow({**where, **line})
     return buffer.getvalue()
 
 
@@ -50,6 +52,13 @@ def _lines(row: Row) -> Iterator[dict[str, object]]:
         values = other_values(row, dataset, name)
         mean = _plain(fmean(values))
         yield {"method": row.label, "data_set": dataset, "metric": name, "mean": mean, "seeds": len(values)}
+
+
+def _trivial_lines(row: TrivialRow | None) -> Iterator[dict[str, object]]:
+    """Yield the lines of the trivial answer: one a score, and nothing that it costs."""
+    for dataset, trivial in row.found.items() if row else ():
+        for name, value in trivial.test.items():
+            yield {"method": row.label, "data_set": dataset, "metric": name, "mean": _plain(value)}
 
 
 def _line(row: Row, dataset: str, score: Score) -> dict[str, object]:

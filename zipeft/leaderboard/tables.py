@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from zipeft.leaderboard import costs
 from zipeft.leaderboard.blocks import DOWN, Cell, Column, Table
@@ -12,6 +13,7 @@ from zipeft.leaderboard.numbers import DASH, percent
 from zipeft.leaderboard.other_scores import other_table
 from zipeft.leaderboard.sections import Section, section_differences, sections
 from zipeft.leaderboard.task_of_page import task_of
+from zipeft.leaderboard.trivial import meaning, trivial_row
 from zipeft.leaderboard.words import legend
 from zipeft.results import Result
 from zipeft.task import Average
@@ -19,22 +21,38 @@ from zipeft.task import Average
 
 def main_table(rows: Sequence[Row]) -> Table:
     """Return scores, ranks and the costs that matter most."""
-    datasets = dataset_headers(rows)
-    columns = [(header, [row.scores.get(name) for row in rows]) for name, header in datasets.items()]
-    if len(datasets) > 1:
-        columns = [*columns, *_average_columns(rows, list(datasets))]
+    columns = _score_columns(rows)
     cells = [
         [Cell(row.label, value=row.label) for row in rows],
         [_rank(row.mean) for row in rows],
-        *(_scores(column) for _, column in columns),
+        *(_scores(column.scores) for column in columns),
         *(_costs(quantity, rows) for quantity in costs.MAIN),
     ]
-    named = [Column("method", numeric=False), Column("rank"), *(Column(header, first=DOWN) for header, _ in columns)]
+    body = [*zip(*cells, strict=True), *_trivial(rows, columns)]
+    named = [Column("method", numeric=False), Column("rank")]
+    named += [Column(column.header, first=DOWN) for column in columns]
     named += [Column(quantity.header) for quantity in costs.MAIN]
-    return Table(named, list(zip(*cells, strict=True)), "Scores", sorted_by=1 + len(columns))
+    return Table(named, body, "Scores", sorted_by=1 + len(columns))
 
 
-def _average_columns(rows: Sequence[Row], datasets: Sequence[str]) -> list[tuple[str, list[Score | None]]]:
+class ScoreColumn(NamedTuple):
+    """A score a row, or None; ``weights`` say of which data sets it is the mean."""
+
+    header: str
+    scores: Sequence[Score | None]
+    weights: Mapping[str, float]
+
+
+def _score_columns(rows: Sequence[Row]) -> list[ScoreColumn]:
+    """Return the data sets and, where there are several, what ``_average_columns`` adds."""
+    datasets = dataset_headers(rows)
+    columns = [
+        ScoreColumn(header, [row.scores.get(name) for row in rows], {name: 1.0}) for name, header in datasets.items()
+    ]
+    return [*columns, *_average_columns(rows, list(datasets))] if len(datasets) > 1 else columns
+
+
+def _average_columns(rows: Sequence[Row], datasets: Sequence[str]) -> list[ScoreColumn]:
     """Return data sets that only averages name, the averages, and last the mean that ranks, each with its header."""
     task = task_of(result for row in rows for result in row.results)
     averages = [each for each in (task.averages if task else ()) if each.weights.keys() & set(datasets)]
@@ -44,10 +62,23 @@ def _average_columns(rows: Sequence[Row], datasets: Sequence[str]) -> list[tuple
     averages = [each for each in averages if each is not ranking]
     found = average_columns(rows, averages)
     return [
-        *((name, [None] * len(rows)) for name in missing),
-        *((each.name, [own.get(row.label) for row in rows]) for each, own in zip(averages, found, strict=True)),
-        (mean, [row.mean for row in rows]),
+        *(ScoreColumn(name, [None] * len(rows), {name: 1.0}) for name in missing),
+        *(
+            ScoreColumn(each.name, [own.get(row.label) for row in rows], each.weights)
+            for each, own in zip(averages, found, strict=True)
+        ),
+        ScoreColumn(mean, [row.mean for row in rows], dict.fromkeys(datasets, 1 / len(datasets))),
     ]
+
+
+def _trivial(rows: Sequence[Row], columns: Sequence[ScoreColumn]) -> list[list[Cell]]:
+    """Return the last row, where there is one: it has neither rank nor cost."""
+    row = trivial_row(rows)
+    if row is None:
+        return []
+    values = [row.score(column.weights) for column in columns]
+    scores = [Cell(DASH) if value is None else Cell(percent(value), value=value) for value in values]
+    return [[Cell(row.label, value=row.label), Cell(DASH), *scores, *[Cell(DASH)] * len(costs.MAIN)]]
 
 
 def _is_mean_of(average: Average, datasets: Sequence[str]) -> bool:
@@ -135,7 +166,7 @@ def _terminal_section(section: Section, first: Section) -> str:
     title = f"{run.backbone.name} on {run.task.name}, {run.protocol['preset']} preset"
     if section is not first:
         title += f" (not comparable with the first table: {'; '.join(section_differences(first, section))})"
-    parts = [title, _as_text(main_table(rows)), *legend(rows)]
+    parts = [title, _as_text(main_table(rows)), *legend(rows), *meaning(rows)]
     if others := other_table(rows):
         parts += ["", "Other scores", _as_text(others)]
     return "\n".join([*parts, "", "What it costs", _as_text(cost_table(rows))])
