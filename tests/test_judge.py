@@ -250,10 +250,13 @@ def test_trouble_that_passes_changes_nothing(trouble):
     assert (numbers()["wins"], numbers()["losses"]) == (1, 1)
 
 
-@pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
+EMPTY = {"empty content", "null content"}
+
+
+@pytest.mark.parametrize("trouble", sorted(TROUBLES.keys() - EMPTY))
 def test_trouble_that_stays_ends_in_one_line_and_keeps_what_is_done(trouble, capsys):
     answer_files([(5, 3), (1, 9)])
-    with serving(lambda prompt, times: longer(prompt) if "Question 0?" in prompt else trouble) as server:
+    with serving(lambda prompt, times: longer(prompt) if "Question 0?" in prompt else TROUBLES[trouble]) as server:
         assert judge(server, "--retries", "1", "--workers", "1") == 2
         assert len(server.bodies) == 2 + 2
         line = one_line(capsys)
@@ -320,10 +323,9 @@ def test_senseless_retry_after_is_passed_over(value):
     [
         (Raw(401, {"error": {"message": "Incorrect API key", "code": "x"}}), "Incorrect API key"),
         (Raw(404, {"detail": "Not Found"}), "Not Found"),
-        (Raw(400, {"object": "error", "message": "the context is\ntoo long"}), "the context is too long"),
-        (Raw(422, {"detail": [{"loc": ["body"]}]}), '[{"loc": ["body"]}]'),
+        (Raw(402, {"detail": [{"loc": ["body"]}]}), '[{"loc": ["body"]}]'),
         (Raw(403, b"<html>forbidden</html>", Content_Type="text/html"), "forbidden"),
-        (Raw(400, b""), "status 400"),
+        (Raw(401, b""), "status 401"),
     ],
 )
 def test_refusal_ends_at_once_with_what_the_server_said(response, told, capsys):
@@ -337,9 +339,83 @@ def test_refusal_ends_at_once_with_what_the_server_said(response, told, capsys):
     assert "attempt" not in line
 
 
+UNANSWERED = {
+    "filter": Raw(400, {"error": {"message": "content management policy", "code": "content_filter"}}),
+    "too long": Raw(400, {"object": "error", "message": "the context is\ntoo long"}),
+    "too large": Raw(413, b"<html>", Content_Type="text/html"),
+    "not valid": Raw(422, {"detail": [{"loc": ["body"]}]}),
+    "cut in thoughts": Raw(200, completion("", choices=[{"message": {}, "finish_reason": "length"}])),
+    "filtered": Raw(200, completion("", choices=[{"message": {"content": ""}, "finish_reason": "content_filter"}])),
+    "empty": Raw(200, completion(" \n")),
+}
+
+
+@pytest.mark.parametrize("question", [0, 1, 2])
+@pytest.mark.parametrize("response", UNANSWERED.values(), ids=UNANSWERED)
+def test_question_without_an_answer_is_counted_and_the_others_are_judged(response, question, capsys):
+    answer_files([(5, 3), (6, 2), (7, 1)])
+
+    def script(prompt, times):
+        return response if f"Question {question}?" in prompt else longer(prompt)
+
+    with serving(script) as server:
+        for _ in range(2):
+            assert judge(server, "--workers", "1", "--retries", "1") == 0
+            assert len(server.bodies) == 4 + 2 * (2 if response is UNANSWERED["empty"] else 1)
+            assert [numbers()[name] for name in ("wins", "ties", "losses", "unreadable")] == [2, 0, 0, 1]
+            assert len(numbers()["refusals"]) == numbers()["unreadable_replies"] == 2
+            assert f"| ... without an answer           | 2, such as question '{question}': " in capsys.readouterr().out
+        server.script = longer
+        asked = len(server.bodies)
+        assert judge(server, "--retry-unanswered") == 0
+        assert len(server.bodies) == asked + 2
+        assert (numbers()["wins"], numbers()["replies"], numbers()["refusals"]) == (3, 6, [])
+        assert judge(server) == 0
+    assert len(server.bodies) == asked + 2
+
+
+@pytest.mark.parametrize(("questions", "asked"), [(1, 2), (3, 6), (9, 8)])
+def test_judge_that_answers_nothing_is_given_up_and_nothing_is_kept(questions, asked, capsys):
+    answer_files([(5, 3)] * questions)
+    refusal = Raw(400, {"error": {"message": "Unsupported parameter: 'max_tokens'"}})
+    with serving(lambda prompt, times: refusal) as server:
+        assert judge(server, "--workers", "1") == 2
+        assert len(server.bodies) == asked
+        line = one_line(capsys)
+        assert f"question '0': {server.url} refused with status 400 (Unsupported parameter: 'max_tokens'), " in line
+        assert f"has answered none of {asked} requests; 0 replies are in judgements.jsonl" in line
+    assert kept() == []
+
+
+def test_filter_may_catch_all_questions():
+    answer_files([(5, 3)] * 9)
+    with serving(lambda prompt, times: UNANSWERED["filter"]) as server:
+        assert judge(server, "--workers", "1") == 0
+    assert numbers()["unreadable"] == 9
+
+
+def test_another_limit_of_tokens_asks_again_only_what_it_changes():
+    answer_files([(5, 3), (6, 2)])
+
+    def script(prompt, times):
+        if "Question 1?" in prompt and server.bodies[-1]["max_tokens"] < 50:
+            return UNANSWERED["cut in thoughts"]
+        return longer(prompt)  # of 10 tokens
+
+    def asked(limit):
+        before = len(server.bodies)
+        assert judge(server, "--workers", "1", "--max-tokens", limit) == 0
+        return len(server.bodies) - before
+
+    with serving(script) as server:
+        assert [asked(limit) for limit in ("20", "50", "20", "10", "9")] == [4, 2, 0, 0, 4]
+        assert asked("100") == 0
+    assert (numbers()["wins"], numbers()["unreadable"]) == (2, 0)
+
+
 def test_long_words_of_a_server_are_cut(capsys):
     answer_files([(5, 3)])
-    with serving(lambda prompt, times: Raw(400, {"detail": "x" * 100_000})) as server:
+    with serving(lambda prompt, times: Raw(401, {"detail": "x" * 100_000})) as server:
         judge(server)
     assert len(one_line(capsys)) < 1000
 

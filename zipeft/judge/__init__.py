@@ -33,10 +33,12 @@ examples:
 
 Each question is judged in both orders. An answer wins that wins in both; where they do not agree it is a tie.
 A reply in which no verdict can be read is asked for once more, with a reminder of the form. If there is none again,
-the question counts as unreadable: no win, no tie, no loss.
+the question counts as unreadable: no win, no tie, no loss. So does one that the judge refuses to answer, or whose reply
+is filtered, or cut before it says anything; --retry-unanswered asks those again.
 Each reply is kept in --out as it arrives, and no request that has its reply there is sent again: give the same command
 after a failure, an interruption or a kill. Another model, protocol, temperature or answer is another request, and the
-file may hold replies to many. The endpoint is no part of a request: give each judge a --model or an --out of its own.
+file may hold replies to many; another --max-tokens asks again only what it changes. The endpoint is no part of a
+request: give each judge a --model or an --out of its own.
 """
 
 
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     contest = read_contest(options.a, options.b, options.questions, options.allow_missing)
     judge = Judge(options.model, options.protocol, options.temperature, options.max_tokens)
-    with Journal(options.out) as journal:
+    with Journal(options.out, options.retry_unanswered) as journal:
         session = Session(judge, contest, journal, options.endpoint)
         _ask(session, options)
     return _report(session, options.json)
@@ -77,7 +79,7 @@ def _report(session: Session, json_file: Path | None) -> int:
     from zipeft.judge.statistics import summarise
 
     judge, contest = session.judge, session.contest
-    summary = summarise(judge, contest, session.journal.replies)
+    summary = summarise(judge, contest, session.journal)
     print(tables(judge, contest, summary).encode(errors="backslashreplace").decode())  # a path may be no text
     if json_file:
         write_atomically(json_file, json.dumps(as_json(judge, contest, summary), indent=2).encode() + b"\n")
@@ -133,6 +135,7 @@ def _parser() -> ArgumentParser:
         metavar="N",
         help="after failures that may pass, with growing pauses (default: 5)",
     )
+    how.add_argument("--retry-unanswered", action="store_true", help="ask again what is on file without an answer")
     how.add_argument("--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="for one reply (default: 300)")
     where = parser.add_argument_group("where it goes")
     where.add_argument(

@@ -48,6 +48,7 @@ def as_json(judge: Judge, contest: Contest, summary: Summary) -> dict[str, Any]:
         },
         "replies": summary.replies,
         "unreadable_replies": summary.unreadable_replies,
+        "refusals": summary.refusals,
         "prompt_tokens": summary.prompt_tokens,
         "completion_tokens": summary.completion_tokens,
         "replies_without_usage": summary.without_usage,
@@ -116,6 +117,9 @@ def _judge(judge: Judge, contest: Contest, summary: Summary) -> str:
         ["unreadable replies", f"{summary.unreadable_replies} of {summary.replies}"],
         ["tokens", tokens],
     ]
+    if summary.refusals:
+        told = f"{len(summary.refusals)}, such as {escape(summary.refusals[0])}"
+        rows.insert(-1, ["... without an answer", told])
     if contest.left_out:
         rows.append(["questions left out", f"{contest.left_out}, which are not in all files"])
     return _table(["", ""], rows, numeric=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 from zipeft.judge.answers import Contest
 from zipeft.judge.asking import ORDERS, Hearing, Judge, Order, hear
+from zipeft.judge.journal import Journal
 from zipeft.judge.verdicts import FIRST, SECOND, TIE, Verdict
 
 WIN, LOSS, UNREADABLE = "win", "loss", "unreadable"
@@ -41,8 +42,8 @@ class Summary:
     """All that is reported of a comparison.
 
     ``interval`` is the 95 % bootstrap interval of the win rate over questions, ``None`` with fewer than two readable
-    ones. ``positions`` counts what changing the order does to readable questions. ``models`` and ``endpoints`` are
-    those that the replies came from.
+    ones. ``positions`` counts what changing the order does to readable questions. ``refusals`` says of each reply
+    without an answer why it has none. ``models`` and ``endpoints`` are those that the replies came from.
     """
 
     total: Tally
@@ -51,6 +52,7 @@ class Summary:
     positions: Counter[str]
     replies: int
     unreadable_replies: int
+    refusals: list[str]
     prompt_tokens: int
     completion_tokens: int
     without_usage: int
@@ -83,9 +85,9 @@ def _winner(verdict: Verdict | None, order: Order) -> str | None:
     return (WIN, LOSS)[order[(FIRST, SECOND).index(verdict.winner)]]
 
 
-def summarise(judge: Judge, contest: Contest, replies: Mapping[str, Mapping[str, Any]]) -> Summary:
-    """Count what the judge said on each pair in both orders; all of it is among the ``replies``."""
-    hearings = [[hear(judge, pair, order, replies) for order in ORDERS] for pair in contest.pairs]
+def summarise(judge: Judge, contest: Contest, journal: Journal) -> Summary:
+    """Count what the judge said on each pair in both orders; all of it is in the journal."""
+    hearings = [[hear(judge, pair, order, journal) for order in ORDERS] for pair in contest.pairs]
     verdicts = [[hearing.verdict for hearing in both] for both in hearings]
     outcomes = list(map(outcome, verdicts))
     records = _distinct(hearings)
@@ -100,6 +102,7 @@ def summarise(judge: Judge, contest: Contest, replies: Mapping[str, Mapping[str,
         positions=Counter(change(both) for both in verdicts if None not in both),
         replies=len(records),
         unreadable_replies=len(records) - len(_readable(hearings)),
+        refusals=[_refusal(record) for record in records if not record["reply"]],
         prompt_tokens=sum(filter(None, prompt)),
         completion_tokens=sum(filter(None, completion)),
         without_usage=sum(None in pair for pair in zip(prompt, completion, strict=True)),
@@ -125,6 +128,10 @@ def _distinct(hearings: Iterable[Iterable[Hearing]]) -> list[Mapping[str, Any]]:
 def _readable(hearings: Iterable[Iterable[Hearing]]) -> set[str]:
     """Return the keys of replies with a verdict: where there is one, it is the last."""
     return {hearing.replies[-1]["key"] for both in hearings for hearing in both if hearing.verdict}
+
+
+def _refusal(record: Mapping[str, Any]) -> str:
+    return f"question {str(record.get('question_id'))!r}: {record.get('refusal') or 'sent an empty reply'}"
 
 
 def _tokens(records: Iterable[Mapping[str, Any]], name: str) -> list[int | None]:
