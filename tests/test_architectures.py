@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import transformers
@@ -13,6 +15,10 @@ from zipeft.splices import attach, prompts
 SMALL = DECODER | {"head_dim": 8}
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "num_local_experts": 4}
 FULL = {"layer_types": ["full_attention"] * 2}
+BOTH = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 3}
+PLAIN = {"rope_type": "default", "rope_theta": 1e4}
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": 8}
+LONG = {**YARN, "rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
 
 
 def decoder(name: str, **settings):
@@ -34,6 +40,17 @@ TWISTS = {
     "differential": decoder("DiffLlama"),
     "scaled": decoder("Granite", attention_multiplier=0.3),
     "wide heads": decoder("Gemma"),
+    "yarn": decoder("Llama", rope_parameters=YARN),
+    "yarn and a norm": decoder("Qwen3", rope_parameters=YARN),
+    "yarn and a scale of each position": decoder("Ministral3", rope_parameters=YARN | {"llama_4_scaling_beta": 0.1}),
+    "yarn and sinks": decoder("GptOss", **MOE, rope_parameters=YARN),
+    "yarn in a part of each head": decoder("Glm", rope_parameters=YARN | {"partial_rotary_factor": 0.5}),
+    "yarn in some types of layers": decoder(
+        "Olmo3", **BOTH, rope_parameters={"sliding_attention": PLAIN, "full_attention": YARN}
+    ),
+    "yarn, and layers without positions": decoder("SmolLM3", rope_parameters=YARN, no_rope_layers=[1, 0]),
+    "yarn where a window is": decoder("Cohere2", **BOTH, rope_parameters=YARN),
+    "longrope": decoder("Llama", rope_parameters=LONG),
     "siglip": lambda: transformers.SiglipVisionModel(
         transformers.SiglipVisionConfig(**TOWER, image_size=16, patch_size=4, vision_use_head=False)
     ),
@@ -47,8 +64,13 @@ def run(model: torch.nn.Module) -> torch.Tensor:
     return model(input_ids=text()["input_ids"], use_cache=False).last_hidden_state
 
 
+def keep_first(kernel, seen, host, name, query, key, value, *args, **options):
+    seen[host] = query, key[:, :, :1], value[:, :, :1]
+    return kernel(name, query, key, value, *args, **options)
+
+
 @pytest.mark.parametrize("twist", TWISTS)
-def test_a_prompt_is_treated_as_the_layer_treats_its_first_token(twist, monkeypatch):
+def test_a_prompt_is_treated_as_the_layer_treats_its_first_token(twist):
     """Position 0 is not rotated: a prompt that equals the first token's input must get that token's key and value."""
     torch.manual_seed(0)
     model = randomise(TWISTS[twist]()).requires_grad_(False).eval()
@@ -59,17 +81,11 @@ def test_a_prompt_is_treated_as_the_layer_treats_its_first_token(twist, monkeypa
         assert prompts(model) == []
         return
     assert torch.equal(run(model), frozen)
-    kernel = transformers.AttentionInterface._global_mapping["sdpa"]
     seen = {}
-
-    def spy(module, query, key, value, *args, **options):
-        seen[module] = query, key[:, :, :1], value[:, :, :1]
-        return kernel(module, query, key, value, *args, **options)
-
-    monkeypatch.setitem(transformers.AttentionInterface._global_mapping, "sdpa", spy)
     hosts = [module for module in model.modules() if hasattr(module, "zero_gated_prompt")]
     assert len(hosts) == len(joined) == 2
     for host in hosts:
+        host.zipeft_splice.run = partial(keep_first, host.zipeft_splice.run, seen, host)
         host.register_forward_pre_hook(
             lambda module, args, kwargs: seen.__setitem__(id(module), args[0] if args else kwargs["hidden_states"]),
             with_kwargs=True,

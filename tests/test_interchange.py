@@ -23,6 +23,7 @@ from zipeft.methods.zero_gated import ZeroGated
 from zipeft.splices import prompts
 
 DEPTH, LAYERS, LENGTH, HEADS, WIDTH = 4, 2, 3, 4, 32
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": 64}
 IDS = torch.tensor([[1, 4, 5, 9, 10, 13], [1, 8, 6, 7, 9, 2]])
 
 
@@ -406,6 +407,7 @@ def test_models_for_which_peft_computes_something_else_are_refused(work, tmp_pat
     folder = exported(work)
     for other, message in (
         (narrow(tmp_path_factory.mktemp("biased"), attention_bias=True), "the bias of the output projection twice"),
+        (narrow(tmp_path_factory.mktemp("yarn"), rope_parameters=YARN), "its prompts have another temperature"),
         (narrow(tmp_path_factory.mktemp("qwen"), Qwen2Config, Qwen2ForCausalLM), "not for qwen2"),
     ):
         options = ("--backbone", "llama", "--checkpoint", other, "--out", work.folder / "back")

@@ -90,6 +90,11 @@ def check(model: nn.Module) -> None:
         attention = model.get_submodule(name)
         if attention.o_proj.bias is not None:
             raise UserError("peft adds the bias of the output projection twice: with it the model is another one")
+        if attention.zipeft_splice.first_token.factor != 1.0:
+            raise UserError(
+                "peft leaves the keys of prompts out of the scaling that the model's rotary embedding (YaRN, LongRoPE) "
+                "does: its prompts have another temperature"
+            )
         if attention.k_proj.in_features // attention.k_proj.out_features != attention.num_key_value_groups:
             raise UserError(
                 "peft takes the hidden width for heads times their width, which it is not here: it cannot run the model"

@@ -6,9 +6,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from zipeft.splices.base import Splice
+from zipeft.splices.rotary import first_token
 
 PREFIX = "zipeft_"
 PROJECTIONS = (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"))
@@ -49,6 +51,7 @@ class TransformersSplice(Splice):
 
     def install(self) -> None:
         self.attention.config = _JoinedConfig(self.attention.config)
+        self.first_token = first_token(self.attention, self._keys_at)
 
     def remove(self) -> None:
         self.attention.config = self.attention.config.config
@@ -80,9 +83,31 @@ class TransformersSplice(Splice):
     def project(self, prompt: Tensor) -> tuple[Tensor, Tensor]:
         _, key, value = _projections(self.attention)
         return (
-            _split_heads(self.attention, key(prompt), KEY_NORMS),
+            self.first_token.scaled(_split_heads(self.attention, key(prompt), KEY_NORMS)),
             _split_heads(self.attention, value(prompt), VALUE_NORMS),
         )
+
+    @torch.no_grad()
+    def _keys_at(self, cosine: Tensor, sine: Tensor) -> Tensor:
+        """Return the keys that the layer makes of a token of ones at given cosines and sines."""
+        seen, like = [], next(p for p in self.attention.parameters() if p.is_floating_point())
+        query_projection, *_ = _projections(self.attention)
+
+        def keep(_kernel: str, query: Tensor, key: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
+            seen.append(key)
+            return query.transpose(1, 2), None
+
+        self.attend = keep
+        try:
+            self.attention.forward(
+                like.new_ones(1, 1, query_projection.in_features),
+                position_embeddings=(cosine.to(like), sine.to(like)),
+                attention_mask=None,
+                position_ids=torch.zeros(1, 1, dtype=torch.long, device=like.device),
+            )
+        finally:
+            del self.attend
+        return seen[0]
 
 
 def key_value_heads(attention: nn.Module) -> tuple[int, int]:
