@@ -21,7 +21,7 @@ from result_factory import PROTOCOL, make_failure, make_result, make_trial, unme
 from zipeft.leaderboard import comparison, main, numbers
 from zipeft.leaderboard.blocks import DOWN, UP
 from zipeft.leaderboard.comparison import BEST, TIED, UNKNOWN, WORSE, summary_rows
-from zipeft.leaderboard.costs import MEMORY
+from zipeft.leaderboard.costs import MEMORY, held_up, meaning
 from zipeft.leaderboard.numbers import DASH
 from zipeft.leaderboard.other_scores import other_table
 from zipeft.leaderboard.sections import section_differences, sections
@@ -284,7 +284,7 @@ def test_costs_that_were_not_measured_are_a_dash():
         "inference GFLOPs": "3.00",
     }
     assert lora["time per step"].value is None
-    assert str(cost_table(summary_rows(make_results())).rows[0][5]) == "0.2 s"
+    assert str(cost_table(summary_rows(make_results())).rows[0][6]) == "0.2 s"
 
 
 def test_one_run_that_shares_its_process_with_something_large_does_not_decide_the_memory():
@@ -306,6 +306,45 @@ def test_what_took_no_step_has_no_rate():
     assert {str(cells[0]): str(cells[column]) for cells in table.rows} == {
         label: DASH if label == "linear" else "90.0" for label in rows
     }
+
+
+def timed(seconds, cpu, threads=2, device="cpu", **changes):
+    """Runs that trained for so many seconds each, in which the CPUs worked for so many."""
+    changes |= {"cost.frozen_prefix_seconds": 0.0, "cost.threads": threads, "environment.device": device}
+    return [
+        make_result(seed=seed, **{"cost.train_seconds": wall, "cost.cpu_seconds": worked, **changes})
+        for seed, (wall, worked) in enumerate(zip(seconds, cpu, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("results", "late"),
+    [
+        (timed((50, 51, 98), (96, 97, 96)), [2]),  # alone it keeps both threads busy
+        (timed((50, 51, 98), (52, 53, 99)), []),  # one thread alone, and more work in the last run
+        (timed((50, 51), (30, 29), threads=1), [0, 1]),  # no thread of a CPU is idle by itself
+        (timed((50, 51), (30, 29), device="cuda"), []),  # but one that waits for a GPU is
+        (timed((50, 90), (30, 29), device="cuda"), [1]),
+        (timed((0.1, 0.9), (0.1, 0.1), threads=1), []),  # nothing is told from a moment
+        (timed((50, 60, 130), (None, None, None)), []),
+        ([*timed((50,), (96,)), *timed((98,), (96,), dataset="typefaces")], []),  # other data may leave a thread idle
+        ([*timed((50,), (96,)), *timed((98,), (96,), **{"environment.cpu": "an older one"})], []),
+    ],
+)
+def test_a_run_that_other_jobs_held_up_is_marked(results, late):
+    found = held_up(results)
+    assert [result.seed for result in found] == late
+    text = terminal_table(results)
+    assert (f"(held up {len(late)}/{len(results)})" in text) == bool(late)
+
+
+def test_the_cpu_time_stands_beside_the_training_time():
+    table = cost_table(summary_rows(timed((50, 52), (96, 96))))
+    at = [column.header for column in table.columns].index("training\ntime")
+    assert table.columns[at + 1].header == "CPU\ntime"
+    assert [str(cell) for cell in table.rows[0][at : at + 2]] == ["51 s", "1.6 min"]
+    assert "CPU time is what all threads" in " ".join(meaning(timed((50,), (96,))))
+    assert "CPU" not in " ".join(meaning(timed((50,), (None,))))
 
 
 def test_costs_that_no_run_has_measured_have_no_column():

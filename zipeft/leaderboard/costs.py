@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import Any
 
 from zipeft.leaderboard.numbers import DASH, count, duration, giga, rate, size, span
+from zipeft.leaderboard.sections import grouped
 from zipeft.results import Result
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """One cost of a run. ``combine`` makes one number of several runs; without it a table shows their range."""
+    """One cost of a run. ``combine`` makes one number of several runs; without it a table shows their range.
+
+    ``remark`` is what has to be said of the number of these runs, or "".
+    """
 
     name: str
     header: str
     value: Callable[[Result], float | None]
     show: Callable[[float], str]
     combine: Callable[[Iterable[float]], float] | None = None
+    remark: Callable[[Sequence[Result]], str] = lambda results: ""
 
     def number(self, results: Iterable[Result]) -> float | None:
         """Return the runs' cost in plain units (a count, bytes, seconds); None if no run measured it."""
@@ -40,6 +46,44 @@ def _training_seconds(result: Result) -> float:
     return result.cost.train_seconds + result.cost.frozen_prefix_seconds
 
 
+def _busy_threads(result: Result) -> float | None:
+    """Return how many threads a training kept busy on average, 1.9 of 2 say; None where that was not measured."""
+    seconds = _training_seconds(result)
+    return result.cost.cpu_seconds / seconds if result.cost.cpu_seconds and seconds else None
+
+
+def _alike(result: Result) -> tuple[Any, ...]:
+    """Return what runs of a row share that keep as many threads busy, if nothing disturbs them."""
+    return result.task.dataset, result.cost.threads, *_machine(result)
+
+
+def _machine(result: Result) -> tuple[Any, ...]:
+    return result.environment.device, result.environment.cpu, result.environment.cores
+
+
+def held_up(results: Iterable[Result]) -> list[Result]:
+    """Return the runs of a row whose training took far longer than what they computed explains; see ``CPU_MEANING``."""
+    found = []
+    for runs in grouped((result for result in results if _busy_threads(result)), _alike).values():
+        busiest = max(map(_busy_threads, runs))
+        if runs[0].environment.device == "cpu":  # nobody else computes: the process itself is never idle
+            busiest = max(1.0, busiest)
+        for run in runs:
+            seconds, explained = _training_seconds(run), run.cost.cpu_seconds / busiest
+            if seconds > FAR * explained and seconds - explained > LEAST_SECONDS:
+                found.append(run)
+    return found
+
+
+def _held_up(results: Sequence[Result]) -> str:
+    number = len(held_up(results))
+    return f"(held up {number}/{len(results)})" if number else ""
+
+
+FAR, LEAST_SECONDS = 1.5, 1.0
+"""A run was held up that took so many times as long as explained, and so many seconds longer."""
+
+
 def _step_seconds(result: Result) -> float | None:
     return result.cost.train_seconds / result.cost.steps if result.cost.steps else None
 
@@ -49,13 +93,14 @@ def _examples_per_second(result: Result) -> float | None:
 
 
 PARAMETERS = Quantity("trainable_parameters", "trainable\nparameters", lambda r: r.cost.trainable_parameters, count)
-TRAINING_TIME = Quantity("training_seconds", "training\ntime", _training_seconds, duration, fmean)
+TRAINING_TIME = Quantity("training_seconds", "training\ntime", _training_seconds, duration, fmean, _held_up)
 MEMORY = Quantity("peak_memory_bytes", "peak\nmemory", lambda r: r.cost.peak_memory_bytes, size, median)
 ALL = (
     PARAMETERS,
     Quantity("head_parameters", "head\nparameters", lambda r: r.cost.head_parameters, count),
     Quantity("adapter_bytes", "adapter\nfile", lambda r: r.cost.adapter_bytes, size),
     TRAINING_TIME,
+    Quantity("cpu_seconds", "CPU\ntime", lambda r: r.cost.cpu_seconds, duration, fmean),
     Quantity("step_seconds", "time per\nstep", _step_seconds, duration, fmean),
     Quantity("examples_per_second", "examples\nper second", _examples_per_second, rate, fmean),
     Quantity("tokens_per_second", "tokens\nper second", lambda r: r.cost.tokens_per_second, rate, fmean),
@@ -77,6 +122,22 @@ MEANING = (
 )
 
 
+CPU_MEANING = (
+    "CPU time is what all threads of the process worked while it trained; over training time, it is how many threads "
+    "were busy. Other jobs on the machine leave it as it is, and lengthen the training time: (held up 1/6) says that "
+    "one of six runs took more than one and a half times as long, and a second longer, than its CPU time takes with as "
+    "many threads busy as in the busiest run of this row on the same data set and machine, on a CPU at least one. Do "
+    "not compare these training times. Runs that were all held up alike are not found, but where less than one thread "
+    "was busy."
+)
+
+
+def meaning(results: Sequence[Result]) -> list[str]:
+    """Return what the costs of a table mean, a few sentences each."""
+    measured = any(result.cost.cpu_seconds is not None for result in results)
+    return [MEANING, *([CPU_MEANING] if measured else []), memory_meaning(results), *hardware_note(results)]
+
+
 def memory_meaning(results: Iterable[Result]) -> str:
     """Return what the peak memory is, after the ways in which it was measured."""
     kinds = " or ".join(sorted({result.cost.peak_memory_kind for result in results}))
@@ -88,6 +149,6 @@ def memory_meaning(results: Iterable[Result]) -> str:
 
 def hardware_note(results: Sequence[Result]) -> list[str]:
     """Return a warning where costs come from different machines."""
-    machines = {(r.environment.device, r.environment.cpu, r.environment.cores) for r in results}
+    machines = set(map(_machine, results))
     note = f"Times and memory were measured on {len(machines)} kinds of hardware, listed below; do not compare them."
     return [note] if len(machines) > 1 else []

@@ -34,8 +34,7 @@ def latex(page: Page) -> str:
     for group in page.groups:
         results = group.section.results
         said = f"{page.title}, {results[0].protocol['preset']} preset, {group.heading.lower()}."
-        cost = [f"{page.title}: what it costs.", costs.MEANING, costs.memory_meaning(results)]
-        cost += costs.hardware_note(results)
+        cost = [f"{page.title}: what it costs.", *costs.meaning(results)]
         others = [quantity for quantity in costs.ALL if quantity not in costs.MAIN]  # all of them are too wide
         caption = [said, *legend(group.rows), BOLD, *trivial.meaning(group.rows)]
         parts.append(_float(main_table(group.rows), caption, _label(page, group, "scores")))

@@ -97,7 +97,7 @@ def _group(first: Group, group: Group) -> Iterator[Block]:
         yield Paragraph(other_scores.meaning(group.rows))
     yield Heading("What it costs", 3)
     yield cost_table(group.rows)
-    yield Paragraph(" ".join([costs.MEANING, costs.memory_meaning(results), *costs.hardware_note(results)]))
+    yield Paragraph(" ".join(costs.meaning(results)))
     yield Heading("What was compared", 3)
     yield Paragraph(_setting(results, group.rows))
     yield _data(results)

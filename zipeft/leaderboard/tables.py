@@ -132,7 +132,9 @@ def _score(score: Score, best: float | None) -> Cell:
 
 
 def _costs(quantity: Quantity, rows: Sequence[Row]) -> list[Cell]:
-    return [Cell(quantity.text(row.results), value=quantity.number(row.results)) for row in rows]
+    return [
+        Cell(quantity.text(row.results), quantity.remark(row.results), quantity.number(row.results)) for row in rows
+    ]
 
 
 # As text.
