@@ -275,6 +275,7 @@ def test_costs_that_were_not_measured_are_a_dash():
         "head parameters": f"11.2K{DASH}32.0K",
         "adapter file": f"634{DASH}718 kB",
         "training time": "40 s",
+        "CPU time": "1.3 min",
         "time per step": DASH,
         "examples per second": "90.0",
         "tokens per second": "4500",

@@ -132,9 +132,8 @@ def _score(score: Score, best: float | None) -> Cell:
 
 
 def _costs(quantity: Quantity, rows: Sequence[Row]) -> list[Cell]:
-    return [
-        Cell(quantity.text(row.results), quantity.remark(row.results), quantity.number(row.results)) for row in rows
-    ]
+    runs = [row.results for row in rows]
+    return [Cell(quantity.text(own), quantity.remark(own), quantity.number(own)) for own in runs]
 
 
 # As text.
