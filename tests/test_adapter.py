@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from toys import TOYS, ToyTask, ToyViT, methods_for, registered, split_of
 
 from zipeft import registry
 from zipeft.adapter import RECORD, TENSORS, adapter_bytes, load_adapter, read_record, save_adapter
+from zipeft.adapter_store import AdapterStore
 from zipeft.backbone import Weights
 from zipeft.errors import UserError
 from zipeft.examples import Encoded
@@ -63,6 +65,39 @@ def test_an_adapter_keeps_what_was_chosen_on_validation_data(experiment, tmp_pat
     learner.chosen = {"threshold": 0.25}
     loaded, _ = load_adapter(save_adapter(tmp_path, learner, experiment.adapter_record(run)))
     assert loaded.chosen == {"threshold": 0.25}
+
+
+def test_no_two_data_sets_share_an_adapters_folder(experiment, tmp_path):
+    store, method = AdapterStore(tmp_path), registry.methods.get("linear")()
+    names = ("one", "数据一", "数据二", "my data", "my_data")
+    folders = [store.folder(experiment, Run(name, "linear", method, 0)) for name in names]
+    assert folders[0] == tmp_path / "toy-toy" / "one" / "linear-seed0"
+    assert len(set(folders)) == len(names)
+
+
+def test_a_store_clears_what_a_kill_left_and_never_mixes_two_adapters(experiment, tmp_path, monkeypatch):
+    store, run = AdapterStore(tmp_path), Run("colours", "linear", registry.methods.get("linear")(), 0)
+    _, learner = experiment.measure(run)
+    store.keep(experiment, run, learner)
+    folder = store.folder(experiment, run)
+    edited(folder, run="0" * 16)  # of other settings
+
+    def killed(temporary, path):
+        os.rename(temporary, path)
+        left.append(temporary)
+        raise SystemExit
+
+    left = []
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(SystemExit):
+        store.keep(experiment, run, learner)
+    monkeypatch.undo()
+    left[0].write_bytes(b"half of what would follow")
+    assert len(list(folder.iterdir())) == 2
+    assert not (folder / RECORD).exists()  # or it would stand beside the tensors of another run
+    assert not store.has(experiment, run)
+    store.keep(experiment, run, learner)
+    assert sorted(entry.name for entry in folder.iterdir()) == [RECORD, TENSORS]
 
 
 def test_an_adapter_of_another_backbone_is_refused(experiment, tmp_path):

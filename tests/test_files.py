@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import re
 
 import pytest
 from result_factory import make_result
 
-from zipeft import generate
+from zipeft import generate, locks
 from zipeft.answers import read_questions
 from zipeft.errors import CannotWrite, UserError
-from zipeft.files import NotAFile, open_file, read_text, read_whole, write_atomically
+from zipeft.files import NotAFile, open_file, read_text, read_whole, safe_name, write_atomically
 from zipeft.json_lines import JsonLines
 from zipeft.judge.answers import read_contest
 from zipeft.package_index import sha256_of
@@ -18,6 +21,30 @@ from zipeft.results import Result, Store, read_records
 from zipeft.run import main
 from zipeft.tasks import _conll, _squad_files
 from zipeft.text.files import read_table
+
+
+def test_names_that_differ_stay_apart():
+    safe = ["one", "SST-2", "my_data", "vit_base.patch16", "_"]
+    assert [safe_name(name) for name in safe] == safe
+    names = [
+        *safe,
+        "数据一",
+        "数据二",
+        "my data",
+        "my_data ",
+        "café",
+        "cafè",
+        "cafe",
+        "",
+        ".",
+        "..",
+        "a/b",
+        "a_b",
+        "字" * 300,
+    ]
+    assert len({safe_name(name) for name in names}) == len(names)
+    assert all(re.fullmatch(r"(?!\.)[A-Za-z0-9._~-]{1,120}", safe_name(name)) for name in names)
+    assert safe_name("\udcff") != safe_name("\udcfe")  # a name of bytes that are no text
 
 
 @pytest.fixture(params=["a FIFO", "a device", "a folder"])
@@ -111,3 +138,34 @@ def test_what_is_no_file_is_not_written(odd, tmp_path, capsys):
     assert capsys.readouterr().err == f"zipeft: error: {line}\n"
     assert not path.is_file()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.jsonl", "prompts.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["ENOLCK", "EOPNOTSUPP", "ENOTSUP"])
+def test_a_file_system_without_locks_is_named_before_anything_is_done(name, tmp_path, monkeypatch, capsys):
+    def flock(file, how):
+        if not how & fcntl.LOCK_UN:
+            raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    words = "its file system has no locks"
+    line = f"zipeft: error: cannot lock a file in {tmp_path} ({words}): choose a folder on another file system\n"
+    assert main(["--backbone", "vit", "--task", "fgvc", "--results", str(tmp_path), "--device", "cpu"]) == 2
+    assert capsys.readouterr().err == line
+    (tmp_path / "prompts.jsonl").write_text('{"text": "Hello"}\n')
+    options = ["--file", str(tmp_path / "prompts.jsonl"), "--out", str(tmp_path / "out.jsonl")]
+    assert generate.main(["--backbone", "llama", *options]) == 2
+    assert capsys.readouterr().err == line
+    with pytest.raises(UserError, match=rf"cannot lock .*: {words}; choose a folder on"), Store(tmp_path).claim("0"):
+        pass
+    lines = JsonLines(tmp_path / "x", "answer", b"{", lambda record, place: None)
+    with pytest.raises(UserError, match=rf"cannot write .* \({words}\): choose a folder on"), lines:
+        pass
+
+
+def test_older_locks_without_flock_are_named_too(tmp_path, monkeypatch):
+    def acquire(self, timeout):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(locks.FileLock, "acquire", acquire)
+    with pytest.raises(UserError, match="its file system has no locks"):
+        locks.check(tmp_path)

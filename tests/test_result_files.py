@@ -254,6 +254,10 @@ save_result(Path(sys.argv[1]), make_result(score=0.9))
     assert process.returncode == 9
     assert len(list(path.parent.iterdir())) == 2
     assert [result.score for result in read_results([tmp_path]).values()] == [0.5]
+    save_result(tmp_path, make_result(seed=1))
+    assert len(list(path.parent.iterdir())) == 3  # who writes another record leaves it: it might be in the making
+    save_result(tmp_path, make_result(score=0.9))
+    assert sorted(path.parent.iterdir()) == sorted(read_results([tmp_path]))
 
 
 def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path):
@@ -303,6 +307,12 @@ def test_a_killed_holder_frees_its_claim(tmp_path):
     with python(CLAIM, tmp_path) as holder:
         assert holder.stdout.readline() == "True\n"
         holder.send_signal(signal.SIGKILL)
+    with Store(tmp_path).claim("1" * 16) as mine:
+        assert mine
+        Store(tmp_path).forget_claims()
+        assert [file.name for file in (tmp_path / ".claims").iterdir()] == [f"{'1' * 16}.lock"]
+        with Store(tmp_path).claim("1" * 16) as again:
+            assert not again
     with Store(tmp_path).claim("0123456789abcdef") as mine:
         assert mine
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from toys import ToyTask, methods_for, registered
@@ -106,14 +107,18 @@ def test_a_setting_that_does_not_fit_the_model_is_a_failure_that_says_so(capsys)
     assert not files()
 
 
-def test_kept_adapters_are_not_made_again(capsys):
+def test_kept_adapters_are_not_made_again(capsys, caplog):
     run(capsys, "--method", "linear", "--seeds", "1")
     run(capsys, "--method", "linear", "--seeds", "1", "--save-adapters", "kept")
     first = files()
     run(capsys, "--method", "linear", "--seeds", "1", "--save-adapters", "kept")
     assert files() == first
+    assert not caplog.text
     run(capsys, "--method", "linear", "--seeds", "1", "--save-adapters", "kept", "--set", "linear.weight_decay=0.5")
-    assert len(files()) == 2
+    one, other = sorted((result["id"] for result in files().values()), key=caplog.text.index)
+    folder = Path("kept/toy-toy/colours/linear-seed0")
+    assert f"{folder} held what run {one} learnt, and now gets that of run {other}: another" in caplog.text
+    assert json.loads((folder / "adapter.json").read_text())["run"] == other
 
 
 def test_adapters_are_saved_where_they_are_asked_for(capsys, tmp_path):

@@ -362,6 +362,22 @@ def test_a_full_disk_is_no_failure_of_a_training(monkeypatch, capsys):
     assert run("--method", "linear") == 0
 
 
+def test_results_that_are_deleted_while_a_sweep_goes_on_are_missed(monkeypatch, capsys):
+    save, saved = Store.save, []
+
+    def save_and_delete_the_first(store, record):
+        saved.append(save(store, record))
+        if len(saved) == 2:
+            saved[0].unlink()
+        return saved[-1]
+
+    monkeypatch.setattr(Store, "save", save_and_delete_the_first)
+    assert run("--method", "linear", "--trials", "0") == 1
+    said = capsys.readouterr()
+    assert "\n1 result in results/; a page and plots:" in said.out
+    assert "zipeft: failed: 1 result of these no longer in results/: the same command makes them again\n" in said.err
+
+
 def test_an_adapter_that_cannot_be_kept_costs_no_result(tmp_path, capsys, caplog):
     target = tmp_path / "kept/toy-toy/colours/linear-seed0/adapter.json"
     target.mkdir(parents=True)

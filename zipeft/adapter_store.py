@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from zipeft.adapter import read_record, save_adapter
+from zipeft.adapter import RECORD, TENSORS, read_record, save_adapter
 from zipeft.errors import UserError
 from zipeft.experiment import Experiment, Run
-from zipeft.files import safe_name
+from zipeft.files import clear_leftovers, safe_name, write_atomically
 from zipeft.learner import Learner
+
+log = logging.getLogger(__name__)
 
 
 class AdapterStore:
@@ -23,7 +28,27 @@ class AdapterStore:
 
     def keep(self, experiment: Experiment, run: Run, learner: Learner) -> None:
         record = {**experiment.adapter_record(run), "run": experiment.id(run)}
+        self._make_room(experiment, run)
         save_adapter(self.folder(experiment, run), learner, record)
+
+    def put(self, experiment: Experiment, run: Run, files: Mapping[str, bytes]) -> None:
+        """Keep the files, by their paths below ``root``, that another store kept."""
+        self._make_room(experiment, run)
+        for name in sorted(files, key=lambda name: name.endswith(RECORD)):  # what says that all is there comes last
+            write_atomically(self.root / name, files[name])
+
+    def _make_room(self, experiment: Experiment, run: Run) -> None:
+        """Take another run's adapter out of the folder and say so; clear what a kill left there."""
+        folder, own = self.folder(experiment, run), experiment.id(run)
+        with suppress(UserError, OSError):  # there is none, or none that can be replaced
+            if (other := read_record(folder).get("run")) != own:
+                log.warning(
+                    "%s held what run %s learnt, and now gets that of run %s: another --save-adapters would keep both",
+                    *(folder, other, own),
+                )
+                (folder / RECORD).unlink(missing_ok=True)  # first: it must not stand beside the other tensors
+        for name in (TENSORS, RECORD):
+            clear_leftovers(folder / name)
 
     def has(self, experiment: Experiment, run: Run) -> bool:
         """Whether this very run's adapter is there, and not that of other settings."""

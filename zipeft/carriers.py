@@ -32,6 +32,7 @@ from typing import IO
 
 import platformdirs
 
+from zipeft import locks
 from zipeft.errors import UserError
 from zipeft.package_index import IndexFailure, PinnedFile, fetch
 from zipeft.seals import file_sha256, is_whole, put, sync
@@ -167,11 +168,12 @@ def _unobtainable(carrier: Carrier, path: Path, reason: str) -> str:
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
     """Hold the lock of ``target``, whose folder is made: two processes never write the same file."""
-    from filelock import FileLock
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_name(f".{target.name}.lock")):
+    lock = locks.take(target.with_name(f".{target.name}.lock"), wait=True)
+    assert lock  # whoever has it was waited for
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager

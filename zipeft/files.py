@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import stat
 import uuid
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -91,14 +93,23 @@ def check_target(path: Path) -> None:
 
 
 def safe_name(name: str) -> str:
-    """Return a name that is safe as a part of a path on every system."""
-    return re.sub(r"[^A-Za-z0-9._-]+|^\.+", "_", name) or "_"
+    """Return a name that is safe as a part of a path on every system: itself, if it is.
+
+    Any other keeps what is safe of it, and a hash tells it from those of which the same is left. The "~" before it
+    stands in no safe name.
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]+|^\.+", "_", name) or "_"
+    return safe if safe == name else f"{safe[:100]}~{_digest(name, 8)}"
+
+
+def _digest(name: str, length: int) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:length]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, folders included. Raises ``CannotWrite`` where that is not possible."""
     check_target(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f"{_temporary(path)}{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -114,3 +125,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise CannotWrite(
             f"cannot write {path}: {error.strerror or error}; choose a folder that can be written"
         ) from error
+
+
+def clear_leftovers(path: Path) -> None:
+    """Delete what ``write_atomically`` left beside a file where it was killed; for who alone writes that file."""
+    for leftover in path.parent.glob(f"{_temporary(path)}*.tmp"):
+        with suppress(OSError):  # the next one may
+            leftover.unlink()
+
+
+def _temporary(path: Path) -> str:
+    return f".{_digest(path.name, 16)}."  # the name itself may leave no room for more

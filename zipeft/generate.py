@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zipeft import registry
+from zipeft import locks, registry
 from zipeft.cli import ArgumentParser, add_backbone, chosen_backbone, exit_status
 from zipeft.errors import UserError
 from zipeft.files import check_target
@@ -210,6 +210,7 @@ def _answer_file(questions: Sequence[Question], options: argparse.Namespace) -> 
     from zipeft.answers import Answers
     from zipeft.generation import batches
 
+    locks.check(options.out.parent)  # before a model is loaded
     speaker, origin = _speaker(options)
     prompts = [speaker.prompt(question) for question in questions]
     tokens, start = 0, time.perf_counter()

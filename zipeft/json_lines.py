@@ -9,8 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from zipeft import locks
 from zipeft.errors import UserError
 from zipeft.files import check_target, read_whole
 
@@ -36,13 +35,12 @@ class JsonLines:
     def __enter__(self) -> JsonLines:
         check_target(self.path)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self.path.parent / f".{self.path.name}.lock")
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"{self.path} is in use by another process: wait for it, or give another --out") from None
+            lock = locks.take(self.path.parent / f".{self.path.name}.lock")
         except OSError as error:
             raise self._unwritable(error) from None
+        if not lock:
+            raise UserError(f"{self.path} is in use by another process: wait for it, or give another --out")
+        self._lock = lock
         try:
             self._open()
         except OSError as error:
@@ -98,7 +96,7 @@ class JsonLines:
         os.fsync(self._file.fileno())
 
     def _unwritable(self, error: OSError) -> UserError:
-        return UserError(f"cannot write {self.path} ({error.strerror or error}): choose a file that can be written")
+        return UserError(f"cannot write {self.path} ({error.strerror or error}): {locks.advice(error)}")
 
 
 def _record(line: bytes) -> Record | None:

@@ -24,7 +24,6 @@ import torch
 from zipeft.adapter_store import AdapterStore
 from zipeft.errors import CannotWrite, UserError
 from zipeft.experiment import Experiment, Run
-from zipeft.files import write_atomically
 from zipeft.results import Record
 from zipeft.sweep import POLL, attempt
 
@@ -202,14 +201,14 @@ class RayWorkers:
             reason = "the machine that did it has another version of zipeft, other weights or other data than this one"
             return experiment.failure(run, reason, f"it has {answer.record.backbone} and {answer.record.task}")
         try:
-            self._keep(answer.files)
+            self._keep(experiment, run, answer.files)
         except CannotWrite as error:
             log.warning("what %s learnt is not kept: %s", run, error)
         return answer.record
 
-    def _keep(self, files: Mapping[str, bytes]) -> None:
-        for name, content in files.items():
-            write_atomically(self.adapters.root / name, content)
+    def _keep(self, experiment: Experiment, run: Run, files: Mapping[str, bytes]) -> None:
+        if files:
+            self.adapters.put(experiment, run, files)
 
     def _places(self) -> int:
         return sum(map(self.place.on, _machines()))

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
+from zipeft import locks
 from zipeft.cli import ArgumentParser, exit_status
 from zipeft.config import read_arguments
 from zipeft.errors import UserError
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         comparison.task[1].datasets()  # before anything is loaded: it says what is wrong with the task's settings
     for folder in filter(None, (options.results, options.save_adapters)):
         _check_writable(folder)
+    locks.check(options.results)
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
     experiments = _experiments(plan, options, shlex.join(["python", "-m", "zipeft.run", *arguments]))
     if not experiments[0].accelerator.is_main_process:
@@ -126,8 +128,12 @@ def _report(outcome: Outcome, folder: Path) -> int:
         raise UserError(outcome.broken[0])
     if outcome.results:
         print(terminal_table(outcome.results))
-        print(f"\n{counted(len(outcome.results), 'result')} in {folder}/; a page and plots:")
+    if there := len(outcome.results) - len(outcome.lost):
+        print(f"\n{counted(there, 'result')} in {folder}/; a page and plots:")
         print(f"  python -m zipeft.leaderboard {folder} --out {folder}")
+    if outcome.lost:
+        gone = f"{counted(len(outcome.lost), 'result')} of these no longer in {folder}/"
+        print(f"zipeft: failed: {gone}: the same command makes them again", file=sys.stderr)
     for line in outcome.broken:
         print(f"zipeft: failed: {line}", file=sys.stderr)
     for failure in outcome.failures:
@@ -135,7 +141,7 @@ def _report(outcome: Outcome, folder: Path) -> int:
         print(f"zipeft: failed: {what}: {failure.reason}", file=sys.stderr)
     if outcome.failures:
         print("zipeft: failures are on record and not tried again, unless with --retry-failed", file=sys.stderr)
-    return SOME_FAILED if outcome.failures or outcome.broken else 0
+    return SOME_FAILED if outcome.failures or outcome.broken or outcome.lost else 0
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

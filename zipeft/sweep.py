@@ -163,9 +163,11 @@ def _place(error: Exception) -> str:
 @dataclass
 class Outcome:
     """What a sweep ends with. ``broken`` holds a line for every data set, or backbone, that could not be loaded, and
-    for every run of which what it learnt could not be kept."""
+    for every run of which what it learnt could not be kept. ``lost`` are those of the results that are in the store no
+    more, which somebody deleted while the sweep went on."""
 
     results: list[Result] = field(default_factory=list)
+    lost: list[Result] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
@@ -206,10 +208,13 @@ class Sweep:
                 elif self._waiting:  # other processes are at work on all that is left
                     time.sleep(POLL)
                 else:
-                    return self.outcome
+                    break
         finally:
             for _, claim in self._running.values():
                 claim.close()
+        self.store.forget_claims()
+        self.outcome.lost = [result for result in self.outcome.results if not self.store.holds(result)]
+        return self.outcome
 
     def _entries(self, comparisons: Iterable[tuple[Comparison, Experiment]]) -> Iterator[Entry]:
         """Yield the entries, each data set loaded when it is reached."""

@@ -12,10 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from filelock import FileLock, Timeout
-
+from zipeft import locks
 from zipeft.errors import UserError
-from zipeft.files import NotAFile, read_whole, safe_name, write_atomically
+from zipeft.files import NotAFile, clear_leftovers, read_whole, safe_name, write_atomically
 from zipeft.results.record import Failure, Record, Result, Trial, checked, from_json
 
 R = TypeVar("R", bound=Record)
@@ -24,6 +23,9 @@ log = logging.getLogger(__name__)
 
 FOLDERS: dict[type[Record], str] = {Result: "", Trial: "trials", Failure: "failures"}
 """Where a data set's folder keeps each kind."""
+
+CLAIMS = ".claims"
+"""The folder of the locks of what is being measured."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Store:
         fields = record.to_json().items()
         lines = [f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in fields]
         write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+        clear_leftovers(path)  # nobody else writes it, as the claim is held
         for kind in {type(record), Failure}:
             for file in _of_id(self.root / _folder(kind, *_place(record)), record.id):
                 if file != path:
@@ -73,6 +76,10 @@ class Store:
             _pass_over(file, f"holds the {record.kind} {record.id}")
         return None
 
+    def holds(self, record: Record) -> bool:
+        """Return whether a record has its file; what that holds is not looked at."""
+        return bool(_of_id(self.root / _folder(type(record), *_place(record)), record.id))
+
     @contextmanager
     def claim(self, id: str) -> Iterator[bool]:
         """Yield whether this process now has the sole right to measure what has this id; it never waits.
@@ -80,33 +87,28 @@ class Store:
         The right ends with the context or with the process, however that ends. Who gets it looks for a record first:
         one may have been saved just before. Raises ``UserError`` where no lock can be made.
         """
-        file = self.root / ".claims" / f"{id}.lock"
-        lock = FileLock(file)
-        if not _acquire(lock, file):
+        file = self.root / CLAIMS / f"{id}.lock"
+        try:
+            lock = locks.take(file)
+        except OSError as error:
+            raise UserError(f"cannot lock {file}: {error.strerror or error}; {locks.advice(error)}") from error
+        if not lock:
             yield False
             return
         try:
             yield True
         finally:
-            # Deleted while it is held, so that it is no other's. A process that opened the file just before can still
-            # lock it, while another locks a new file of this name. But both come after the work under this claim, and
-            # find the record that it left. If it left none, both measure, and the later one replaces the same file.
-            with suppress(OSError):  # Windows deletes no open file
-                file.unlink()
-            lock.release()
+            # A process that opened the file just before it is deleted can still lock it, while another locks a new file
+            # of this name. But both come after the work under this claim, and find the record that it left. If it left
+            # none, both measure, and the later one replaces the same file.
+            locks.drop(file, lock)
 
-
-def _acquire(lock: FileLock, file: Path) -> bool:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    except OSError as error:
-        raise UserError(
-            f"cannot lock {file}: {error.strerror or error}; choose a folder that can be written"
-        ) from error
-    return True
+    def forget_claims(self) -> None:
+        """Delete the claims of processes that were killed; those that somebody holds stay."""
+        for file in (self.root / CLAIMS).glob("*.lock"):
+            with suppress(OSError):  # it can wait for the next sweep
+                if lock := locks.take(file):
+                    locks.drop(file, lock)
 
 
 def _place(record: Record) -> tuple[str, str, str]:
