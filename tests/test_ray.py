@@ -12,12 +12,14 @@ import threading
 import time
 import uuid
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
+import psutil
 import pytest
 import torch
 from test_sweep import TOY, outcomes, records
@@ -197,8 +199,9 @@ def test_a_machine_with_other_data_or_none_gives_failures_that_say_so(cluster):
     }
 
 
-@pytest.mark.slow
-def test_ctrl_c_ends_what_runs_on_the_cluster(cluster):
+@contextmanager
+def endless_sweep(address):
+    """Start a sweep that does not end by itself as a process of its own, with Ctrl-C heeded."""
     script = f"""
 import signal, sys
 import test_ray, toys
@@ -206,14 +209,57 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the backgro
 from zipeft import registry
 with toys.registered():
     registry.tasks.register("traced", test_ray.Traced)
-    sys.exit(test_ray.sweep("--method", "zero_gated", "--epochs", "100000", "--ray", {cluster.address!r}))
+    sys.exit(test_ray.sweep("--method", "zero_gated", "--epochs", "100000", "--ray", {address!r}))
 """
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: len(traces()) == 2, 120)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60)[1].endswith("zipeft: interrupted\n")
+    try:
+        wait_until(lambda: traces() or process.poll() is not None, 120)
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_what_runs_on_the_cluster(cluster):
+    with endless_sweep(cluster.address) as process:
+        wait_until(lambda: len(traces()) == 2, 120)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60)[1].endswith("zipeft: interrupted\n")
     assert process.returncode == 130
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for _, pid in traces()), 30)
+
+
+def connections(process: psutil.Process) -> list:
+    """Return them by psutil before 6 as well."""
+    ask = process.net_connections if hasattr(process, "net_connections") else process.connections
+    return ask("inet")
+
+
+@pytest.mark.slow
+def test_a_cluster_for_one_command_listens_to_this_machine_alone(ray_workers, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    with endless_sweep("local") as process:
+        started = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        ends = [(one.name(), end) for one in started if one.is_running() for end in connections(one)]
+        listening = {(name, end.laddr.ip) for name, end in ends if end.status == psutil.CONN_LISTEN}
+        environment = psutil.Process(process.pid).children()[0].environ()
+    assert {"gcs_server", "raylet"} <= {name for name, _ in listening}
+    assert {ip.removeprefix("::ffff:") for _, ip in listening} <= {"127.0.0.1", "::1"}
+    assert environment["RAY_AUTH_MODE"] == "token"
+    assert len(environment["RAY_AUTH_TOKEN"]) == 64
+
+
+def test_a_cluster_for_one_command_that_would_be_open_is_not_used(ray_workers, monkeypatch, capsys):
+    """As where something imported Ray before it was told to stay on this machine."""
+    down = []
+    monkeypatch.setattr(ray_workers.ray, "init", lambda address, **settings: None)
+    monkeypatch.setattr(ray_workers.ray, "shutdown", lambda: down.append(True))
+    monkeypatch.setattr(ray_workers.ray.util, "get_node_ip_address", lambda: "192.0.2.1")
+    for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "")  # so that what the command sets is undone
+    assert "--ray local would open ports to the network" in refused(capsys, "--ray", "local")
+    assert down
 
 
 def wait_until(holds, seconds: float) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
+from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -254,6 +255,12 @@ def _join(address: str) -> None:
         raise UserError(message) from error
     except Exception as error:  # a malformed address, another version of Ray, a start that took too long: of any class
         raise UserError(f"--ray {address}: {' '.join(str(error).split())}") from error
+    if address == "local" and not ip_address(ray.util.get_node_ip_address()).is_loopback:
+        ray.shutdown()
+        raise UserError(
+            "--ray local would open ports to the network, because something imported Ray before: start a cluster of "
+            "your own with `ray start --head`, and give --ray"
+        )
 
 
 def _reach(address: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from zipeft import locks
+from zipeft import locks, ray_local
 from zipeft.cli import ArgumentParser, exit_status
 from zipeft.config import read_arguments
 from zipeft.errors import UserError
@@ -114,6 +114,8 @@ def _cluster(experiment: Experiment, options: argparse.Namespace, adapters: Adap
         return None
     if experiment.accelerator.num_processes > 1:
         raise UserError("several processes that train together cannot share out a sweep as well: leave out --ray")
+    if options.ray == "local":
+        ray_local.close()
     from zipeft.ray_workers import RayWorkers
 
     accelerator = partial(_accelerator, precision=experiment.protocol.precision)
@@ -208,7 +210,12 @@ def _parser() -> ArgumentParser:
     where.add_argument("--save-adapters", type=path, metavar="DIR", help="keep what every run learnt")
     who = parser.add_argument_group("on a Ray cluster (pip install 'zipeft[ray]')")
     who.add_argument(
-        "--ray", nargs="?", const="auto", metavar="ADDRESS", help="(default: the one that runs here); local starts one"
+        "--ray",
+        nargs="?",
+        const="auto",
+        metavar="ADDRESS",
+        help="(default: the one that runs here); local starts one, which no other machine can reach. Whoever reaches "
+        "another one can run code on it: start it with RAY_AUTH_MODE=token, or in a network of its own",
     )
     who.add_argument("--ray-cpus", type=int, metavar="N", help="CPUs of each training (default: up to 4)")
     who.add_argument("--ray-gpus", type=float, metavar="N", help="its GPUs, such as 0.5 (default: 1 if there are any)")
