@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,7 +59,9 @@ def with_room(
     """
 
     def has_room(record: Record) -> bool:
-        return len(_tokens(tokenizer, template, record.example, "")[0]) < max_length
+        with _named(record.example):
+            prompt = templates.prompt_ids(tokenizer, template, *_asked(record.example))
+        return len(prompt) < max_length
 
     kept = {split: [record for record in records if has_room(record)] for split, records in splits.items()}
     for split, records in splits.items():
@@ -82,8 +85,18 @@ def _tokens(
     tokenizer: PreTrainedTokenizerFast, template: str, example: Instruction, response: str
 ) -> tuple[list[int], list[int]]:
     """Return the tokens of the prompt and of the response with its end token."""
+    with _named(example):
+        return templates.tokens(tokenizer, template, *_asked(example), response)
+
+
+def _asked(example: Instruction) -> tuple[str, str, templates.History]:
+    return example.instruction, example.input, example.history
+
+
+@contextmanager
+def _named(example: Instruction) -> Iterator[None]:
+    """Put the name of the record before what is wrong with it."""
     try:
-        asked = (example.instruction, example.input, example.history)
-        return templates.tokens(tokenizer, template, *asked, response)
+        yield
     except UserError as error:
         raise UserError(f"{example.name}: {error}") from error

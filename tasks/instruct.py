@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zipeft.data import Data, Window
@@ -124,6 +124,10 @@ class Instruct(Task):
 
     split_seed: int = 0
     """Seeds the validation data that are cut and the examples that are chosen."""
+
+    scoring: int = field(default=2, init=False)
+    """How answers are scored, on record so that results by another way are not compared with these: 2 leaves out
+    thoughts, compares words of every script, and takes "A" for an answer and not for an article."""
 
     modality: ClassVar[str] = "instruction"
 

@@ -21,11 +21,12 @@ from zipeft.adapter import adapter_record, save_adapter
 from zipeft.answers import Question, read_questions
 from zipeft.backbones.llama import Llama
 from zipeft.generate import main
-from zipeft.generation import Speaker, batches
+from zipeft.generation import Printer, Speaker, batches
 from zipeft.judge.answers import read_contest
 from zipeft.learner import Learner
 from zipeft.tasks._instruct_data import Instruction
 from zipeft.tasks._instruct_windows import windows_of
+from zipeft.text.thoughts import without_thoughts
 
 TEMPLATE = "{instruction} the {input} end"
 NEW = 6
@@ -174,6 +175,38 @@ def test_a_prompt_is_what_stood_before_responses_in_training(template, monkeypat
         (window,) = windows(Instruction(record["instruction"], record.get("input", "")), ("good end",))
         trained = backbone.prompts(backbone.collate([window.inputs]))["input_ids"][0].tolist()
         assert prompt_of(backbone, template, record) == trained
+
+
+@pytest.mark.parametrize(
+    ("ids", "shown"),
+    [
+        ("so good", ["s", "so", "so", "so g", "so go", "so goo", "so good", "so good\n"]),
+        ("<think>hm</think>good", [*[""] * 17, "g", "go", "goo", "good", "good\n"]),
+        ("<think>hm", [*[""] * 9, "\n"]),
+    ],
+)
+def test_an_answer_is_written_without_thoughts_while_it_is_made(ids, shown, capsys):
+    def text(ids):
+        return without_thoughts("".join(map(chr, ids))).strip()
+
+    printer, written = Printer(text), ""
+    printer.put(torch.tensor([[9, 9, 9]]))  # the prompt
+    codes = list(map(ord, ids))
+    for at, code in enumerate(codes):
+        printer.put(torch.tensor([code]))
+        written += capsys.readouterr().out
+        assert written == shown[at]
+    printer.finish(codes)
+    assert written + capsys.readouterr().out == shown[-1]
+
+
+def test_a_part_of_a_character_is_not_written(capsys):
+    printer = Printer(lambda ids: bytes(ids).decode(errors="replace"))
+    printer.put(torch.tensor([[9]]))
+    for code in "aé".encode():
+        printer.put(torch.tensor([code]))
+    printer.finish(list("aé".encode()))
+    assert capsys.readouterr().out == "aé\n"
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -459,6 +492,16 @@ REFUSED = {
         ("--backbone", "toy_instruct", "good", "--template", "{instruction}", "--input", "film"),
         "the prompt has an input, for which the template has no place",
     ),
+    "an empty adapter": (("", "hello"), "the ADAPTER is empty: name the folder"),
+    "a blank adapter": ((" ", "--file", "f", "--out", "o"), "the ADAPTER is empty"),
+    "a prompt that is no UTF-8": (("adapter", "caf\udce9"), "the PROMPT is not UTF-8"),
+    "an input that is no UTF-8": (("adapter", "good", "--input", "\udcff"), "the --input is not UTF-8"),
+    "a template that is no UTF-8": (
+        ("adapter", "x", "--template", "{instruction}\udcff"),
+        "the --template is not UTF-8",
+    ),
+    "an empty template": (("--backbone", "toy_instruct", "good", "--template", ""), "has no field {instruction}"),
+    "a temperature next to zero": (("adapter", "good", "--temperature", "1e-300"), "1e-300 is too near to 0: give 0"),
     "no tokens": (("adapter", "good", "--max-new-tokens", "0"), "give 1 or more"),
     "too many tokens": (("--backbone", "toy_instruct", "good", "--max-new-tokens", "64"), "do not fit behind them"),
     "a temperature below zero": (("adapter", "good", "--temperature", "-1"), "-1 is no temperature"),

@@ -24,7 +24,7 @@ from zipeft.data import NO_LABEL
 from zipeft.examples import Encoded
 from zipeft.protocol import Protocol
 from zipeft.registry import tasks
-from zipeft.settings import override
+from zipeft.settings import as_json, from_json, override
 from zipeft.tasks._instruct_data import Instruction
 from zipeft.tasks._instruct_files import REPOSITORY, REVISION
 from zipeft.tasks._instruct_windows import windows_of
@@ -265,6 +265,14 @@ def test_published_averages_are_those_of_the_columns():
 )
 def test_bad_settings_are_refused(values, said):
     assert said in refusal(lambda: override(Instruct, values).datasets())
+
+
+def test_how_answers_are_scored_is_on_record_and_no_setting():
+    assert as_json(Instruct())["scoring"] == 2
+    assert "has no setting 'scoring'" in refusal(override, Instruct, {"scoring": "1"}, "instruct")
+    older = {name: value for name, value in as_json(Instruct()).items() if name != "scoring"}
+    for values in (older, {**older, "scoring": 1}, as_json(Instruct())):  # as adapters have them
+        assert from_json(Instruct, values) == Instruct()
 
 
 def test_another_data_set_is_refused():

@@ -193,6 +193,34 @@ def test_f1_of_answers_is_symmetric_and_1_for_matches(one, other):
     assert answers.f1(one, one) == answers.exact_match(one, f"The {one.upper().lower()}!") == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "references", "expected"),
+    [
+        ("", ["A"], 0),
+        ("the", ["A"], 0),
+        ("An", ["A"], 0),
+        ("A", ["A"], 1),
+        ("a.", ["A"], 1),
+        ("(A)", ["B", "a"], 1),
+        ("The.", ["the"], 1),
+        ("", ["the", "a"], 0),
+        ("the a", ["A"], 0),
+        ("a the", ["A  the!"], 1),
+        ("the answer", ["Answer."], 1),  # an article beside others is still one
+        ("a lamp", ["A"], 0),
+        ("+", ["-"], 0),
+        ("+", [" + "], 1),
+        ("", ["?"], 0),
+        ("...", ["!"], 0),
+        ("", [""], 1),
+        ("", [], 1),
+        ("the", [], 0),
+    ],
+)
+def test_an_answer_that_is_an_article_or_a_sign_alone_is_matched_as_it_is(answer, references, expected):
+    assert metrics.compute(["exact_match"], [answer], [references]) == {"exact_match": expected}
+
+
 def test_the_metric_of_answers_is_the_mean_over_questions():
     predictions = ["the cat sat", "", "x", "Paris"]
     references = [["Cat sat down."], [], [], ["london", "Paris."]]

@@ -140,6 +140,27 @@ def test_answers_without_a_token_are_refused():
         ("", "", 1.0),
         ("one two", "one two three four", 2 * 1 * 0.5 / 1.5),
         ("да нет", "да", 2 / 3),
+        ("Столица страны Париж, 1999", "Собака бежит в парк 1999", 2 / 9),
+        ("こんにちはAI", "さようならAI", 2 / 12),
+        ("北京", "北京 2008", 2 / 3),
+        ("café", "caf", 0),
+        ("naïve", "na ve", 0),
+        ("今天天气很好", "今天天气不好", 10 / 12),  # by characters
+        ("今天 天气很好", "今天天气很好", 1),
+        ("我去了北京 2008", "北京 2008 很热", 2 * 3 / (6 + 5)),
+        ("Café au lait.", "café AU LAIT", 1),
+        ("café", "cafe\u0301", 1),  # a letter and its mark are that letter
+        ("हिन्दी की", "हिन्दी का", 0.5),  # marks that stand alone are parts of words
+        ("ÜBER alles", "über alles!", 1),
+        ("Straße", "STRASSE", 1),
+        ("안녕 세계", "안녕 나라", 0.5),
+        ("٣ ٤", "٣ ٥", 0.5),  # noqa: RUF001
+        ("สวัสดี", "สวัสดี", 1),
+        ("ok, да", "ok, нет", 0.5),
+        ("yes", "да", 0),
+        ("“yes”, it is", "yes it is", 1),  # signs are no letters
+        ("snake_case", "snake case", 1),
+        ("+", "-", 0),
     ],
 )
 def test_rouge_l_of_texts(answer, reference, expected):

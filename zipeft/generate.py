@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from zipeft.answers import Question
     from zipeft.generation import Speaker
 
+LEAST_TEMPERATURE = 1e-6
+"""Below it what is divided by it is not finite any more."""
+
 EXAMPLES = """\
 examples:
   zipeft generate adapters/llama-instruct/alpaca/zero_gated-seed0 "What is the capital of France?"
@@ -35,6 +38,8 @@ examples:
 prompts: JSON lines of {"instruction", "input"?, "id"?} or of FastChat's {"question_id", "text" or "turns"}; JSON, CSV,
 TSV and parquet with these columns, too.
 answers: JSON lines of {"id", "instruction", "input"?, "answer", "tokens", "model", "settings"}.
+A model that thinks before it answers is asked for an answer without a thought, and a thought is left out of an answer.
+A template that writes the date has the same one whatever the day.
 """
 
 
@@ -66,11 +71,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         raise UserError("--file and --out go together: the prompts, and where their answers go")
     if options.out:
         check_target(options.out)
+    if options.adapter is not None and not options.adapter.strip():
+        raise UserError("the ADAPTER is empty: name the folder that --save-adapters wrote")
     chosen_backbone(options)  # refuses what is unknown, and a checkpoint that would be passed over
     if options.input and options.file:
         raise UserError("--input goes with a PROMPT; prompts of a file have their own")
     if options.prompt is not None and not options.prompt.strip():
         raise UserError("the PROMPT is empty: ask something")
+    for name, text in {"PROMPT": options.prompt, "--input": options.input, "--template": options.template}.items():
+        if text and not text.isascii() and text.encode(errors="ignore").decode() != text:
+            raise UserError(f"the {name} is not UTF-8: convert it, or check the terminal's encoding")
     if options.top_p < 1 and not options.temperature:
         raise UserError("--top-p goes with a --temperature above 0; at 0 nothing is drawn")
     return options
@@ -122,6 +132,8 @@ def _count(text: str) -> int:
 def _temperature(text: str) -> float:
     if not 0 <= (value := float(text)) < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is no temperature: give 0 or more")
+    if 0 < value < LEAST_TEMPERATURE:
+        raise argparse.ArgumentTypeError(f"{text} is too near to 0: give 0, at which nothing is drawn")
     return value
 
 
@@ -140,7 +152,7 @@ def _speaker(options: argparse.Namespace) -> tuple[Speaker, dict[str, Any]]:
     from zipeft.parallel import new_accelerator
 
     backbone, model, template, origin = _of_adapter(options) if options.adapter else _of_backbone(options)
-    template = _checked(options.template or template, options)
+    template = _checked(template if options.template is None else options.template, options)
     sampling = {}
     if options.temperature:
         sampling = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p, "top_k": 0}
@@ -169,7 +181,9 @@ def _of_backbone(options: argparse.Namespace) -> tuple[Any, Any, str | None, dic
     _check_speaks(type(backbone), f"the backbone {options.backbone}")
     model = backbone.build()
     template = "chat" if backbone.tokenizer().chat_template else "alpaca"
-    return backbone, model, template, {"model": backbone.weights().checkpoint, "settings": {}}
+    weights = backbone.weights()
+    settings = {"checksum": weights.checksum} if weights.checksum else {}
+    return backbone, model, template, {"model": weights.checkpoint, "settings": settings}
 
 
 def _check_speaks(cls: type, what: str) -> None:
@@ -194,12 +208,13 @@ def _checked(template: str | None, options: argparse.Namespace) -> str:
 
 def _answer(question: Question, options: argparse.Namespace) -> None:
     """Write the answer to stdout while it is made."""
-    from transformers import TextStreamer
+    from zipeft.generation import Printer
 
     speaker, _ = _speaker(options)
-    streamer = TextStreamer(speaker.backbone.tokenizer(), skip_prompt=True, skip_special_tokens=True)
+    printer = Printer(speaker.text)
     prompt, start = speaker.prompt(question), time.perf_counter()
-    (ids,) = speaker.answer([prompt], streamer=streamer)
+    (ids,) = speaker.answer([prompt], streamer=printer)
+    printer.finish(ids)
     _tell(len(ids), time.perf_counter() - start)
 
 

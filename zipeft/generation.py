@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zipeft.answers import Question
 from zipeft.errors import UserError
 from zipeft.text import templates
+from zipeft.text.thoughts import answer_of, may_begin
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from zipeft.backbone import LanguageBackbone
 
@@ -72,8 +73,47 @@ class Speaker:
         return self.backbone.generate(self.model, inputs, self.max_new_tokens, **self.sampling, **options)
 
     def text(self, ids: Sequence[int]) -> str:
-        """Return the text of an answer, without white space around it."""
-        return self.backbone.tokenizer().decode(ids, skip_special_tokens=True).strip()
+        """Return the text of an answer, without thoughts and white space around it."""
+        return answer_of(self.backbone.tokenizer(), ids)
+
+
+class Printer:
+    """Writes one answer to stdout while it is made, as a streamer of transformers.
+
+    Args:
+        text: returns the text of an answer's first tokens, which has no thought in it.
+    """
+
+    def __init__(self, text: Callable[[Sequence[int]], str]) -> None:
+        self.text = text
+        self.ids: list[int] | None = None  # until the prompt came
+        self.written = ""
+
+    def put(self, ids: Tensor) -> None:
+        if self.ids is None:
+            self.ids = []
+            return
+        self.ids += ids.flatten().tolist()
+        answer = self.text(self.ids)
+        if not (
+            answer.endswith("\ufffd") or may_begin(answer)
+        ):  # a part of a character, or perhaps of a thought's mark
+            self._write(answer)
+
+    def end(self) -> None:
+        pass
+
+    def finish(self, ids: Sequence[int]) -> None:
+        """Write what is not written yet of a whole answer, and end its line."""
+        self._write(self.text(ids))
+        print(flush=True)
+
+    def _write(self, answer: str) -> None:
+        if not answer.startswith(self.written):  # it was a thought, as its end tells
+            print()
+            self.written = ""
+        print(answer[len(self.written) :], end="", flush=True)
+        self.written = answer
 
 
 def batches(prompts: Sequence[list[int]], size: int) -> Iterator[list[int]]:

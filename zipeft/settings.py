@@ -68,10 +68,12 @@ def as_json(instance: object) -> dict[str, Any]:
 
 def from_json(cls: type[T], values: Mapping[str, Any]) -> T:
     """Return the instance that ``as_json`` made ``values`` of: lists are tuples again, and text is a path where the
-    field is one. Raises ``ValueError`` for a field that is unknown, missing or of another type, and for a value that
-    the class itself refuses."""
+    field is one. A field that is not to be set has the class's own value, whatever is on record. Raises ``ValueError``
+    for a field that is unknown, missing or of another type, and for a value that the class itself refuses."""
     hints = typing.get_type_hints(cls)
     settable = {field.name: field for field in _settable(cls)}
+    fixed = {field.name for field in fields(cls) if not field.init}  # type: ignore[arg-type]
+    values = {name: value for name, value in values.items() if name not in fixed}
     for name in values:
         if name not in settable:
             raise ValueError(f"no setting {name!r}")

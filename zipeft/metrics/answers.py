@@ -24,7 +24,19 @@ def normalised(answer: str) -> str:
 
     Punctuation goes first: "U.S." becomes "us", and "well-known" one word.
     """
-    return " ".join(ARTICLES.sub(" ", answer.lower().translate(PUNCTUATION)).split())
+    return one_spaced(without_articles(without_punctuation(answer.lower())))
+
+
+def without_punctuation(text: str) -> str:
+    return text.translate(PUNCTUATION)
+
+
+def without_articles(text: str) -> str:
+    return ARTICLES.sub(" ", text)
+
+
+def one_spaced(text: str) -> str:
+    return " ".join(text.split())
 
 
 def exact_match(prediction: str, gold: str) -> float:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from zipeft import metrics
 from zipeft.errors import require
 from zipeft.objective import Objective
+from zipeft.text.thoughts import answer_of, without_thoughts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,7 +40,8 @@ class Responses(Objective):
 
     The metric, ``answer_probability``, is the probability that the model gives to a reference's tokens, their geometric
     mean, meaned over examples. ``loss`` is the mean over all tokens of the split, ``perplexity`` e to its power. What
-    is final is answered too, greedily: ``rouge_l`` and ``exact_match`` are those of the nearest reference.
+    is final is answered too, greedily: ``rouge_l`` and ``exact_match`` are those of the nearest reference, thoughts on
+    either side left out.
 
     Targets of examples are tuples of references; the first one is learnt.
     """
@@ -75,8 +77,8 @@ class Responses(Objective):
             return responses
         backbone = learner.backbone
         ids = backbone.generate(learner.model, backbone.prompts(batch["inputs"]), self.max_new_tokens)
-        answers = backbone.tokenizer().batch_decode(ids, skip_special_tokens=True)
-        return [response._replace(answer=answer.strip()) for response, answer in zip(responses, answers, strict=True)]
+        answers = [answer_of(backbone.tokenizer(), each) for each in ids]
+        return [response._replace(answer=answer) for response, answer in zip(responses, answers, strict=True)]
 
     def score(self, predictions: Sequence[Response], targets: Sequence[Sequence[str]]) -> dict[str, float]:
         loss = -sum(each.log_prob for each in predictions) / max(sum(each.tokens for each in predictions), 1)
@@ -87,7 +89,8 @@ class Responses(Objective):
         }
         if all(each.answer is not None for each in predictions):
             answers = [each.answer for each in predictions]
-            scores |= metrics.compute(("rouge_l", "exact_match"), answers, targets)
+            references = [[without_thoughts(reference) for reference in golds] for golds in targets]
+            scores |= metrics.compute(("rouge_l", "exact_match"), answers, references)
         return scores
 
     def item_scores(self, predictions: Sequence[Response], targets: Sequence[Sequence[str]]) -> list[float]:

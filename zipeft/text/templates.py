@@ -7,12 +7,13 @@ template that a tokenizer brings; anything else is a text with the field ``{inst
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from string import Formatter
 from typing import TYPE_CHECKING
 
-from zipeft.errors import UserError, did_you_mean, require
-from zipeft.text.files import one_line
+from zipeft.errors import did_you_mean, require
+from zipeft.text import chat_templates
+from zipeft.text.chat_templates import Messages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -34,9 +35,6 @@ FIELDS = ("instruction", "input")
 
 History = Sequence[tuple[str, str]]
 """What was said before an instruction, as (role, content): perhaps by "system", then by "user" and "assistant"."""
-
-Messages = Sequence[Mapping[str, str]]
-"""What was said so far: {"role": "user", "content": "..."}, ..."""
 
 
 def check(template: str) -> None:
@@ -82,23 +80,11 @@ def conversation(instruction: str, given: str = "", history: History = ()) -> li
 def chat(tokenizer: PreTrainedTokenizerFast, messages: Messages, response: str) -> tuple[str, str]:
     """Return prompt and response, with what ends it, by the tokenizer's own chat template.
 
-    The response is what the template puts after the prompt, without the white space at its end. Raises ``UserError`` if
-    there is no template, if it refuses the messages, and if it rewrites the prompt once there is a response.
+    What the template writes before a response belongs to the prompt, an empty thought too; the response is what stands
+    behind it, without the white space at its end. Raises ``UserError`` if there is no template, if it refuses the
+    messages, and if it rewrites the prompt once there is a response.
     """
-    if not tokenizer.chat_template:
-        raise UserError("the tokenizer of the backbone has no chat template: set instruct.template=alpaca")
-    answered = [*messages, {"role": "assistant", "content": response}]
-    try:
-        prompt = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template(answered, tokenize=False)
-    except Exception as error:  # a template raises what it likes, by way of the library that runs it
-        raise UserError(f"the chat template of the tokenizer refuses it ({one_line(error)})") from error
-    if not (whole.startswith(prompt) and response in whole[len(prompt) :]):
-        raise UserError(
-            "the chat template of the tokenizer does not put a response where it asks for one: "
-            "set instruct.template=alpaca"
-        )
-    return prompt, whole[len(prompt) :].rstrip()
+    return chat_templates.prompt_and_response(tokenizer, messages, response)
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------
@@ -107,8 +93,13 @@ def chat(tokenizer: PreTrainedTokenizerFast, messages: Messages, response: str) 
 def prompt_ids(
     tokenizer: PreTrainedTokenizerFast, template: str, instruction: str, given: str = "", history: History = ()
 ) -> list[int]:
-    """Return the tokens of the prompt that a response follows, in training and afterwards. Raises as ``chat`` does."""
-    return tokens(tokenizer, template, instruction, given, history, "")[0]
+    """Return the tokens of the prompt that a response follows, in training and afterwards.
+
+    Raises ``UserError`` if there is no chat template, or it refuses the messages.
+    """
+    if template == CHAT:  # which writes out the tokens that begin a text
+        return _ids(tokenizer, chat_templates.prompt_of(tokenizer, conversation(instruction, given, history)))
+    return _begun(tokenizer, fill(template, instruction, given))
 
 
 def tokens(
@@ -121,15 +112,30 @@ def tokens(
     """
     if template == CHAT:
         prompt, response = chat(tokenizer, conversation(instruction, given, history), response)
-        before = _ids(tokenizer, prompt)  # the template writes out the tokens that begin a text
+        before, after = _ids(tokenizer, prompt), _continued(tokenizer, response)
     else:
-        before = _begun(tokenizer, fill(template, instruction, given))
-    after, end = _ids(tokenizer, response), tokenizer.eos_token_id
+        before, after = prompt_ids(tokenizer, template, instruction, given), _ids(tokenizer, response)
+    end = tokenizer.eos_token_id
     return before, after if after[-1:] == [end] else [*after, end]
 
 
 def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def _continued(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Return the tokens of a text that goes on from another one.
+
+    Some tokenizers, LLaMA 2's for one, put a space before all that they are given: behind a line break, which joins no
+    other character, they do not. The texts of chat templates have all their spaces; a response to another prompt, which
+    ends in a word, is better off with that one.
+    """
+    start = _ids(tokenizer, "\n")
+
+    def behind(text: str) -> list[int]:
+        return _ids(tokenizer, f"\n{text}")[len(start) :]
+
+    return _ids(tokenizer, text) if behind("a") == _ids(tokenizer, "a") else behind(text)
 
 
 def _begun(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
