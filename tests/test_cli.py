@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -110,14 +111,77 @@ def test_a_missing_permission_is_one_line_and_status_2(capsys):
     assert capsys.readouterr().err == message
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "x cannot be used (File name too long): check"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "x"), "x cannot be used (Not a directory): check the"),
+        (OSError(errno.EFBIG, "File too large"), "the output cannot be written: File too large; make room for it"),
+        (MemoryError(), "there is not enough memory for that: take less at once, or a machine with more"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "there is not enough memory for that: take less"),
+        (UserError("x" * 10_000), f"{'x' * 200}...{'x' * 50}\n"),
+    ],
+)  # fmt: skip
+def test_what_the_system_refuses_is_one_line_and_status_2(error, message, capsys):
+    assert raiser(error)() == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"zipeft: error: {message}")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convert", "y" * 300, "--out", "x", "--backbone", "llama"],
+        ["push", "y" * 300, "owner/name"],
+        ["pull", "owner/name", "--out", "y" * 300],
+        ["pull", "owner/name", "--out", os.devnull],
+        ["generate", "--backbone", "llama", "--checkpoint", "y" * 300, "Hello"],
+    ],
+)
+def test_a_path_that_cannot_be_is_named_in_one_line(arguments, capsys):
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert "cannot be used (" in said or "cannot be read" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--backbone", "vit", "--task", "fgvc", "--seeds", ""],
+        ["run", "--backbone", "vit", "--task", "fgvc", "--checkpoint", ""],
+        ["run", "--backbone", "vit", "--task", "fgvc", "--ray", ""],
+        ["profile", "--backbone", "vit", "--checkpoint", ""],
+        ["generate", "--backbone", "llama", "Hello", "--template", ""],
+        ["generate", "", "Hello"],
+        ["evaluate", ""],
+        ["push", "adapter", "owner/name", "--base-model", " "],
+        ["pull", "owner/name", "--out", "x", "--revision", ""],
+        ["pull", "owner/name", "--out", ""],
+        ["judge", "a.jsonl", "b.jsonl", "--endpoint", "http://localhost/v1", "--model", "x", "--api-key-env", ""],
+        ["eval", "--backbone", "llama", "--tasks", ""],
+        ["fetch", ""],
+        ["validate", ""],
+        ["leaderboard", "--out", ""],
+    ],
+)
+def test_an_empty_value_is_no_default(arguments, capsys):
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert "its value is empty" in said or "invalid Path value: ''" in said
+    assert said.count("\n") == 1
+
+
 def test_interrupt_is_one_line_and_status_130(capsys):
     assert raiser(KeyboardInterrupt())() == 130
     assert capsys.readouterr().err == "zipeft: interrupted\n"
 
 
-def test_defects_propagate():
-    with pytest.raises(ZeroDivisionError):
-        raiser(ZeroDivisionError())()
+@pytest.mark.parametrize("defect", [ZeroDivisionError(), RuntimeError("shapes differ"), OSError(errno.EBADF, "Bad")])
+def test_defects_propagate(defect):
+    with pytest.raises(type(defect)):
+        raiser(defect)()
 
 
 def test_status_and_arguments_pass_through():

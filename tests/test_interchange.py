@@ -22,7 +22,7 @@ from zipeft.learner import Learner
 from zipeft.methods.zero_gated import ZeroGated
 from zipeft.splices import prompts
 
-DEPTH, LAYERS, LENGTH, HEADS, WIDTH = 4, 2, 3, 4, 32
+DEPTH, LAYERS, LENGTH, HEADS, WIDTH = 4, 2, 5, 4, 32
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": 64}
 IDS = torch.tensor([[1, 4, 5, 9, 10, 13], [1, 8, 6, 7, 9, 2]])
 
@@ -211,7 +211,7 @@ def test_the_length_can_be_given_where_no_gate_tells_it(work, capsys):
     torch.save({name: tensor * ("query" in name) for name, tensor in state.items()}, path)
     said = refusal(capsys, path, *work.backbone, "--out", work.folder / "back")
     assert "all gates are 0): give --length" in said
-    assert load_adapter(work.back(path, "--length", "6"))[1]["method"]["settings"]["layers"] == 1
+    assert load_adapter(work.back(path, "--length", "10"))[1]["method"]["settings"]["layers"] == 1
 
 
 def edit(change):
@@ -241,16 +241,23 @@ QUERY = "adapter_query.weight"
         (edit(lambda state: state.pop(LOWEST)), (), "lacks layers.2.attention.gate"),
         (edit(lambda state: state.pop(TOP)), ("--length", LENGTH), "of layers 3; that of the backbone is 4"),
         (edit(lambda state: state.update(lora=torch.zeros(1))), (), "also holds 'lora', which would be lost"),
+        (edit(lambda state: state.update({QUERY: torch.zeros(0, WIDTH)})), (), "it has no table"),
+        (edit(lambda state: state.update({TOP.replace("3", "999999999"): state.pop(TOP)})), (), "also holds"),
+        (edit(lambda state: state.update({TOP.replace("3", "9999"): state.pop(TOP)})), (), "lacks layers.3."),
+        (edit(lambda state: state.update({TOP.replace("3", "03"): state[TOP]})), (), "also holds"),
+        (edit(lambda state: state.update({TOP: state[TOP].double() * 1e300})), (), "are not finite in float32"),
+        (edit(lambda state: state.update({QUERY: torch.ones(1).expand(10**12, WIDTH)})), (), "larger than the file"),
+        (edit(lambda state: state.update({LOWEST: state[LOWEST] * 0})), (), "10 or 5 tokens fit, as gates of lower"),
         (edit(lambda state: state.update({TOP: torch.zeros(1)})), (), "more than one shape"),
         (edit(lambda state: state.update({TOP: torch.zeros(HEADS)})), (), "a gate is (1,) or (1, heads, 1, 1)"),
         (edit(lambda state: state.update({TOP: torch.full((1, HEADS, 1, 1), torch.nan)})), (), "are not finite"),
         (edit(lambda state: state.update(model={})), (), "'model' is no tensor"),
         (lambda path: published(path, (1, 8, 1, 1)), (), "of heads 8; that of the backbone is 4"),
-        (lambda path: published(path, (1, HEADS, 1, 1), depth=6), (), "of layers 6; that of the backbone is 4"),
-        (edit(lambda state: state.update({QUERY: torch.zeros(6, 16)})), (), "of hidden width 16; that of"),
+        (lambda path: published(path, (1, HEADS, 1, 1), depth=6), ("--length", LENGTH), "of layers 6; that of"),
+        (edit(lambda state: state.update({QUERY: torch.zeros(10, 16)})), (), "of hidden width 16; that of"),
         (None, ("--length", 4), "prompts of 4 tokens do not fit"),
         (None, ("--length", 1), "prompts of 1 tokens do not fit"),
-        (None, ("--length", 6), "a gate in layer 2, but prompts of 6 tokens reach down to layer 3"),
+        (None, ("--length", 10), "a gate in layer 2, but prompts of 10 tokens reach down to layer 3"),
         (None, ("--length", 0), "--length is a number from 1"),
     ],
 )  # fmt: skip
@@ -385,6 +392,12 @@ PREFIX = "base_model.model.model.layers.3.self_attn.adaption_"
         (edit_config(peft_type="LORA"), "of peft's LORA: only those of ADAPTION_PROMPT"),
         (edit_config(adapter_len=None), "are numbers from 1"),
         (edit_config(adapter_layers=0), "are numbers from 1"),
+        (edit_config(adapter_layers=True), "are numbers from 1"),
+        (edit_config(adapter_layers=10**12), "has not the prompts and gates of 1,000,000,000,000 top layers"),
+        (edit_config(base_model_name_or_path=[]), "base_model_name_or_path is a name"),
+        (lambda folder: (folder / "adapter_config.json").write_text("[" * 100_000), "nested too deeply"),
+        (edit_tensors(lambda tensors: tensors.update({PREFIX + "prompt": torch.tensor(1.0)})), "has not prompts of"),
+        (edit_tensors(lambda tensors: tensors.update({f"x.{PREFIX}gate": torch.ones(1)})), "two adaption prompts"),
         (edit_config(adapter_layers=3), "has not the prompts and gates of 3 top layers"),
         (edit_config(adapter_len=4), "has not prompts of (1, 4, width)"),
         (lambda folder: (folder / "adapter_model.safetensors").unlink(), "adapter_model.safetensors cannot be read"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,10 @@ def test_the_command_line_overrides_a_sweep_file():
     assert made[0].protocol.warmup == 0.5
 
 
+LAUGHS = "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefg"))
+"""A million texts in seven lines."""
+
+
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [
@@ -98,12 +103,33 @@ def test_the_command_line_overrides_a_sweep_file():
         ("{}", "sweep.json", "a sweep file is named .toml, .yaml or .yml"),
         ("redo = 1", "sweep.toml", "redo is true or false"),
         ("set = 'x'", "sweep.toml", "set is a table of tables"),
-        ("trials = {a = 1}", "sweep.toml", "trials is {'a': 1}, but one value is expected"),
+        ("trials = {a = 1}", "sweep.toml", "trials takes a text, a number or a list of those, and has a dict"),
         ("backbone = 'toy'", "sweep.toml", "required: --task"),
         ("backbone = 'toy'\ntask = 'toy'\nseeds = 'many'", "sweep.toml", "--seeds many: give a number"),
         ("backbone = 'toy'\ntask = 'toy'\ntrials = -1", "sweep.toml", "trials must be from 0 (no search) to 10,000"),
         ("config = 'other.toml'", "sweep.toml", "no option 'config'"),
         ("\xff", "sweep.toml", "sweep.toml: "),
+        ("seeds = " + "[" * 5000 + "]" * 5000, "sweep.toml", "sweep.toml is nested too deeply"),
+        ("seeds: " + "[" * 5000, "sweep.yaml", "sweep.yaml is nested too deeply"),
+        ('seeds: !!timestamp "abc"', "sweep.yaml", "a value is not what its tag says"),
+        ('redo: !!bool "abc"', "sweep.yaml", "a value is not what its tag says"),
+        ('seeds: !!int ""', "sweep.yaml", "a value is not what its tag says"),
+        ("seeds: &a [*a]", "sweep.yaml", "seeds takes a text, a number or a list of those, and has a list"),
+        ("set: {protocol: {epochs: &a [*a]}}", "sweep.yaml", "set.protocol.epochs takes a text"),
+        (LAUGHS + "backbone: *g", "sweep.yaml", "no option 'a'"),
+        (LAUGHS.replace("a:", "task:", 1) + "backbone: *g", "sweep.yaml", "no option 'b'"),
+        ("seeds: 1\nseeds: 2", "sweep.yaml", "'seeds' is given twice"),
+        ("no-pretrained: true\nno_pretrained: false", "sweep.yaml", "no_pretrained is given twice"),
+        ("a: &a {x: 1}\nset: {<<: *a}", "sweep.yaml", "'<<' merges other keys"),
+        ("0", "sweep.yaml", "options are expected"),
+        ("method:", "sweep.yaml", "method takes a text, a number or a list of those, and has a NoneType"),
+        ("seeds = [[0], [1]]", "sweep.toml", "seeds takes a text"),
+        ("results = 1.5", "sweep.toml", "results is no path"),
+        ("trials = true", "sweep.toml", "trials is neither true nor false, but takes a value"),
+        ("data_dir = '\\u0000'".replace("'", '"'), "sweep.toml", "argument --data-dir: invalid path value"),
+        ("backbone = 'toy'\ntask = 'toy'\nmethod = ['linear', '--redo']", "sweep.toml", "unknown method '--redo'"),
+        ("backbone = 'toy'\ntask = 'toy'\nset = ['--redo']", "sweep.toml", "'--redo' is not of the form"),
+        ("backbone = 'toy'\ntask = 'toy'\nset.protocol.preset = 'paper'", "sweep.toml", "choose one by --preset"),
     ],
 )
 def test_a_mistake_in_a_sweep_file_is_named(content, name, message, capsys):
@@ -112,6 +138,11 @@ def test_a_mistake_in_a_sweep_file_is_named(content, name, message, capsys):
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in last
     assert name in last or "sweep" not in message
+
+
+def test_a_sweep_file_may_ask_for_a_cluster():
+    assert _parse(write("backbone = 'toy'\ntask = 'toy'\nray = true")).ray == "auto"
+    assert _parse(write("backbone = 'toy'\ntask = 'toy'\nray = false")).ray is None
 
 
 def test_a_missing_sweep_file_is_named(capsys):

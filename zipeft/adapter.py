@@ -16,7 +16,7 @@ from torch import Tensor
 from zipeft import registry, strict_json
 from zipeft.backbone import Backbone
 from zipeft.errors import UserError
-from zipeft.files import write_atomically
+from zipeft.files import read_whole, write_atomically
 from zipeft.learner import Learner
 from zipeft.objective import Objective
 from zipeft.results.schema import decode
@@ -98,7 +98,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Return the record of a saved adapter. Raises ``UserError`` if the folder holds none."""
     path = Path(folder) / RECORD
     try:
-        record = strict_json.parse(path.read_bytes())
+        record = strict_json.parse(read_whole(path))
     except OSError as error:
         raise UserError(f"{folder} holds no adapter: {path.name} cannot be read ({error.strerror})") from error
     except ValueError as error:

@@ -17,6 +17,7 @@ With ``ZIPEFT_OFFLINE=1`` no index is asked.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import json
 import os
@@ -182,9 +183,9 @@ def _cache_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        remedy = "free space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it a folder to write in"
         raise UserError(
-            f"the cache folder {cache_dir()} cannot be used ({error}): free space there, make it writable, "
-            f"or set ZIPEFT_CACHE to another folder"
+            f"the cache folder {cache_dir()} cannot be used ({error}): {remedy}, or set ZIPEFT_CACHE to another folder"
         ) from error
 
 

@@ -8,16 +8,18 @@ import errno
 import functools
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import zipeft
 from zipeft import registry
 from zipeft.errors import ReaderGone, UserError
-from zipeft.settings import describe, override
+from zipeft.settings import describe, override, path
 
 if TYPE_CHECKING:
     from zipeft.backbone import Backbone
@@ -29,8 +31,14 @@ USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the last two are what a sh
 ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼≈\N{EN DASH}", "-|+++++++++~-")
 """What stands for characters of tables."""
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 """What no command can help: the place that it writes to is full, or gone."""
+
+NO_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory|cannot allocate memory", re.IGNORECASE)
+"""How torch words it, whose errors are mere ``RuntimeError``s on a CPU."""
+
+LONGEST_WORD = 400
+"""Letters of a message without a space; of a longer one, an argument, the beginning and the end tell what it was."""
 
 DELEGATES = {
     "fetch": "get a task's data before it is run, and verify what is there",
@@ -49,10 +57,27 @@ DELEGATES = {
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """A parser whose complaint is a ``UserError``: one line, without the usage that buries it."""
+    """A parser whose complaint is a ``UserError``: one line, without the usage that buries it.
+
+    A value that is empty, as that of a shell variable that was never set, is refused, unless its option is of the type
+    ``str``; paths are what ``settings.path`` takes.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register("type", None, _given)
+        self.register("type", Path, path)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def _given(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("its value is empty: give one, or leave it out")
+    if "\0" in text:
+        raise argparse.ArgumentTypeError("its value has a character that ends texts: take it out")
+    return text
 
 
 def add_backbone(parser: argparse.ArgumentParser, backbone_help: str) -> None:
@@ -70,16 +95,20 @@ def chosen_backbone(options: argparse.Namespace, assigned: Mapping[str, str] | N
         if options.checkpoint:
             raise UserError("--checkpoint needs --backbone beside it")
         return None
-    checkpoint = {"checkpoint": options.checkpoint} if options.checkpoint else {}
-    return override(registry.backbones.get(options.backbone), {**(assigned or {}), **checkpoint}, options.backbone)
+    values = dict(assigned or {})
+    if options.checkpoint:
+        if "checkpoint" in values:
+            raise UserError(f"{options.backbone}.checkpoint is set twice; keep one")
+        values["checkpoint"] = options.checkpoint
+    return override(registry.backbones.get(options.backbone), values, options.backbone)
 
 
 def exit_status(main: Callable[P, int]) -> Callable[P, int]:
     """Give a command's ``main(argv)`` its exit status and its last words; to be used as a decorator.
 
-    ``UserError`` becomes one line on stderr and status 2, and so do a missing permission and a full disk; Ctrl-C one
-    line and 130. A reader that has gone away, as in ``zipeft ls | head``, ends it silently. Any other exception is a
-    defect and keeps its traceback.
+    ``UserError`` becomes one line on stderr and status 2, and so do files that cannot be used, a full disk and a memory
+    that is too small; Ctrl-C one line and 130. A reader that has gone away, as in ``zipeft ls | head``, ends it
+    silently. Any other exception is a defect and keeps its traceback.
     """
 
     @functools.wraps(main)
@@ -98,15 +127,27 @@ def exit_status(main: Callable[P, int]) -> Callable[P, int]:
         except (BrokenPipeError, ReaderGone):
             _forget_output()
             return BROKEN_PIPE
-        except PermissionError as error:
-            return _refused(f"{error.filename} cannot be read or written ({error.strerror}): check its permissions")
         except OSError as error:
-            if error.errno not in FULL:
+            if error.filename is None and error.errno not in FULL:
                 raise
-            _forget_output()
-            return _refused(f"{error.filename or 'the output'} cannot be written: {error.strerror}; make room for it")
+            if error.errno in FULL:
+                _forget_output()
+            return _refused(_of_file(error))
+        except (MemoryError, RuntimeError) as error:
+            if not (isinstance(error, MemoryError) or NO_MEMORY.search(str(error))):
+                raise
+            return _refused("there is not enough memory for that: take less at once, or a machine with more")
 
     return guarded
+
+
+def _of_file(error: OSError) -> str:
+    """Word what is wrong with a file."""
+    if error.errno in FULL:
+        return f"{error.filename or 'the output'} cannot be written: {error.strerror}; make room for it"
+    if isinstance(error, PermissionError):
+        return f"{error.filename} cannot be read or written ({error.strerror}): check its permissions"
+    return f"{error.filename} cannot be used ({error.strerror}): check the path"
 
 
 def _print_whatever_the_encoding() -> None:
@@ -124,8 +165,9 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 
 
 def _refused(reason: str) -> int:
+    words = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: f"{word[0][:200]}...{word[0][-50:]}", reason)
     with suppress(OSError):
-        print("zipeft: error:", " ".join(reason.splitlines()), file=sys.stderr)
+        print("zipeft: error:", " ".join(words.splitlines()), file=sys.stderr)
     return USER_ERROR
 
 

@@ -104,7 +104,7 @@ def _parser() -> ArgumentParser:
         help="alpaca, chat, or a text with {instruction} and {input} (default: the adapter's; of a backbone the chat "
         "template of its tokenizer, or else alpaca)",
     )
-    parser.add_argument("--input", default="", metavar="TEXT", help="what the PROMPT is about")
+    parser.add_argument("--input", type=str, default="", metavar="TEXT", help="what the PROMPT is about")
     parser.add_argument("--file", type=Path, metavar="PROMPTS", help="ask all that is in a file")
     parser.add_argument("--out", type=Path, metavar="ANSWERS", help="where the answers go, and are looked for")
     parser.add_argument("--batch-size", type=_count, default=8, metavar="N", help="prompts at once (default: 8)")

@@ -62,6 +62,8 @@ def make_plan(options: argparse.Namespace) -> list[Comparison]:
     options = _with_sets_of_tasks(options)
     assigned = parse_assignments(options.set)
     _check_parts(assigned, options)
+    if "preset" in assigned.get("protocol", {}):
+        raise UserError("--set protocol.preset would change a preset's name alone: choose one by --preset")
     for one, names in (("checkpoint", options.backbone), ("data_dir", options.task)):
         if getattr(options, one) and len(names) > 1:
             flag = one.replace("_", "-")
@@ -108,10 +110,8 @@ def _pairs(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
 def _comparison(backbone_name: str, task_name: str, options: argparse.Namespace, assigned: Assigned) -> Comparison:
     task_class = registry.tasks.get(task_name)
     preset = _preset(task_class, options.preset)
-    flags = {"checkpoint": options.checkpoint}
+    flags = {"checkpoint": options.checkpoint, "pretrained": "false" if options.no_pretrained else None}
     backbone = _with(registry.backbones.get(backbone_name), ("backbone", backbone_name), flags, assigned)
-    if options.no_pretrained:
-        backbone = replace(backbone, pretrained=False)
     task = _with(
         task_class(**preset.task),
         ("task", task_name),
@@ -125,7 +125,7 @@ def _comparison(backbone_name: str, task_name: str, options: argparse.Namespace,
         _method_names(options.method, preset), task_class.modality, named=options.method not in (None, ["all"])
     )
     contenders = tuple(_contender(name, preset, protocol, assigned) for name in names)
-    seeds = _seeds(options.seeds) if options.seeds else tuple(range(preset.seeds))
+    seeds = tuple(range(preset.seeds)) if options.seeds is None else _seeds(options.seeds)
     return Comparison((backbone_name, backbone), (task_name, task), contenders, protocol, seeds)
 
 

@@ -29,6 +29,9 @@ examples:
   zipeft profile --backbone roberta --checkpoint roberta-large --length 384 --format github
 """
 
+LARGEST = {"batch_size": 1_000_000, "steps": 1_000_000, "length": 1_000_000, "image_size": 4096}
+"""What each option takes at most."""
+
 CLASSES = 10
 """Of the head, where a task would bring its own."""
 
@@ -64,17 +67,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    for name in ("batch_size", "steps", "length", "image_size"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}: give 1 or more")
+    for name, most in LARGEST.items():
+        value = getattr(options, name)
+        if value is not None and not 1 <= value <= most:
+            raise UserError(f"--{name.replace('_', '-')} is {value}: give a number from 1 to {most:,}")
 
 
 def _plugins(options: argparse.Namespace) -> tuple[Backbone, list[tuple[str, Method]]]:
     """Return the backbone, at random weights, and the methods, with their settings."""
     assigned = parse_assignments(options.set)
-    backbone = chosen_backbone(options, assigned.pop(options.backbone, None))
+    of_backbone = assigned.pop(options.backbone, {})
+    backbone = chosen_backbone(options, of_backbone)
     if backbone is None:
         raise UserError("name a --backbone (zipeft ls backbones lists them)")
+    if backbone.pretrained and "pretrained" in of_backbone:
+        raise UserError("costs are those of random weights: leave out --set ...pretrained")
     backbone, modality = replace(backbone, pretrained=False), backbone.modality
     known = [name for name in registry.methods.names() if modality in registry.methods.get(name).modalities]
     names = known if options.method == ["all"] else options.method

@@ -13,6 +13,11 @@ SEEDS = 2**32
 
 MOST_TRIALS = 10_000
 
+MOST = 1_000_000
+"""Epochs, and examples of a batch."""
+
+MOST_STEPS = 1_000_000_000
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -37,9 +42,9 @@ class Protocol:
     selection: ClassVar[str] = "best epoch on validation, the later of ties"
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 1, "epochs must be 1 or more")
-        require(self.batch_size >= 1, "batch_size must be 1 or more")
-        require(self.max_steps >= 0, "max_steps must be 0 (no limit) or more")
+        require(1 <= self.epochs <= MOST, f"epochs must be from 1 to {MOST:,}")
+        require(1 <= self.batch_size <= MOST, f"batch_size must be from 1 to {MOST:,}")
+        require(0 <= self.max_steps <= MOST_STEPS, f"max_steps must be from 0 (no limit) to {MOST_STEPS:,}")
         require(0 <= self.warmup < 1, "warmup must be at least 0 and below 1")
         require(self.clip > 0, "clip must be above 0")
         require(0 <= self.trials <= MOST_TRIALS, f"trials must be from 0 (no search) to {MOST_TRIALS:,}")

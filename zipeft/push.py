@@ -31,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     hub.check_name(options.repository)
     card = options.adapter / CARD
-    content = {name: getattr(options, name) for name in ("result", "base_model", "dataset")}
+    content = {name: value for name in ("result", "base_model", "dataset") if (value := getattr(options, name))}
     if not card.exists():
         write_card(options.adapter, options.repository, **content)
-    elif any(content.values()):
+    elif content:
         raise UserError(
             f"{card} is there already and is taken as it is: delete it for a new one, or leave out its options"
         )
@@ -58,10 +58,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="write the model card, and upload nothing")
     card = parser.add_argument_group("for the model card")
     card.add_argument("--result", type=Path, metavar="FILE", help="result file of the adapter's run, for its scores")
-    card.add_argument(
-        "--base-model", default="", metavar="OWNER/NAME", help="the backbone on the hub (default: on record)"
-    )
-    card.add_argument("--dataset", default="", metavar="OWNER/NAME", help="the data set on the hub, if it is there")
+    card.add_argument("--base-model", metavar="OWNER/NAME", help="the backbone on the hub (default: on record)")
+    card.add_argument("--dataset", metavar="OWNER/NAME", help="the data set on the hub, if it is there")
     return parser
 
 

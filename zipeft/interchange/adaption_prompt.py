@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from zipeft import strict_json
 from zipeft.errors import UserError
-from zipeft.files import write_atomically
+from zipeft.files import read_whole, write_atomically
 from zipeft.interchange.files import read_tensors
 from zipeft.interchange.gated_prompts import GatedPrompts
 from zipeft.prompt import ZeroGatedPrompt
@@ -27,7 +27,7 @@ CONFIG = "adapter_config.json"
 SAFETENSORS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
 METHOD = "ADAPTION_PROMPT"
 MODELS = ("llama", "mistral")
-NAME = re.compile(r"(?:.+\.)?layers\.(\d+)\.self_attn\.adaption_(prompt|gate)")
+NAME = re.compile(r"(?:.+\.)?layers\.(0|[1-9]\d{0,3})\.self_attn\.adaption_(prompt|gate)")
 
 
 def read(folder: Path) -> GatedPrompts:
@@ -40,12 +40,12 @@ def read(folder: Path) -> GatedPrompts:
     prompts, gates = _parts(path)
     length, layers = config["adapter_len"], config["adapter_layers"]
     depth = max(prompts, default=-1) + 1
-    top = list(range(depth - layers, depth))
-    if not sorted(prompts) == sorted(gates) == top:
+    top = sorted(prompts)
+    if not sorted(gates) == top == list(range(depth - len(top), depth)) or len(top) != layers:
         raise UserError(
             f"{path} has not the prompts and gates of {counted(layers, 'top layer')} that {CONFIG} tells of"
         )
-    width = prompts[depth - 1].shape[-1]
+    width = prompts[depth - 1].shape[-1:].numel()
     if any(prompts[layer].shape != (1, length, width) or gates[layer].shape != (1,) for layer in top):
         raise UserError(f"{path} has not prompts of (1, {length}, width) and gates of (1,), as {CONFIG} tells of")
     stacked = torch.cat([prompts[layer] for layer in top]), torch.stack([gates[layer] for layer in top])
@@ -108,7 +108,10 @@ def _parts(path: Path) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         match = NAME.fullmatch(name)
         if not match:
             raise UserError(f"{path} holds {name!r}, which is no adaption prompt of LLaMA or Mistral")
-        found[match[2]][int(match[1])] = tensor
+        layer = int(match[1])
+        if layer in found[match[2]]:
+            raise UserError(f"{path} has two adaption prompts for layer {layer}")
+        found[match[2]][layer] = tensor
     return found["prompt"], found["gate"]
 
 
@@ -132,11 +135,13 @@ def _one_gate_a_layer(gated: GatedPrompts) -> tuple[GatedPrompts, list[str]]:
 def _config(folder: Path) -> Mapping[str, Any]:
     path = folder / CONFIG
     try:
-        config = strict_json.parse(path.read_bytes())
+        config = strict_json.parse(read_whole(path))
         method = config["peft_type"]
         sizes = [config[name] for name in ("adapter_len", "adapter_layers")] if method == METHOD else []
-        if not all(isinstance(size, int) and size >= 1 for size in sizes):
+        if not all(type(size) is int and size >= 1 for size in sizes):
             raise ValueError("adapter_len and adapter_layers are numbers from 1")
+        if not isinstance(config.get("base_model_name_or_path"), str | None):
+            raise ValueError("base_model_name_or_path is a name")
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -34,6 +34,10 @@ def _load(path: Path) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if not (isinstance(name, str) and isinstance(tensor, Tensor) and tensor.is_floating_point()):
             raise ValueError(f"{name!r} is no tensor of floating-point numbers")
+        if tensor.numel() * tensor.element_size() > path.stat().st_size:  # a few numbers, repeated without an end
+            raise ValueError(f"{name} is larger than the file")
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    for name, tensor in tensors.items():
         if not tensor.isfinite().all():
-            raise ValueError(f"{name} has numbers that are not finite")
-    return {name: tensor.float() for name, tensor in tensors.items()}
+            raise ValueError(f"{name} has numbers that are not finite in float32")
+    return tensors

@@ -26,7 +26,7 @@ from zipeft.interchange.gated_prompts import GatedPrompts
 
 FILE = "adapter.pth"
 PROMPTS = "adapter_query.weight"
-GATE = re.compile(r"layers\.(\d+)\.attention\.gate")
+GATE = re.compile(r"layers\.(0|[1-9]\d{0,3})\.attention\.gate")
 
 Gates = Mapping[int, Tensor]
 """The gate of each layer, by its number."""
@@ -45,7 +45,7 @@ def read(path: Path, *, length: int | None = None, squash: str | None = None) ->
     """
     tensors = read_tensors(path)
     rows = tensors.pop(PROMPTS, None)
-    if rows is None or rows.dim() != 2:
+    if rows is None or rows.dim() != 2 or not rows.numel():
         raise UserError(f"{path} is no checkpoint of LLaMA-Adapter: it has no table {PROMPTS}")
     gates = _gates(path, tensors)
     depth = max(gates) + 1
@@ -106,15 +106,22 @@ def _gates(path: Path, tensors: Mapping[str, Tensor]) -> Gates:
 
 
 def _found_length(path: Path, rows: int, gates: Gates) -> int:
-    """Return the length of a prompt: the gates of layers without one have never left zero."""
-    lowest = min((layer for layer, gate in gates.items() if gate.any()), default=None)
-    layers = 0 if lowest is None else max(gates) + 1 - lowest
-    if not layers or rows % layers:
-        why = (
-            f"{rows} rows of prompts are no multiple of the {layers} layers with gates" if layers else "all gates are 0"
-        )
-        raise UserError(f"{path} does not tell how long its prompts are ({why}): give --length, 10 in those published")
-    return rows // layers
+    """Return the length of a prompt: the gates of layers without one have never left zero.
+
+    Those of a layer with one may not have left it either. So the file does not tell where more layers would do as well.
+    """
+    depth = max(gates) + 1
+    layers = depth - min((layer for layer, gate in gates.items() if gate.any()), default=depth)
+    fitting = [rows // count for count in range(max(layers, 1), depth + 1) if rows % count == 0]
+    if not layers:
+        why = "all gates are 0"
+    elif rows % layers:
+        why = f"{rows} rows of prompts are no multiple of the {layers} layers with gates"
+    elif len(fitting) > 1:
+        why = f"those of {' or '.join(map(str, fitting))} tokens fit, as gates of lower layers are 0"
+    else:
+        return fitting[0]
+    raise UserError(f"{path} does not tell how long its prompts are ({why}): give --length, 10 in those published")
 
 
 def _check_lower(path: Path, gates: Gates, lowest: int, length: int) -> None:
