@@ -33,6 +33,7 @@ from zipeft.results import (
     Epoch,
     Failure,
     MethodRecord,
+    Record,
     Result,
     Sizes,
     TaskRecord,
@@ -52,6 +53,9 @@ from zipeft.test_lock import TestKey, TestLocked, training
 from zipeft.training import Fit, Trainer
 
 log = logging.getLogger(__name__)
+
+WORK = ("epochs", "batch_size", "max_steps", "precision")
+"""What of a protocol decides how much work a training is."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,16 @@ class Experiment:
     def id(self, run: Run) -> str:
         """Return the id of the run's record, before it has run."""
         return record_id(run.kind.kind, **self._deciding(run))
+
+    def lasts_as_long_as(self, record: Record) -> bool:
+        """Whether what is on record was as much work as it would be here, on the same kind of device. Needs weights."""
+        here, there = self._backbone_record, record.backbone
+        return (
+            (here.checkpoint, here.checksum, here.settings) == (there.checkpoint, there.checksum, there.settings)
+            and self._task_settings == record.task.settings
+            and all(getattr(self.protocol, name) == record.protocol.get(name) for name in WORK)
+            and record.environment.device.partition(":")[0] == self.accelerator.device.type
+        )
 
     def measure(self, run: Run, on_step: Callable[[int], None] = lambda steps: None) -> tuple[Trained, Learner]:
         """Train, and test once unless it is a trial; return the record and what has learnt.
@@ -305,7 +319,6 @@ class Experiment:
 
     def _describe(self, dataset: str) -> TaskRecord:
         data = self.data(dataset)
-        settings = {key: value for key, value in as_json(self.task).items() if key not in self.task.unrecorded}
         return TaskRecord(
             name=self.task_name,
             dataset=dataset,
@@ -315,8 +328,12 @@ class Experiment:
             note=data.note,
             classes=len(data.classes),
             sizes=Sizes(*data.counts()),
-            settings=settings,
+            settings=self._task_settings,
         )
+
+    @property
+    def _task_settings(self) -> dict[str, Any]:
+        return {key: value for key, value in as_json(self.task).items() if key not in self.task.unrecorded}
 
     def _deciding(self, run: Run) -> dict[str, Any]:
         """Return all that decides what a run scores."""

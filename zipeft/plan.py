@@ -53,6 +53,12 @@ class Comparison:
         """How often a method trains on a data set: its trials, and its runs."""
         return self.protocol.trials + len(self.seeds)
 
+    def kinds(self, *datasets: str) -> list[tuple[str, str, str, str]]:
+        """Return backbone, task, data set and method of the trainings on data sets, or on all of them."""
+        names = datasets or self.task[1].datasets()
+        methods = [contender.name for contender in self.contenders]
+        return [(self.backbone[0], self.task[0], *pair) for pair in product(names, methods)]
+
 
 def make_plan(options: argparse.Namespace) -> list[Comparison]:
     """Return a comparison for every backbone and task that go together.

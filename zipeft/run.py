@@ -96,11 +96,12 @@ def _sweep(plan: Sequence[Comparison], experiments: Sequence[Experiment], option
 
     adapters = AdapterStore(options.save_adapters) if options.save_adapters else None
     cluster = _cluster(experiments[0], options, adapters)  # before there is a bar that a refusal would spoil
-    bar = Bar(sum(len(each.task[1].datasets()) * len(each.contenders) * each.trainings for each in plan))
+    store, work = Store(options.results), list(zip(plan, experiments, strict=True))
+    bar = Bar(work, store)
     workers = cluster or ThisProcess(experiments, bar.step, adapters and adapters.keep)
     policy = Policy(options.redo, options.retry_failed, *([adapters.has] if adapters else []))
     try:
-        return Sweep(Store(options.results), workers, policy, bar).go(zip(plan, experiments, strict=True))
+        return Sweep(store, workers, policy, bar).go(work)
     finally:
         workers.dismiss()
         bar.close()

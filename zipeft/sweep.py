@@ -68,6 +68,16 @@ class Entry:
             run for run in self.runs() if self.record(run) is None
         ]
 
+    @property
+    def kind(self) -> tuple[str, str, str, str]:
+        """What its trainings share, as ``Comparison.kinds`` has it."""
+        return self.experiment.backbone_name, self.experiment.task_name, self.dataset, self.contender.name
+
+    @property
+    def missing(self) -> int:
+        """How many trainings have no record yet."""
+        return len(self.trials) + len(self.seeds) - len(self.records)
+
     def record(self, run: Run) -> Record | None:
         """Return what came of a trial or run, as far as this entry knows."""
         return self.records.get(self.experiment.id(run))
@@ -176,11 +186,11 @@ class Progress(Protocol):
     """Who is told how far a sweep is."""
 
     def loading(self, dataset: str) -> None: ...
-    def starting(self, run: Run) -> None: ...
-    def finished(self, run: Run, record: Record) -> None: ...
+    def skipped(self, comparison: Comparison, dataset: str) -> None: ...
     def entered(self, entry: Entry) -> None: ...
+    def starting(self, entry: Entry, run: Run) -> None: ...
+    def finished(self, entry: Entry, run: Run, record: Record) -> None: ...
     def ended(self, entry: Entry) -> None: ...
-    def skipped(self, count: int) -> None: ...
 
 
 class Sweep:
@@ -224,15 +234,15 @@ class Sweep:
                 try:
                     yield from self._of_dataset(comparison, experiment, dataset)
                 except UserError as error:
-                    self._skip(comparison, f"{dataset}: {_in_one_line(error)}")
+                    self._skip(comparison, dataset, _in_one_line(error))
                 except Exception as error:  # a defect, in a plug-in or here: the other data sets go on
                     if experiment.accelerator.num_processes > 1:
                         raise
-                    self._skip(comparison, f"{dataset}: {_in_one_line(error)} ({_place(error)})")
+                    self._skip(comparison, dataset, f"{_in_one_line(error)} ({_place(error)})")
 
-    def _skip(self, comparison: Comparison, reason: str) -> None:
-        self.outcome.broken.append(reason)
-        self.progress.skipped(len(comparison.contenders) * comparison.trainings)
+    def _skip(self, comparison: Comparison, dataset: str, reason: str) -> None:
+        self.outcome.broken.append(f"{dataset}: {reason}")
+        self.progress.skipped(comparison, dataset)
 
     def _of_dataset(self, comparison: Comparison, experiment: Experiment, dataset: str) -> list[Entry]:
         entries = [Entry(experiment, dataset, contender, comparison.seeds) for contender in comparison.contenders]
@@ -249,7 +259,7 @@ class Sweep:
         while self.workers.room() and (found := self._next()):
             entry, run, claim = found
             self._running[entry.experiment.id(run)] = entry, claim
-            self.progress.starting(run)
+            self.progress.starting(entry, run)
             self.workers.submit(entry.experiment, run)
 
     def _next(self) -> tuple[Entry, Run, ExitStack] | None:
@@ -304,6 +314,6 @@ class Sweep:
         entry.records[record.id] = record
         del self._running[record.id]
         claim.close()
-        self.progress.finished(run, record)
+        self.progress.finished(entry, run, record)
         if isinstance(record, Result) and not self.policy.is_kept(entry.experiment, run):
             self.outcome.broken.append(f"{run}: what it learnt is not kept; give the command again to make it anew")

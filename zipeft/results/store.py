@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import os
@@ -79,6 +80,19 @@ class Store:
     def holds(self, record: Record) -> bool:
         """Return whether a record has its file; what that holds is not looked at."""
         return bool(_of_id(self.root / _folder(type(record), *_place(record)), record.id))
+
+    def newest(self, kind: type[R], backbone: str, task: str, dataset: str, method: str, most: int) -> list[R]:
+        """Return the newest records of a method, at most so many. Files that hold none are passed over in silence."""
+        folder = self.root / _folder(kind, backbone, task, dataset)
+        dated = []
+        for file in folder.glob(f"{glob.escape(safe_name(method))}-*.json"):
+            with suppress(OSError):
+                dated.append((file.stat().st_mtime, file))
+        records = []
+        for _, file in sorted(dated, reverse=True)[:most]:
+            with suppress(UserError):
+                records.append(from_json(read_json(file)))
+        return [record for record in records if isinstance(record, kind)]
 
     @contextmanager
     def claim(self, id: str) -> Iterator[bool]:
