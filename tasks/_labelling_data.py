@@ -96,6 +96,8 @@ class Reader:
                 sentences, form = read_entities(table, self.choices.tag_column)
                 examples += sentences
                 self.forms.add(form)
+                if table.word_column:
+                    self.notes.append(f"the second column of {file.name} has the words, its first counts them")
         if not examples:
             raise UserError(f"{file} marks no predicate: there is nothing to learn or to test in it")
         return examples
@@ -124,7 +126,8 @@ class Reader:
         for examples in read.values():
             if not self.srl and (unknown := _types(examples) - known):
                 file, line, kind = _first_of(unknown, examples)
-                raise UserError(f"{file} line {line}: no entity of the type {kind!r} is in the training data")
+                what = f"of the type {kind!r}" if kind else "without a type"
+                raise UserError(f"{file} line {line}: no entity {what} is in the training data")
 
     def _some(self, examples: Examples) -> Examples:
         """Return those of ``train_sentences``, in their order."""
@@ -176,14 +179,14 @@ class Reader:
 
 
 def _types(examples: Examples) -> set[str]:
-    return {tag[2:] for example in examples for tag in example.tags} - {""}
+    return {tag[2:] for example in examples for tag in example.tags if tag != OUTSIDE}
 
 
 def _first_of(types: set[str], examples: Examples) -> tuple[Path, int, str]:
     """Return file and line of the first tag of one of the types, and which it is."""
     for example in examples:
         for line, tag in enumerate(example.tags, example.line):
-            if tag[2:] in types:
+            if tag != OUTSIDE and tag[2:] in types:
                 return example.file, line, tag[2:]
     raise ValueError(types)
 

@@ -45,7 +45,8 @@ class Labelling(Task):
     or test.wsj.props and test.brown.props (Brown is reported beside the test set). Without development data, validation
     is a tenth of the training data; without test data, the development data are the test data.
 
-    Entities: the word first, its tag last (or in ``tag_column``), in IOB1, BIO or IOBES. Roles: the propositions of
+    Entities: the word first or after its number, its tag last (or in ``tag_column``), in IOB1, BIO or IOBES, with types
+    or, where there is but one, without; comments before a sentence (#) are passed over. Roles: the propositions of
     CoNLL-2005 behind their words, or ``_gold_conll`` files of CoNLL-2012. Each predicate is an example, and its word is
     the second segment of the input, as in P-tuning v2 (arXiv 2110.07602); two predicates that are the same word cannot
     be told apart by it. The predicate itself (V, C-V) is no role, as for CoNLL's scorer. Other C- and R- roles are

@@ -194,6 +194,42 @@ def test_the_column_of_tags_can_be_named(tmp_path):
         assert f"none for the tag (tag_column={column})" in refusal(load, tmp_path, tag_column=column)
 
 
+def test_tags_may_have_no_type(tmp_path):
+    data = load(write_splits(tmp_path, "The O\nold B\nmill I\n\nRome B\nParis B\nin O\n"))
+    assert data.classes == ["O", "B", "I"]
+    assert tagged(data) == [("The old mill", "O B I"), ("Rome Paris in", "B B O")]
+    assert "named entities, BIO tags" in data.note
+    write_splits(tmp_path, "The O\nold I\nmill I\nhe O\nRome I\nParis B\n")
+    assert tagged(load(tmp_path)) == [("The old mill he Rome Paris", "O B I O B B")]
+    assert "IOB1 tags" in load(tmp_path).note
+    write_splits(tmp_path, "The S\nold B\nmill E\n")
+    assert tagged(load(tmp_path)) == [("The old mill", "B B I")]
+
+
+def test_comments_before_a_sentence_are_no_words(tmp_path):
+    text = "# newdoc\n# text = w0 is\nw0\tB-X\nis\tO\n\n# text = # w1\n#\tO\nw1\tB-X\n"
+    data = load(write_splits(tmp_path, text))
+    assert tagged(data) == [("w0 is", "B-X O"), ("# w1", "O B-X")]  # a "#" with a tag is a word
+    assert list(data.train.names) == ["train.txt:3", "train.txt:7"]
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_column_that_counts_the_words_is_passed_over(tmp_path, start):
+    rows = [["w0", "B-X"], ["is", "O"]], [["w1", "B-X"]]
+    text = "\n".join("".join(f"{at}\t{word}\t{tag}\n" for at, (word, tag) in enumerate(each, start)) for each in rows)
+    for index, name in enumerate(("train.txt", "dev.txt", "test.txt")):
+        write(tmp_path, **{name: text.replace("w", "w" * (index + 1))})
+    data = load(tmp_path)
+    assert tagged(data) == [("w0 is", "B-X O"), ("w1", "B-X")]
+    assert "the second column of train.txt has the words, its first counts them" in data.note
+    assert "none for the tag (tag_column=1)" in refusal(load, tmp_path, tag_column=1)
+
+
+def test_numbers_that_do_not_count_are_words(tmp_path):
+    write_splits(tmp_path, "1\tx\tO\nw0\ty\tB-X\n\n1\tx\tO\nw1\ty\tB-X\n")
+    assert tagged(load(tmp_path)) == [("1 w0", "O B-X"), ("1 w1", "O B-X")]
+
+
 def test_words_may_hold_what_other_tools_take_for_blanks_or_ends_of_lines(tmp_path):
     data = load(write_splits(tmp_path, "Rome B-X\na\u00a0b O\nc\u2028d B-X\n\u0085 I-X\n"))
     assert data.train.examples[0].words == ("Rome", "a\u00a0b", "c\u2028d", "\u0085")
@@ -295,6 +331,8 @@ def roles(*column):
         ("a O\nb O\nc Q-PER\n", 3, "the tag 'Q-PER' is not O, or B-, I-, E- or S- and a type"),
         ("a O\nb B-\n", 2, "the tag 'B-' is not"),
         ("a O\nb PER\n", 2, "the tag 'PER' is not"),
+        ("a B-X\nb I\n", 2, "the tag has no type, where that of line 1 has one"),
+        ("# a b c\n# d\n", 1, "comments alone"),
         ("\n\n \t\n", 0, "holds no sentence"),
         ("-DOCSTART- O\n", 0, "holds no sentence"),
         ("", 0, "holds no sentence"),

@@ -23,8 +23,9 @@ def spans(tags: Sequence[str]) -> list[Span]:
 
     A tag is "O" or says where in a span a word is (B, I, E for its end, S for alone) and of what kind, as in "B-PER". A
     word goes on with the span of the word before if it is I or E, that is B or I, and both are of one kind; else it
-    begins a span of its own. This is how CoNLL's scorer reads tags, sequences that keep to no scheme included: what a
-    model predicts needs no repair. Raises ``UserError`` for any other tag.
+    begins a span of its own. So CoNLL's scorer, conlleval, reads B, I and O (it knows neither S nor an E after B), and
+    seqeval all of the tags, in sequences that keep to no scheme, too: what a model predicts needs no repair. Raises
+    ``UserError`` for any other tag.
     """
     for tag in set(tags):
         _check(tag)

@@ -17,6 +17,9 @@ from zipeft.files import open_file, open_text, read_text
 
 SUFFIXES = ("tsv", "csv", "json", "jsonl", "parquet")
 
+LONGEST_FIELD = 2**31 - 1
+"""Characters: the most that ``csv`` takes on every system. Its own limit, 131,072, is below what texts may have."""
+
 Columns = Sequence[Sequence[str]]
 """For each value that is wanted of a row, the names that its column may have, in lower case, the best first."""
 
@@ -101,6 +104,7 @@ def _read_separated(path: Path, columns: Columns, bare: Sequence[str], leave_out
     is_csv = path.suffix.lower() == ".csv"
     dialect: dict[str, Any] = {} if is_csv else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     table = Table(path, "line")
+    csv.field_size_limit(LONGEST_FIELD)
     with open_text(path, newline="" if is_csv else None) as file:
         reader = csv.reader(file, **dialect)
         lines = _lines(path, reader)
@@ -215,7 +219,8 @@ def as_class(value: Any, classes: Sequence[str], place: str) -> int:
         raise UserError(f"{place} has no label ({value!r}): leave such rows out, or give the labelled file")
     index = _indices(tuple(classes)).get(_plain(text))
     if index is None or isinstance(value, bool):
-        raise UserError(f"{place} has the label {value!r}: give {', '.join(classes)}, or a number from 0")
+        numbers = f"0 to {len(classes) - 1}"
+        raise UserError(f"{place} has the label {value!r}: give {', '.join(classes)}, or their numbers, {numbers}")
     return index
 
 
