@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from zipeft.data import Data, Split
 from zipeft.errors import UserError
-from zipeft.tasks._squad_files import Listing, Record, read_questions
+from zipeft.tasks._squad_files import Listing, Record, Repairs, read_questions
 from zipeft.tasks._squad_sets import Files
 from zipeft.text.data import choose, cut_groups
 from zipeft.words import counted
@@ -25,7 +25,7 @@ MIN_ARTICLES = 5
 Records = list[Record]
 
 
-def squad_data(name: str, files: Files, taken: Mapping[str, int], split_seed: int, move_answers: bool) -> Data:
+def squad_data(name: str, files: Files, taken: Mapping[str, int], split_seed: int, repairs: Repairs) -> Data:
     """Return a data set, with the splits that it lacks cut by whole articles or contexts and seeded (see ``_cut``).
 
     Without any split: 60% train, 20% validation, 20% test. Without validation: 10% of train. ``taken`` says how many
@@ -34,7 +34,9 @@ def squad_data(name: str, files: Files, taken: Mapping[str, int], split_seed: in
     is taken. Raises ``UserError``: what ``read_questions`` finds, a question in two splits, a split without questions,
     a set named squad-v1.1 that has questions without an answer.
     """
-    listings = {split: read_questions(paths, move_answers) for split, paths in files.splits.items()}
+    listings = {
+        split: read_questions(paths, repairs, learnt=split in ("train", "all")) for split, paths in files.splits.items()
+    }
     _check(name, files, listings)
     whole, notes = _completed(name, {split: listing.records for split, listing in listings.items()}, split_seed)
     splits = {split: _some(records, taken[split], split_seed) for split, records in whole.items()}
@@ -44,13 +46,7 @@ def squad_data(name: str, files: Files, taken: Mapping[str, int], split_seed: in
             notes.append(f"{title}: {', '.join(_count(split, splits[split], whole[split]) for split in group)}")
     if any(len(splits[split]) < len(whole[split]) for split in splits):
         notes.append(f"parts chosen with seed {split_seed}")
-    notes += _unanswerable(splits) + _leaks(name, splits)
-    if moved := [
-        f"{listings[split].moved:,} in {paths[0].name}"
-        for split, paths in files.splits.items()
-        if listings[split].moved
-    ]:
-        notes.append(f"answers moved to the nearest place where the context has them: {', '.join(moved)}")
+    notes += _unanswerable(splits) + _leaks(name, splits) + _repaired(files, listings)
     return Data(
         name=name,
         classes=("start", "end"),
@@ -66,12 +62,13 @@ def _check(name: str, files: Files, listings: Mapping[str, Listing]) -> None:
     seen: dict[str, str] = {}
     for split, listing in listings.items():
         file = files.splits[split][0]
+        if both := [record.id for record in listing.records if record.id in seen]:
+            more = f", and {len(both) - 1:,} more are in two files" if len(both) > 1 else ""
+            raise UserError(
+                f"{file}: question {both[0]!r} is in {seen[both[0]]} too{more}: keep it in one of them, "
+                "or give it another id"
+            )
         for record in listing.records:
-            if record.id in seen:
-                raise UserError(
-                    f"{file}: question {record.id!r} is in {seen[record.id]} too: keep it in one of them, "
-                    "or give it another id"
-                )
             if name == "squad-v1.1" and not record.answers.texts:
                 raise UserError(
                     f"{file}: question {record.id!r} has no answer, but in version 1.1 each has one: name the "
@@ -161,6 +158,21 @@ def _checksum(splits: Mapping[str, Records]) -> str:
 
 def _count(split: str, taken: Records, there: Records) -> str:
     return f"{len(taken):,} {split}" if len(taken) == len(there) else f"{len(taken):,} of {len(there):,} {split}"
+
+
+def _repaired(files: Files, listings: Mapping[str, Listing]) -> list[str]:
+    """Return how much of the files was changed or left out."""
+    kinds = {
+        "answers moved to the nearest place where the context has them": "moved",
+        "questions dropped that have the id of an earlier one": "repeated",
+        "questions left out of which the context does not hold an answer": "unfounded",
+    }
+    notes = []
+    for what, count in kinds.items():
+        numbers = {files.splits[split][0].name: getattr(listing, count) for split, listing in listings.items()}
+        if there := [f"{number:,} in {name}" for name, number in numbers.items() if number]:
+            notes.append(f"{what}: {', '.join(there)}")
+    return notes
 
 
 def _unanswerable(splits: Mapping[str, Records]) -> list[str]:

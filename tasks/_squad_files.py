@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
 from typing import Any, NamedTuple
 
 from zipeft.data_folder import unreadable
 from zipeft.errors import UserError
 from zipeft.files import open_file, read_text
 from zipeft.text.spans import Answers
+from zipeft.words import counted
 
 
 class Question(NamedTuple):
@@ -30,43 +33,76 @@ class Record(NamedTuple):
     answers: Answers
 
 
+class Repairs(NamedTuple):
+    """What is done about faults of files that are refused otherwise; see the settings of the task."""
+
+    move_answers: bool = False
+    drop_repeated: bool = False
+
+
+AS_IT_IS = Repairs()
+
+
 @dataclass
 class Listing:
-    """The questions of some files in their order, and how many answers had to be moved to where they stand."""
+    """The questions of some files in their order, and how many answers had to be moved to where they stand, how many
+    questions were dropped for their id, and how many left out as their context does not hold their answer."""
 
     records: list[Record] = field(default_factory=list)
     moved: int = 0
+    repeated: int = 0
+    unfounded: int = 0
 
 
-def read_questions(paths: Sequence[Path], move_answers: bool = False) -> Listing:
+class NotInContext(UserError):
+    """The context of a question does not hold its answer."""
+
+
+def read_questions(paths: Sequence[Path], repairs: Repairs = AS_IT_IS, learnt: bool = False) -> Listing:
     """Read the questions of one or more files.
 
     A file is JSON in SQuAD's layout ({"data": [{"title", "paragraphs": [{"context", "qas"}]}]}), or it has one row a
     question ({"id", "context", "question", "answers"}, perhaps "title"): a JSON list, alone or as "data", JSON lines,
-    or parquet. Answers are [{"text", "answer_start"}] or {"text": [], "answer_start": []}, empty where there is none.
+    or parquet. Answers are [{"text", "answer_start"}] or {"text": [], "answer_start": []}, empty or null where there is
+    none.
 
-    An answer has to stand in the context at its start, in characters. With ``move_answers`` one that does not is moved
-    to the nearest place where it does. Raises ``UserError`` that names the file and the question for anything else.
+    An answer has to stand in the context at its start, in characters, in whatever form of Unicode. One that does not is
+    moved to the nearest place where it does, if ``repairs`` say so, and of questions with one id the first is taken.
+    Questions that are to be ``learnt`` are left out where the context does not hold an answer. Raises ``UserError``
+    that names the file and the question for anything else.
     """
-    listing, seen, contexts = Listing(), {}, {}
+    listing, ids, repeated, contexts = Listing(), set(), [], {}
     for path in paths:
         before = len(listing.records)
         for place, row in _rows(path):
-            record, moved = _record(path, place, row, move_answers)
-            if record.id in seen:
-                raise UserError(
-                    f"{path}: two questions have the id {record.id!r}"
-                    + (f", one of them in {seen[record.id].name}" if seen[record.id] != path else "")
-                    + ": give each an id of its own"
-                )
-            seen[record.id] = path
+            try:
+                record, moved = _record(path, place, row, repairs.move_answers)
+            except NotInContext:
+                if not learnt:
+                    raise
+                listing.unfounded += 1
+                continue
+            if record.id in ids:
+                repeated.append((path, record.id))
+                continue
+            ids.add(record.id)
             # Rows repeat their context; one copy of each is kept.
             context = contexts.setdefault(record.question.context, record.question.context)
             listing.records.append(record._replace(question=record.question._replace(context=context)))
             listing.moved += moved
         if len(listing.records) == before:
-            raise UserError(f"{path} holds no questions: name another file")
+            left = f" but {listing.unfounded} of which the context does not hold the answer" * bool(listing.unfounded)
+            raise UserError(f"{path} holds no questions{left}: name another file")
+    if repeated and not repairs.drop_repeated:
+        raise UserError(f"{repeated[0][0]}: {_named(repeated)}")
+    listing.repeated = len(repeated)
     return listing
+
+
+def _named(repeated: Sequence[tuple[Path, str]]) -> str:
+    some = ", ".join(f"{id_!r:.40}" for _, id_ in repeated[:3]) + ", ..." * (len(repeated) > 3)
+    many = f"{counted(len(repeated), 'question')} {'have' if len(repeated) > 1 else 'has'} the id of an earlier one"
+    return f"{many} ({some}): give each its own, or set squad.drop_repeated=true to take the first of each"
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -150,7 +186,7 @@ def _parquet(path: Path) -> list[Any]:
 def _record(path: Path, place: str, row: Any, move_answers: bool) -> tuple[Record, int]:
     """Return the record of a row, and how many of its answers were moved."""
     where = f"{path}: {place}"
-    id_ = _get(where, row, "id", str)
+    id_ = str(_get(where, row, "id", str | int))
     where = f"{path}: question {id_!r}"
     context = _get(where, row, "context", str)
     if not context.strip():
@@ -160,21 +196,23 @@ def _record(path: Path, place: str, row: Any, move_answers: bool) -> tuple[Recor
     if impossible is not None and impossible == bool(given):
         told = "is_impossible, but has answers" if given else "not is_impossible, but has no answers"
         raise UserError(f"{where} is {told}: correct or remove it")
-    starts = [_placed(where, context, text, start, move_answers) for text, start in given]
-    moved = sum(start != before for start, (_, before) in zip(starts, given, strict=True))
+    placed = [_placed(where, context, text, start, move_answers) for text, start in given]
+    moved = sum(start != before for (_, start), (_, before) in zip(placed, given, strict=True))
     title = row.get("title")
     question = Question(_get(where, row, "question", str), context)
     try:
         "".join(question).encode()
     except UnicodeEncodeError:
         raise UserError(f"{where} has half of a surrogate pair in its text: correct or remove it") from None
-    answers = Answers(tuple(text for text, _ in given), tuple(starts))
+    answers = Answers(tuple(text for text, _ in placed), tuple(start for _, start in placed))
     return Record(id_, title if isinstance(title, str) else "", question, answers), moved
 
 
 def _answers(where: str, row: Mapping[str, Any]) -> list[tuple[str, int]]:
     """Return the texts and starts of a row's answers, in either layout."""
-    value = row.get("answers")
+    value = row.get("answers", "")
+    if value is None:
+        return []
     if isinstance(value, dict):
         texts, starts = (_get(f"{where}: answers", value, name, list) for name in ("text", "answer_start"))
         if len(texts) != len(starts):
@@ -186,20 +224,23 @@ def _answers(where: str, row: Mapping[str, Any]) -> list[tuple[str, int]]:
     return [(_get(inside, answer, "text", str), _get(inside, answer, "answer_start", int)) for answer in value]
 
 
-def _placed(where: str, context: str, text: str, start: int, move: bool) -> int:
-    """Return where an answer starts: at ``start``, else if it may ``move`` at the nearest place where it stands."""
+def _placed(where: str, context: str, text: str, start: int, move: bool) -> tuple[str, int]:
+    """Return an answer as its context writes it, and where it starts: at ``start``, else if it may ``move`` at the
+    nearest place where it stands."""
     if not text.strip():
         raise UserError(f"{where} has a blank answer: correct it, or give no answers if the context holds none")
-    if start >= 0 and context.startswith(text, start):
-        return start
+    forms = [text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))]
+    if start >= 0 and (there := [form for form in forms if context.startswith(form, start)]):
+        return there[0], start
+    text = next((form for form in forms if form in context), text)
     if (nearest := _nearest(context, text, start)) is None:
-        raise UserError(f"{where} has an answer that is not in its context: correct or remove it")
+        raise NotInContext(f"{where} has an answer that is not in its context: correct or remove it")
     if not move:
         raise UserError(
             f"{where} has an answer that starts at character {nearest} of its context, not at answer_start {start}: "
             "correct it, or set squad.move_answers=true to take the nearest place where it stands"
         )
-    return nearest
+    return text, nearest
 
 
 def _nearest(context: str, text: str, start: int) -> int | None:
@@ -210,9 +251,9 @@ def _nearest(context: str, text: str, start: int) -> int | None:
     return min(found, key=lambda place: abs(place - start)) if found else None
 
 
-def _get(where: str, row: Any, name: str, kind: type) -> Any:
+def _get(where: str, row: Any, name: str, kind: type | UnionType) -> Any:
     """Return a field of a row. Raises ``UserError`` if it is missing or of another type."""
-    words = {str: "text", list: "a list", int: "a whole number"}
+    words = {str: "text", list: "a list", int: "a whole number", str | int: "text or a whole number"}
     if not isinstance(row, dict):
         raise UserError(f"{where} is no JSON object: correct or remove it")
     if row.get(name) is None:

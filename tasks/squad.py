@@ -47,7 +47,8 @@ class SQuAD(Task):
     ``data_dir`` is a folder with train-v1.1.json and dev-v1.1.json, with train-v2.0.json and dev-v2.0.json (or all
     four), or with train, validation and test files (JSON, JSON lines or parquet); or it is one file, which is split.
     The public development set is the test set; where no validation set is given, it is cut from the training data by
-    article. Any file may hold questions without an answer, as version 2.0 does.
+    article. Any file may hold questions without an answer, as version 2.0 does. Training questions of which the context
+    does not hold the answer are counted and left out; in data for validation and test they are refused.
 
     Without ``data_dir``, the development set of SQuAD 1.1 is split by article under a name of its own, squad-dev, and
     tested on four further sets of other domains (SQuADShifts), on which nothing is selected.
@@ -89,6 +90,9 @@ class SQuAD(Task):
 
     move_answers: bool = False
     """Move a gold answer that does not stand where the file says to the nearest place where it does; else refuse it."""
+
+    drop_repeated: bool = False
+    """Take the first of several questions that have one id in a file; else refuse them."""
 
     modality: ClassVar[str] = "text"
 
@@ -134,7 +138,7 @@ class SQuAD(Task):
 
     published: ClassVar[Sequence[PublishedTable]] = (LLAMA_ADAPTER_TABLE,)
 
-    unrecorded: ClassVar[tuple[str, ...]] = ("data_dir", "sets")
+    unrecorded: ClassVar[tuple[str, ...]] = ("data_dir", "sets", "drop_repeated")
 
     def __post_init__(self) -> None:
         require(not (self.source and self.data_dir), "source is hub and data_dir is set: drop one")
@@ -167,7 +171,7 @@ class SQuAD(Task):
         return tuple(dict.fromkeys(self.sets)) or tuple(there)
 
     def load(self, dataset: str) -> Data:
-        from zipeft.tasks._squad_data import squad_data
+        from zipeft.tasks._squad_data import Repairs, squad_data
 
         if dataset not in (there := self.datasets()):
             raise UserError(f"no data set {dataset!r}{did_you_mean(dataset, there)} (there: {', '.join(there)})")
@@ -179,7 +183,7 @@ class SQuAD(Task):
         taken |= dict.fromkeys(self.shifted, self.shifted_questions)
         # Some answers of the embedded files are misplaced. None lacks its text, which is all that scores look at.
         move = self.move_answers or not (self.data_dir or self.source)
-        return squad_data(dataset, files, taken, self.split_seed, move)
+        return squad_data(dataset, files, taken, self.split_seed, Repairs(move, self.drop_repeated))
 
     def objective(self, dataset: str, classes: Sequence[str]) -> Spans:
         from zipeft.text.spans import Spans

@@ -447,6 +447,7 @@ RTE_HEADER = "index\tsentence1\tsentence2\tlabel\n"
         ("rte", "train.tsv", RTE_HEADER + "0 a b entailment\n", "train.tsv, line 2 has 1 column, not 4"),
         ("cola", "train.tsv", "gj04\t1\tno mark\n", "has no column sentence (there: gj04, 1, no mark)"),
         ("cola", "train.tsv", "gj04\t1\t\ta\nbc01\t2\t*\tb\n", "train.tsv, line 2 has the label '2'"),
+        ("rte", "train.tsv", RTE_HEADER + "0\ta\tb\t2\n", "entailment, not_entailment, or their numbers, 0 to 1"),
         ("rte", "train.tsv", RTE_HEADER, "train.tsv has no rows"),
         ("rte", "train.tsv", "", "train.tsv has no rows"),
         ("rte", "train.tsv", RTE_HEADER.encode() + b"0\ta\tb\t1\n1\t\xff\tb\t1\n", "train.tsv, line 3 is not UTF-8"),
@@ -495,6 +496,11 @@ def test_a_missing_split_is_named(tmp_path, gone, said):
     folder = published(tmp_path, "rte")
     (folder / gone).unlink()
     assert said in refusal(GLUE(data_dir=folder).load, "rte")
+
+
+def test_a_field_of_a_csv_file_may_be_long(tmp_path):
+    path = write(tmp_path / "long.csv", f'sentence,label\n"{"very " * 30_000}, good",1\n')
+    assert read_table(path, [["sentence"], ["label"]]).rows == [(2, ("very " * 30_000 + ", good", "1"))]
 
 
 def test_two_files_of_one_split_are_refused(tmp_path):

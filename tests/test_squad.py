@@ -333,18 +333,18 @@ def without(*keys):
         (without("id"), "article 1, paragraph 1, question 1 has no 'id'"),
         (without("question"), "question 'q1' has no 'question'"),
         (without("answers"), "question 'q1' has no list 'answers'"),
-        (changed(lambda a, p, row: row.update(id=5)), "has a 'id' that is not text"),
-        (changed(lambda a, p, row: row.update(id="q2")), "two questions have the id 'q2'"),
+        (changed(lambda a, p, row: row.update(id=5.0)), "has a 'id' that is not text or a whole number"),
+        (changed(lambda a, p, row: row.update(id=True)), "has a 'id' that is not text or a whole number"),
+        (changed(lambda a, p, row: row.update(id="q2")), "1 question has the id of an earlier one ('q2'): give each"),
         (changed(lambda a, p, row: row.update(question="\ud800")), "question 'q1' has half of a surrogate pair"),
         (changed(lambda a, p, row: row.update(is_impossible=True)), "'q1' is is_impossible, but has answers"),
         (
-            changed(lambda a, p, row: row.update(is_impossible=False, answers=[])),
+            changed(lambda a, p, row: row.update(is_impossible=False, answers=None)),
             "'q1' is not is_impossible, but has no",
         ),
         (changed(lambda a, p, row: p.update(context=" ")), "question 'q1' has a blank context"),
         (changed(lambda a, p, row: row["answers"][0].pop("text")), "question 'q1': an answer has no 'text'"),
         (changed(lambda a, p, row: row["answers"][1].update(text=" ")), "question 'q1' has a blank answer"),
-        (changed(lambda a, p, row: row["answers"][1].update(text="zzz")), "question 'q1' has an answer that is not in"),
         (
             changed(lambda a, p, row: row["answers"][0].update(answer_start=3)),
             "character 0 of its context, not at answer_",
@@ -389,6 +389,75 @@ def test_a_misplaced_answer_is_moved_where_that_is_allowed(tmp_path):
         assert (f"1 in {start}.json" in data.note) == (start != place)
         if start != place:
             assert f"at character {place} of its context, not at answer_start {start}: " in refusal(load, path)
+
+
+def test_questions_whose_context_lacks_the_answer_are_counted_and_not_learnt(tmp_path):
+    content = changed(lambda article, paragraph, row: row["answers"][1].update(text="zzz"))
+    for path in (write(tmp_path / "one.json", content), write(tmp_path / "sets" / "train.json", content)):
+        write(tmp_path / "sets" / "dev.json", squad_json(start=1000))
+        data = load(path if path.name == "one.json" else path.parent)
+        names = {name for rows in everything(data).values() for name, _, _ in rows}
+        assert "q2" in names
+        assert "q1" not in names
+        assert f"questions left out of which the context does not hold an answer: 1 in {path.name}" in data.note
+    write(tmp_path / "sets" / "dev.json", content)
+    write(tmp_path / "sets" / "train.json", squad_json(start=1000))
+    said = "dev.json: question 'q1' has an answer that is not in its context"
+    assert said in refusal(load, tmp_path / "sets")
+    only = {"data": [{"paragraphs": [{"context": "a cat", "qas": [question("q", "a cat", ("dog",))]}]}]}
+    said = "holds no questions but 1 of which the context does not hold the answer"
+    assert said in refusal(load, write(tmp_path / "only.json", only))
+
+
+def test_an_answer_in_another_form_of_unicode_is_in_its_context(tmp_path):
+    composed, decomposed = "un caf\u00e9 noir", "un cafe\u0301 noir"
+    for context, answer, right in (
+        (composed, decomposed[3:8], composed[3:7]),
+        (decomposed, composed[3:7], decomposed[3:8]),
+    ):
+        content = squad_json()
+        row = question("q", context, ()) | {"answers": [{"text": answer, "answer_start": 3}]}
+        content["data"][0]["paragraphs"].append({"context": context, "qas": [row]})
+        data = load(write(tmp_path / "forms.json", content))
+        found = [answers for split in everything(data).values() for name, _, answers in split if name == "q"]
+        assert found == [((right,), (3,))]
+        assert "moved" not in data.note
+        row["answers"][0]["answer_start"] = 0
+        data = load(write(tmp_path / "forms.json", content), move_answers=True)
+        found = [answers for split in everything(data).values() for name, _, answers in split if name == "q"]
+        assert found == [((right,), (3,))]
+
+
+def test_ids_may_be_numbers_and_answers_null_where_there_is_none(tmp_path):
+    content = squad_json(unanswerable=True)
+    rows = [row for article in content["data"] for part in article["paragraphs"] for row in part["qas"]]
+    for number, row in enumerate(rows):
+        row["id"] = number
+        row["answers"] = row["answers"] or None
+    data = load(write(tmp_path / "numbers.json", content))
+    found = {name: answers for split in everything(data).values() for name, _, answers in split}
+    assert found.keys() == {str(number) for number in range(len(rows))}
+    assert all(bool(found[str(row["id"])].texts) == bool(row["answers"]) for row in rows)
+
+
+def test_repeated_ids_are_counted_and_can_be_dropped(tmp_path):
+    content = squad_json()
+    content["data"].append(content["data"][0])
+    path = write(tmp_path / "twice.json", content)
+    message = refusal(load, path)
+    assert (
+        "twice.json: 6 questions have the id of an earlier one ('q1', 'q2', 'q3', ...): give each its own, or"
+        in message
+    )
+    assert "squad.drop_repeated=true" in message
+    data = load(path, drop_repeated=True)
+    assert "questions dropped that have the id of an earlier one: 6 in twice.json" in data.note
+    assert data.checksum == load(write(tmp_path / "once.json", squad_json())).checksum
+    write(tmp_path / "sets" / "train.json", squad_json())
+    write(tmp_path / "sets" / "dev.json", squad_json())
+    assert "dev.json: question 'q1' is in train.json too, and 35 more are in two files" in refusal(
+        load, tmp_path / "sets"
+    )
 
 
 # --- splits -----------------------------------------------------------------------------------------------------------
