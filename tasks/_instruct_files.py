@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,8 +33,13 @@ ROLES = {
 
 CONVERSATION = ("messages", "conversations")
 
-ALPACA = (("instruction",), ("input", "instruction"), ("output", "response"))
-"""The columns of Alpaca's layout. One without inputs gives each instruction twice, which is how it is told."""
+RESPONSE = ("output", "response")
+
+NOTHING = ("", '""', "[]", "{}", "null", "none", "None")
+"""What is written where there is nothing to say."""
+
+OPTIONAL = ("input", "context", "system", "history", "prompt", "completion", "question", "answer", "tools")
+"""Columns that a record may have beside its instruction or its messages: what is said there is read, or refused."""
 
 
 class Row(NamedTuple):
@@ -44,6 +50,13 @@ class Row(NamedTuple):
     values: Mapping[str, Any]
 
 
+class Skip(NamedTuple):
+    """What is left out, and counted, rather than refused: records with an empty response, and what is no record."""
+
+    empty: bool = False
+    broken: bool = False
+
+
 @dataclass
 class Listing:
     """Records by split, where they are from, and how many were passed over."""
@@ -52,25 +65,37 @@ class Listing:
     source: str
     splits: dict[str, list[Record]] = field(default_factory=dict)
     empty: int = 0
+    broken: list[str] = field(default_factory=list)
 
-    def add(self, split: str, rows: Iterator[Row], skip_empty: bool) -> None:
-        """Add the records of some rows. Raises ``UserError``, which names the place, for what is no record; one with an
-        empty response is counted and passed over with ``skip_empty``."""
+    def add(self, split: str, rows: Iterator[Row], skip: Skip) -> None:
+        """Add the records of some rows. Raises ``UserError``, which names the place, for what is no record, unless it
+        is one to ``skip``: then it is counted and passed over."""
         records = self.splits.setdefault(split, [])
         for row in rows:
-            for record in _records(row):
+            try:
+                found = _records(row)
+            except UserError as error:
+                if not skip.broken:
+                    raise UserError(f"{error}; instruct.skip_broken=true leaves such records out") from None
+                self.broken.append(str(error))
+                continue
+            for record in found:
                 if record.references[0]:
                     records.append(record)
-                elif skip_empty:
+                elif skip.empty:
                     self.empty += 1
                 else:
                     raise UserError(
                         f"{row.place} has an empty response: correct it, or set instruct.skip_empty=true to leave "
                         "such records out"
                     )
+        if self.broken and not records:
+            raise UserError(f"all records for {split} are broken: {self.broken[0]}")
 
     def notes(self) -> list[str]:
-        return [f"{counted(self.empty, 'record')} with an empty response left out"] if self.empty else []
+        empty = [f"{counted(self.empty, 'record')} with an empty response left out"] if self.empty else []
+        broken = [f"{counted(len(self.broken), 'broken record')} left out"] if self.broken else []
+        return empty + broken
 
 
 def local_name(root: Path) -> str:
@@ -81,21 +106,22 @@ def local_name(root: Path) -> str:
     return root.stem if root.is_file() else root.name
 
 
-def read_local(root: Path, skip_empty: bool) -> Listing:
+def read_local(root: Path, skip: Skip) -> Listing:
     """Return the records of a folder with train, validation, test and unseen files, or of a single file.
 
     A record is {"instruction", "output"}, perhaps with "input", or a conversation: {"messages": [{"role", "content"}]}
-    or {"conversations": [{"from", "value"}]}. Raises ``UserError`` that names the file and the record.
+    or {"conversations": [{"from", "value"}]}; either may have a "system". Dolly's {"context", "response"} are an input
+    and an output. Raises ``UserError`` that names the file and the record.
     """
     root = _absolute(root)
     listing = Listing(local_name(root), f"{'file' if root.is_file() else 'folder'} {root.name}")
     for split, paths in _files(root).items():
         for path in paths:
-            listing.add(split, _local_rows(path), skip_empty)
+            listing.add(split, _local_rows(path), skip)
     return listing
 
 
-def read_hub(repository: str, revision: str, skip_empty: bool) -> Listing:
+def read_hub(repository: str, revision: str, skip: Skip) -> Listing:
     """Return the records of a data set on the hub, or in its local cache, by the names of its splits.
 
     ``revision`` "" stands for the newest one, of Alpaca for ``REVISION``. Raises ``UserError``, also if the hub does
@@ -104,7 +130,7 @@ def read_hub(repository: str, revision: str, skip_empty: bool) -> Listing:
     revision = revision or (REVISION if repository == REPOSITORY else "")
     listing = Listing(repository.rpartition("/")[2], f"hub {repository}{'@' if revision else ''}{revision[:7]}")
     for split, rows in _hub_splits(repository, revision).items():
-        listing.add(split, _hub_rows(repository, split, rows), skip_empty)
+        listing.add(split, _hub_rows(repository, split, rows), skip)
     return listing
 
 
@@ -129,11 +155,13 @@ def _files(root: Path) -> dict[str, list[Path]]:
 
 def _local_rows(path: Path) -> Iterator[Row]:
     first = read_table(path, [(*CONVERSATION, "instruction")]).rows[0][1][0]
-    is_chat = isinstance(first, list)
-    table = read_table(path, [CONVERSATION] if is_chat else ALPACA)
-    names = ("messages",) if is_chat else ("instruction", "input", "output")
+    said, needed = (CONVERSATION, ()) if isinstance(first, list) else (("instruction",), (RESPONSE,))
+    # A column that is not there gives what is said once more, which is how it is told.
+    table = read_table(path, [said, *needed, *((name, *said) for name in OPTIONAL)])
+    names = (said[0], *(name for name, *_ in needed), *OPTIONAL)
     for number, values in table.rows:
-        yield Row(f"{path.stem}/{number}", table.place(number), dict(zip(names, values, strict=True)))
+        there = {name: value for name, value in zip(names, values, strict=True) if value != values[0]}
+        yield Row(f"{path.stem}/{number}", table.place(number), {said[0]: values[0], **there})
 
 
 def _hub_splits(repository: str, revision: str) -> Mapping[str, Sequence[Mapping[str, Any]]]:
@@ -168,15 +196,24 @@ def _records(row: Row) -> list[Record]:
         raise UserError(f"{row.place} has neither an instruction nor messages (there: {', '.join(row.values)})")
     values = row.values
     instruction = _text(row, "instruction", values["instruction"])
-    given = values.get("input")
-    given = "" if given is None or given == values["instruction"] else _text(row, "input", given)
+    given, context = (_optional(row, name) for name in ("input", "context"))
+    given = "" if given == values["instruction"] else given
+    if given and context:
+        raise UserError(f"{row.place} has both an input and a context: join them, or take one out")
     output = _text(row, "output", values.get("output", values.get("response")))
-    return [_record(row, Instruction(instruction, given, name=row.name), output)]
+    _check_all_read(row, ("input", "context", "system"), (instruction, output))
+    example = Instruction(instruction, given or context, _system(row), row.name)
+    return [_record(row, example, output)]
 
 
 def _turns(row: Row, messages: Any) -> list[Record]:
     """Return each turn of the assistant as a record, with what stands before it as its history."""
     said = _said(row, messages)
+    if system := _system(row):
+        if said and said[0][0] == SYSTEM:
+            raise UserError(f"{row.place} has a system beside its messages and in them: take one out")
+        said = [*system, *said]
+    _check_all_read(row, ("system",), [content for _, content in said])
     records = []
     for at, (role, content) in enumerate(said):
         if role == ASSISTANT:
@@ -185,6 +222,30 @@ def _turns(row: Row, messages: Any) -> list[Record]:
     if not records:
         raise UserError(f"{row.place} has no message of the assistant, of which to learn: take the record out")
     return records
+
+
+def _system(row: Row) -> tuple[tuple[str, str], ...]:
+    """Return what the system says before all else, as a history."""
+    text = _optional(row, "system")
+    return ((SYSTEM, text),) if text else ()
+
+
+def _optional(row: Row, name: str) -> str:
+    """Return the text of a column that need not be there, or may be empty: "" then."""
+    return "" if row.values.get(name) is None else _text(row, name, row.values[name])
+
+
+def _check_all_read(row: Row, read: Sequence[str], said: Sequence[str]) -> None:
+    """Raise ``UserError`` for an optional column that holds more than what is read says already, as the whole prompt
+    does that many data sets have beside its parts."""
+    for name in OPTIONAL:
+        value = row.values.get(name)
+        text = value.strip() if isinstance(value, str) else json.dumps(value or "", default=str)
+        repeats = any(part and part in text for part in said)
+        if name not in read and text not in NOTHING and not repeats:
+            raise UserError(
+                f"{row.place} has {_a(name)}, which is not read: write the record as messages, or take it out"
+            )
 
 
 def _said(row: Row, messages: Any) -> list[tuple[str, str]]:
@@ -210,10 +271,21 @@ def _message(row: Row, number: int, message: Any) -> tuple[str, str]:
     role = message.get("role", message.get("from"))
     if not isinstance(role, str) or role.lower() not in ROLES:
         raise UserError(f"{where.place} has the role {role!r}: give system, user or assistant")
-    content = _text(where, "content", message.get("content", message.get("value")))
+    content = _text(where, "content", _joined(where, message.get("content", message.get("value"))))
     if not content and ROLES[role.lower()] == USER:
         raise UserError(f"{where.place} has an empty content: correct it, or take the record out")
     return ROLES[role.lower()], content
+
+
+def _joined(row: Row, content: Any) -> Any:
+    """Return a content that may come in parts, {"type": "text", "text": ...}, as one."""
+    if not isinstance(content, (list, tuple)):
+        return content
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind != "text":
+            raise UserError(f"{row.place} has a part of the type {kind!r}: texts alone can be read")
+    return "".join(_text(row, "text", part.get("text"), strip=False) for part in content)
 
 
 def _record(row: Row, example: Instruction, response: str) -> Record:
@@ -222,14 +294,19 @@ def _record(row: Row, example: Instruction, response: str) -> Record:
     return Record(example, (response,), conversation=row.name)
 
 
-def _text(row: Row, name: str, value: Any) -> str:
+def _text(row: Row, name: str, value: Any, *, strip: bool = True) -> str:
     """Return a text without blanks around it. Raises ``UserError`` for what is none, or cannot be written as UTF-8."""
     if value is None:
         raise UserError(f"{row.place} has no {name}: add it, or take the record out")
     if not isinstance(value, str):
-        raise UserError(f"{row.place} has an {name} that is no text ({value!r:.40}): give a string")
+        raise UserError(f"{row.place} has {_a(name)} that is no text ({value!r:.40}): give a string")
     try:
         value.encode()
     except UnicodeEncodeError:
         raise UserError(f"{row.place} has half of a surrogate pair in its {name}: correct it") from None
-    return value.strip()
+    return value.strip() if strip else value
+
+
+def _a(name: str) -> str:
+    """Return a name behind its article."""
+    return name if name.endswith("s") else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -75,10 +75,12 @@ class Instruct(Task):
     """Instruction tuning: Alpaca's layout or conversations (--data-dir), the hub, else Natural Instructions in part.
 
     ``data_dir`` is a folder with train, and perhaps validation, test and unseen files (JSON, JSON lines, parquet, CSV
-    or TSV), or it is one file. A record is {"instruction", "input", "output"}, where the input may be missing, or a
-    conversation: {"messages": [{"role", "content"}]}, or {"conversations": [{"from", "value"}]} as ShareGPT has it, of
-    which each turn of the assistant is an example. Validation and test data that are not given are cut from the
-    training data, a tenth but about 2,000 at most; "unseen" is a further test set.
+    or TSV), or it is one file. A record is {"instruction", "input", "output"}, where the input may be missing, or be a
+    "context" as in Dolly, or a conversation: {"messages": [{"role", "content"}]}, or {"conversations": [{"from",
+    "value"}]} as ShareGPT has it, of which each turn of the assistant is an example. Either may have a "system", which
+    wants template "chat"; other columns that say more are refused ("history", "prompt", "tools", ...). Validation and
+    test data that are not given are cut from the training data, a tenth but about 2,000 at most; "unseen" is a further
+    test set.
 
     Without ``data_dir``, twelve subtasks of Natural Instructions are learnt, and five more, which training never saw,
     are a further test set. Only responses carry loss.
@@ -112,6 +114,9 @@ class Instruct(Task):
 
     skip_empty: bool = False
     """Leave out records with an empty response, of which Alpaca has some; else they are refused."""
+
+    skip_broken: bool = False
+    """Leave out what is no record, and count it: a conversation in which user and assistant do not alternate, say."""
 
     train_examples: int = 0
     """Train on so many examples, chosen with ``split_seed``, of embedded subtasks evenly; 0 for all. The same below."""
@@ -224,10 +229,11 @@ class Instruct(Task):
         if not (self.data_dir or self.source):
             splits, notes = _natural_instructions.load(self.instructions, self.split_seed)
             return splits, _bigbench.CARRIER.label, notes
+        skip = _instruct_files.Skip(self.skip_empty, self.skip_broken)
         if self.data_dir:
-            listing = _instruct_files.read_local(self.data_dir, self.skip_empty)
+            listing = _instruct_files.read_local(self.data_dir, skip)
         else:
-            listing = _instruct_files.read_hub(self.repository, self.revision, self.skip_empty)
+            listing = _instruct_files.read_hub(self.repository, self.revision, skip)
         splits, notes = completed(listing.splits, self.split_seed)
         return splits, listing.source, [*listing.notes(), *notes]
 

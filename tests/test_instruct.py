@@ -395,20 +395,87 @@ def test_each_turn_of_the_assistant_is_an_example_with_what_stands_before_it(tmp
     assert message.endswith("set instruct.template=chat")
 
 
-def test_a_template_without_a_place_for_inputs_is_refused_where_there_are_some(tmp_path):
-    file = write_lines(tmp_path / "data.jsonl", alpaca(20)[1:])
-    message = refusal(Instruct(data_dir=file, template="Q: {instruction}").load, "data")
-    assert re.match(r"data/\d+ has an input, for which the template has no place: add {input}", message)
-    without = [record for record in alpaca(40) if not record.get("input")]
-    assert Instruct(data_dir=write_lines(file, without), template="Q: {instruction}").load("data")
-
-
 def turns(*roles):
     return {"messages": [{"role": role, "content": "x"} for role in roles]}
 
 
 GOOD = {"instruction": "say it", "input": "", "output": "it"}
 SAID = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
+
+
+DOLLY = [
+    {
+        "instruction": f"What colour is the object in note {number}?",
+        "context": f"Note {number}: the lamp is painted green.",
+        "response": "The lamp is green.",
+        "category": "closed_qa",
+    }
+    for number in range(20)
+]
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "parquet"])
+def test_a_context_is_an_input(tmp_path, suffix):
+    records = [*DOLLY, {**DOLLY[0], "instruction": "And now?", "context": ""}]
+    data = Instruct(data_dir=FORMATS[suffix](tmp_path / f"data.{suffix}", records)).load("data")
+    found = {example.instruction: example.input for split in SPLITS for example in split_of(data, split).examples}
+    assert found == {record["instruction"]: record["context"] for record in records}
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"prompt": "### Instruction:\nsay it\n### Response:"},
+        {"prompt": "", "completion": None, "history": [], "tools": "[]", "system": " "},
+        {"context": None},
+        {"answer": "it"},
+        {"text": "whatever", "category": "x", "id": 3},
+        {"question": "say it"},
+    ],
+)
+def test_a_column_that_says_nothing_more_is_passed_over(tmp_path, beside):
+    records = [{**GOOD, "input": str(number), **beside} for number in range(20)]
+    plain = [{**GOOD, "input": str(number)} for number in range(20)]
+    read = [Instruct(data_dir=write_lines(tmp_path / "data.jsonl", some)).load("data") for some in (records, plain)]
+    assert read[0].checksum == read[1].checksum
+
+
+@pytest.mark.parametrize(
+    "record", [GOOD, {"messages": SAID["messages"]}, {"conversations": as_sharegpt(CONVERSATION[1:])}]
+)
+def test_what_the_system_says_stands_before_all_else(tmp_path, record):
+    records = [{**record, "system": f"be {number}"} for number in range(20)]
+    data = Instruct(data_dir=write_lines(tmp_path / "data.jsonl", records), template="chat").load("data")
+    firsts = {example.history[0] for split in SPLITS for example in split_of(data, split).examples}
+    assert firsts == {("system", f"be {number}") for number in range(20)}
+    both = {"messages": CONVERSATION, "system": "be brief"}
+    message = refusal(Instruct(data_dir=write_lines(tmp_path / "data.jsonl", [both])).load, "data")
+    assert "has a system beside its messages and in them: take one out" in message
+
+
+def test_a_content_in_parts_is_one_text(tmp_path):
+    parts = [{"type": "text", "text": "say "}, {"type": "text", "text": "it"}]
+    records = [
+        {
+            "messages": [
+                {"role": "user", "content": [*parts, {"type": "text", "text": f" {n}"}]},
+                {"role": "assistant", "content": parts},
+            ]
+        }
+        for n in range(20)
+    ]
+    for suffix in ("jsonl", "parquet"):
+        data = Instruct(data_dir=FORMATS[suffix](tmp_path / f"data.{suffix}", records), template="chat").load("data")
+        found = {example.instruction for split in SPLITS for example in split_of(data, split).examples}
+        assert found == {f"say it {n}" for n in range(20)}
+
+
+def test_a_template_without_a_place_for_inputs_is_refused_where_there_are_some(tmp_path):
+    file = write_lines(tmp_path / "data.jsonl", alpaca(20)[1:])
+    message = refusal(Instruct(data_dir=file, template="Q: {instruction}").load, "data")
+    assert re.match(r"data/\d+ has an input, for which the template has no place: add {input}", message)
+    without = [record for record in alpaca(40) if not record.get("input")]
+    assert Instruct(data_dir=write_lines(file, without), template="Q: {instruction}").load("data")
 
 
 @pytest.mark.parametrize(
@@ -421,6 +488,11 @@ SAID = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "c
         ({**GOOD, "instruction": "\n"}, "line 2 has an empty instruction"),
         ({**GOOD, "output": "\ud800"}, "line 2 has half of a surrogate pair in its output"),
         ({"instruction": "x", "outptu": "y"}, "line 2 has no column output or response; did you mean 'outptu'?"),
+        ({**GOOD, "input": "a", "context": "b"}, "line 2 has both an input and a context: join them"),
+        ({**GOOD, "history": [["hi", "ho"]]}, "line 2 has a history, which is not read: write the record as messages"),
+        ({**GOOD, "prompt": "Be brief."}, "line 2 has a prompt, which is not read"),
+        ({**GOOD, "completion": "No."}, "line 2 has a completion, which is not read"),
+        ({**GOOD, "answer": ["x"]}, "line 2 has an answer, which is not read"),
         ({"prompt": "x"}, "line 2 has no column messages or conversations or instruction (there: prompt)"),
         ("x", "line 2 is not a JSON object"),
     ],
@@ -441,6 +513,14 @@ def test_a_record_that_is_none_is_named(tmp_path, record, said):
         (turns("user"), " has no message of the assistant"),
         ({"messages": []}, " has no message of the assistant"),
         ({"messages": "hi"}, " has messages that are no list"),
+        ({**SAID, "tools": [{"name": "f"}]}, " has tools, which is not read: write the record as messages"),
+        ({**SAID, "system": 3}, " has a system that is no text (3)"),
+        ({"messages": [{"role": "user", "content": 5}]}, ", message 1 has a content that is no text (5)"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            ", message 1 has a part of the type 'image_url': texts alone can be read",
+        ),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, ", message 1 has a part of the type None"),
         ({"messages": ["hi"]}, ", message 1 is no JSON object"),
         ({"messages": [{"role": "user"}]}, ", message 1 has no content"),
         ({"messages": [{"role": "user", "content": " "}, *turns("assistant")["messages"]]}, ", message 1 has an empty"),
@@ -493,6 +573,27 @@ def test_empty_responses_are_left_out_and_counted_where_that_is_asked_for(tmp_pa
         write_lines(folder / f"{split}.jsonl", [SAID])
     folder = Instruct(data_dir=folder, template="chat", skip_empty=True)
     assert "in the training data, too: give other test data" in refusal(folder.load, "chats")
+
+
+def test_what_is_no_record_is_left_out_and_counted_where_that_is_asked_for(tmp_path):
+    chats = [
+        {"conversations": as_sharegpt([{"role": "user", "content": f"say {n}"}, CONVERSATION[2]])} for n in range(20)
+    ]
+    broken = [
+        {"conversations": as_sharegpt(CONVERSATION[2:])},
+        {"conversations": []},
+        {"conversations": [{"from": "x"}]},
+    ]
+    file = write_json(tmp_path / "data.json", [*chats[:10], *broken, *chats[10:]])
+    message = refusal(Instruct(data_dir=file, template="chat").load, "data")
+    assert message.startswith(f"{file}, row 11, message 1 is of the assistant where the user should speak")
+    assert message.endswith("; instruct.skip_broken=true leaves such records out")
+    data = Instruct(data_dir=file, template="chat", skip_broken=True).load("data")
+    assert sum(len(split_of(data, split)) for split in SPLITS) == 20
+    assert data.note.startswith("3 broken records left out; test cut")
+    write_json(file, broken)
+    message = refusal(Instruct(data_dir=file, template="chat", skip_broken=True).load, "data")
+    assert message.startswith(f"all records for train are broken: {file}, row 1, message 1 is of the assistant")
 
 
 # --- splits -----------------------------------------------------------------------------------------------------------
