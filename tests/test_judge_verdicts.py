@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,17 +22,24 @@ READABLE = [
     "- Assistant 1: 8 - short\n- Assistant 2: 9 - full", "Assistant 1 (8/10) and Assistant 2 (9/10)",
     "Assistant 2: 9\nAssistant 1: 8", "Score of Assistant A: 8\nScore of Assistant B: 9",
     "Assistant 1 gets 8, Assistant 2 gets 9",
-    "<think>3 4? No.</think>\n\n8 9", "3 4? No.</think>8 9",
+    "<think>3 4? No.</think>\n\n8 9", "3 4? No.</think>8 9", "<thinking>3 4</thinking>8 9", "[THINK]3 4[/THINK]\n8 9",
+    "analysisAssistant 1 gets 3 4.assistantfinal8 9", "8 9\nBoth...\nScores: 8 9", "8 9\n\nAssistant 2: 9",
+    "I like both.\n\nScores:\nAssistant 1: 8\nAssistant 2: 9", "I like both.\n\nScores:\n8 9",
+    "**Assistant 2** is clearer.\n\n### Final scores\nAssistant 1: 8, Assistant 2: 9",
 ]  # fmt: skip
 
 UNREADABLE_SCORES = [
     "", "\n", "8", "eight nine", "Both are good. 8 9", "8. 9", "8:9", "8-9", "1-10", "1 to 10", "8 9 7", "8,9,7",
-    "1 2 3 4 5 6 7 8 9 10", "0 5", "5 0", "11 5", "5 10.5", "80 90", "-3 5", "8 -9", "8/100 9/100", "8/5 9/5",
+    "1 2 3 4 5 6 7 8 9 10", "0 11", "11 5", "5 10.5", "80 90", "-3 5", "8 -9", "8/100 9/100", "8/5 9/5",
     "80% 90%",
     "8 9/5", "8 9th", "8.5.3 9", "9" * 400 + " 5", "Assistant 1: 8", "Assistant 1: 8\nAssistant 1: 9",
     "Assistant 1: 8,5\nAssistant 2: 9", "Assistant 1: -3\nAssistant 2: 9", "Assistant 1: 12\nAssistant 2: 9",
     "Assistant 1 gives 3 reasons, Assistant 2 gives 5", "Assistant 1: 3 good points\nAssistant 2: 2 good points",
     "1. Assistant 1 is clear\n2. Assistant 2 is not", "<think>8 9", "[[A]]",
+    "1 8\n2 7", "8 9\nOn second thoughts:\n9 8", "8 9 - no, 9 8", "8 9\n\nAssistant 1: 9\nAssistant 2: 8",
+    "8 9\n**Scores: 9 9**", "Assistant 1: 8\nAssistant 2: 9\nAssistant 1: 7", "Scores:\nAssistant 1: 8\nThat is all.",
+    "<thinking>8 9", "[THINK]\n8 9",
+    "I like both.\nAssistant 1: 8\nAssistant 2: 9", "Scores:\n8 9\nare examples.\nScores:\n2 3",
 ]  # fmt: skip
 
 
@@ -47,6 +56,21 @@ def test_what_is_no_pair_of_scores_is_no_verdict(text):
 @pytest.mark.parametrize("text", ["8.5 9", "8,5 9", "8.5/10 9/10", "Assistant 1: 8.5\nAssistant 2: 9"])
 def test_scores_with_decimals(text):
     assert read_scores(text).scores == (8.5, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "scores"),
+    [
+        ("0 9\nAssistant 1 provided no answer at all", (0, 9)),
+        ("9 0", (9, 0)),
+        ("0 0", (0, 0)),
+        ("0/10 10/10", (0, 10)),
+        ("Neither is right.\n\nScores:\nAssistant 1: 1\nAssistant 2: 8", (1, 8)),
+        ("Assistant 1: 0\nAssistant 2: 8", (0, 8)),
+    ],
+)
+def test_an_answer_that_is_not_there_may_get_nothing(text, scores):
+    assert read_scores(text).scores == scores
 
 
 SCORES = st.integers(10, 100).map(lambda tenths: tenths / 10)
@@ -75,7 +99,7 @@ PIECES = st.sampled_from(
 def test_no_text_breaks_the_reading(text):
     found = read_scores(text)
     if found:
-        assert all(1 <= score <= 10 for score in found.scores)
+        assert all(0 <= score <= 10 for score in found.scores)
         assert (found.winner == FIRST) == (found.scores[0] > found.scores[1])
     assert read_mark(text) is None or read_mark(text).winner in (FIRST, SECOND, TIE)
 
@@ -86,7 +110,18 @@ def test_long_texts_are_read_like_short_ones(length):
     for piece in ("8 ", "Assistant 1: ", "8" * 7, "scores ", " "):
         assert read_scores(piece * length) is None
         assert read_mark(piece * length) is None
-    assert read_mark("[[A]] " * length) == Verdict(FIRST)
+    assert read_mark("[[A]]\n" * length) == Verdict(FIRST)
+
+
+@pytest.mark.parametrize(
+    "piece", ["9", "8 ", "\u0301\u0316", "[[A]]", "[", "</think>", "8 9\n", "analysis", "\ufdfa", " or "]
+)
+def test_a_reply_without_an_end_is_read_in_a_moment(piece):
+    start = time.monotonic()
+    text = piece * (300_000 // len(piece))
+    read_scores(text)
+    read_mark(text)
+    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize(
@@ -94,7 +129,8 @@ def test_long_texts_are_read_like_short_ones(length):
     [
         ("[[A]]", FIRST),
         ("The second is clearer.\n\n[[B]]", SECOND),
-        ("Both fail. **[[C]]**", TIE),
+        ("Both fail.\n**[[C]]**", TIE),
+        ("Both fail. **[[C]]**", None),
         ("Final verdict: [[ b ]].", SECOND),
         ("\\[\\[A\\]\\]", FIRST),
         ("[[Tie]]", TIE),
@@ -107,6 +143,36 @@ def test_long_texts_are_read_like_short_ones(length):
         ("8 9", None),
         ("", None),
         ("[[A]] if A is better, [[B]] if B is, [[C]] if neither is", None),
+        # a mark in other lines, or several
+        ("[[A]]\n\n- [[A]]: A answered better\n- [[B]]: B answered better\n- [[C]]: neither did", FIRST),
+        ("I weigh [[A]] or\n[[B]] or\n[[C]]. Let me compare", None),
+        ("[[A]] or\n[[B]]", None),
+        ("[[A]]\nor [[B]]\nor [[C]]", None),
+        ("[[A]],\n[[B]],\n[[C]]: which one?", None),
+        ("It is one of\n[[A]] or\n[[B]] or\n[[C]]", None),
+        ("Assistant A wrote '[[B]]' in its text.", None),
+        ("[[A]]\n[[B]]", None),
+        ("[[A]] [[B]]", None),
+        ("Assistant A ends with [[B]]", None),
+        ("The verdict is not [[B]]", None),
+        ("Is the verdict [[B]]?\nNo.\n[[A]]", FIRST),
+        ("Verdict: [[A]], [[B]] or [[C]]", None),
+        ("Choose one of [[A]], [[B]] and [[C]]:\n\n[[C]]", TIE),
+        ("Assistant B says [[B]] wins.\n\nMy final verdict is: **[[A]]**", FIRST),
+        ("[[A]]\nOn second thoughts:\n[[B]]", None),
+        ("[[B]]\n\nFinal answer: [[B]]", SECOND),
+        ("### Verdict\n\n- [[B]]", SECOND),
+        ("Therefore, the winner is [[A]].", FIRST),
+        ("$\\boxed{[[B]]}$", SECOND),
+        ("\uff3b\uff3b\uff21\uff3d\uff3d", FIRST),
+        # thoughts
+        ("<thinking>\n[[A]]\n</thinking>\n[[B]]", SECOND),
+        ("<thinking>\n[[A]]\n", None),
+        ("[THINK]\n[[A]]\n[/THINK]\n\n[[C]]", TIE),
+        ("[THINK]\n[[A]]\n", None),
+        ("analysisWe compare.\n[[A]]\nassistantfinalB is better.\n[[B]]", SECOND),
+        ("<reasoning>\n[[A]]\n</reasoning>[[B]]", SECOND),
+        ("Analysis: B is better.\n[[B]]", SECOND),
     ],
 )
 def test_marks(text, winner):
