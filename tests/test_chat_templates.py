@@ -202,7 +202,11 @@ THOUGHTS = {
     "<seed:think>a</seed:think>green lamp": "green lamp",
     "<|begin_of_thought|>a<|end_of_thought|> green lamp": "green lamp",
     "analysisThe user asks.assistantfinalgreen lamp": "green lamp",
+    "analysisThe user asks.": "",
+    "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>green lamp": "green lamp",
+    "<|channel|>analysis<|message|>The user asks.": "",
     "an analysis of the lamp": "an analysis of the lamp",
+    "analysis of the lamp": "analysis of the lamp",
     "I think <b>so</b>": "I think <b>so</b>",
     "": "",
 }

@@ -172,6 +172,7 @@ def test_a_reply_without_an_end_is_read_in_a_moment(piece):
         ("[THINK]\n[[A]]\n", None),
         ("analysisWe compare.\n[[A]]\nassistantfinalB is better.\n[[B]]", SECOND),
         ("<reasoning>\n[[A]]\n</reasoning>[[B]]", SECOND),
+        ("analysisWe compare.\n[[A]]", None),
         ("Analysis: B is better.\n[[B]]", SECOND),
     ],
 )

@@ -24,8 +24,13 @@ TAGS = (
 )
 """What begins a thought, and what ends it."""
 
-CHANNELS = re.compile(r"\s*analysis.*assistantfinal", re.DOTALL)
-"""Thoughts of gpt-oss, whose marks are special tokens and so are not among the text."""
+CHANNELS = re.compile(
+    r"\s*(?:<\|channel\|>)?analysis"
+    r"(?:.*assistant(?:<\|channel\|>)?final(?:<\|message\|>)?|(?:<\|message\|>)?(?=[A-Z]).*)",
+    re.DOTALL,
+)
+"""Thoughts of gpt-oss, up to where they are cut off if they are. Their marks are special tokens, mostly not among the
+text, which then begins with "analysisWe"."""
 
 
 def without_thoughts(text: str) -> str:
