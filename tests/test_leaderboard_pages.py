@@ -41,14 +41,14 @@ def test_a_page_has_the_tables_and_their_words(tmp_path):
     text = page(tmp_path, make_results())
     rows = cells(text)
     assert rows["method"][:4] == ["rank", "icons", "typefaces", "mean"]
-    assert rows["lora"][:4] == ["1", "**69.0** (66.0, 71.0)", "**79.0** (76.0, 81.0)", "**74.0** (71.0, 76.0)"]
-    assert rows["zero_gated"][3] == "73.3 (73.0, 74.0) ≈"
-    assert rows["linear"][:5] == ["3", "41.0 (40.0, 42.0)", "51.0 (50.0, 52.0)", "46.0 (45.0, 47.0)", "0"]
+    assert rows["lora"][:4] == ["1", "**69.0** (62.4, 75.6)", "**79.0** (72.4, 85.6)", "**74.0** (67.4, 80.6)"]
+    assert rows["zero_gated"][3] == "73.3 (71.9, 74.8) ≈"
+    assert rows["linear"][:5] == ["3", "41.0 (38.5, 43.5)", "51.0 (48.5, 53.5)", "46.0 (43.5, 48.5)", "0"]
     for words in (
         "3 methods on icons and typefaces, 3 seeds; vit focus_small, quick preset.",
         "Rank is 1 + the number of rows that are significantly better",
         "Bold is the highest score of its column.",
-        "Resampling few seeds makes the seeds' part of it too narrow",
+        "Few seeds say little of how much scores vary with the seed",
         "### What it costs\n",
         "Peak memory (resident set) is the highest while training",
         "Backbone: vit, checkpoint focus_small,",
@@ -206,6 +206,23 @@ def test_markdown_in_names_and_notes_stays_text(tmp_path):
     assert escape_markdown("zero_gated _x_ [a](b)") == "zero_gated \\_x\\_ \\[a\\](b)"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("&lt;b&gt;", "\\&lt;b\\&gt;"),
+        ("# head", "\\# head"),
+        ("- item", "\\- item"),
+        ("+ item", "\\+ item"),
+        ("12. item", "12\\. item"),
+        ("3) item", "3\\) item"),
+        ("~~gone~~", "\\~\\~gone\\~\\~"),
+        ("a # b - c + d 1. e", "a # b - c + d 1. e"),
+    ],
+)
+def test_markdown_shows_what_would_be_a_mark(text, shown):
+    assert escape_markdown(text) == shown
+
+
 def test_html_in_names_and_notes_stays_text(tmp_path):
     text = build(tmp_path, [ODD], "html")["vit-fgvc.html"]
     assert text.count("<script") == 1
@@ -290,7 +307,7 @@ def test_html_tables_say_how_they_sort(tmp_path):
     text = build(tmp_path, unmeasured(make_results(), "lora", "steps"), "html")["vit-fgvc.html"]
     main = text[text.index("<table") : text.index("</table>")]
     assert re.findall(r'<th scope="col"[^>]*aria-sort="(\w+)">(\w+)</th>', main) == [("descending", "mean")]
-    assert re.search(r'data-value="0\.7[34]\d*"><strong>74.0</strong> <span class="detail">\(71.0, 76.0\)</span>', main)
+    assert re.search(r'data-value="0\.7[34]\d*"><strong>74.0</strong> <span class="detail">\(67.4, 80.6\)</span>', main)
     assert 'data-first="ascending">rank</th>' in main
     costs = text[text.index("<table", text.index("</table>")) :]
     assert f'<td class="number">{DASH}</td>' in costs  # no value: it comes last however the column is sorted
@@ -352,9 +369,9 @@ def test_latex_tables_are_whole(tmp_path):
         assert re.findall(r"\\\w+rule", body) == [r"\toprule", r"\midrule", r"\bottomrule"]
     labels = re.findall(r"\\label\{(.*)\}", text)
     assert labels == [f"tab:vit-fgvc-{section}-{kind}" for section in (1, 2) for kind in ("scores", "costs")]
-    assert r"\textbf{69.0} {\tiny (66.0, 71.0)}" in text
-    assert r"{\tiny (73.0, 74.0) $\approx$}" in text
-    assert r"95 \% bootstrap interval over seeds and test examples" in text
+    assert r"\textbf{69.0} {\tiny (62.4, 75.6)}" in text
+    assert r"{\tiny (71.9, 74.8) $\approx$}" in text
+    assert r"95 \% interval over seeds and test examples" in text
     assert text.isascii()
 
 
@@ -375,6 +392,15 @@ def test_latex_compiles_with_booktabs_alone(tmp_path):
 # CSV.
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+def test_no_name_is_a_formula_in_a_spreadsheet(tmp_path, start):
+    name = f'{start}HYPERLINK("http://x","y")'
+    line = next(csv.DictReader(io.StringIO(build(tmp_path, [make_result(name, name)], "csv")["vit-fgvc.csv"])))
+    assert line["method"].startswith("'")
+    assert line["data_set"].startswith("'")
+    assert float(line["mean"]) > 0
+
+
 def test_csv_has_plain_numbers(tmp_path):
     text = build(tmp_path, make_results(**{"cost.training_flops": None}), "csv")["vit-fgvc.csv"]
     lines = list(csv.DictReader(io.StringIO(text)))
@@ -384,7 +410,8 @@ def test_csv_has_plain_numbers(tmp_path):
     ]
     assert lines[2] == {
         **{"backbone": "vit", "task": "fgvc", "section": "1", "method": "lora", "data_set": "(mean)"},
-        **{"metric": "accuracy", "mean": "0.74", "low": "0.71", "high": "0.76", "seeds": "3", "rank": "1", "p": ""},
+        **{"metric": "accuracy", "mean": "0.74", "low": "0.674276", "high": "0.805724"},
+        **{"seeds": "3", "rank": "1", "p": "", "seed_ratio": ""},
         **{"trainable_parameters": "147456", "head_parameters": "21560", "adapter_bytes": "676064"},
         **{"training_seconds": "40", "cpu_seconds": "76", "step_seconds": "0.152"},
         **{"examples_per_second": "90", "tokens_per_second": "4500"},
@@ -395,7 +422,7 @@ def test_csv_has_plain_numbers(tmp_path):
             "inference_flops": "3000000000",
         },
     }
-    assert (lines[8]["rank"], lines[8]["p"]) == ("3", "0.0006")
+    assert (lines[8]["rank"], lines[8]["p"]) == ("3", "0.010127")
     assert lines[0]["head_parameters"] == "31955"
     for line in lines:
         assert all(value == "" or float(value) >= 0 for name, value in line.items() if name not in list(line)[:6])

@@ -15,6 +15,10 @@ from zipeft.judge.verdicts import FIRST, SECOND, TIE, Verdict
 WIN, LOSS, UNREADABLE = "win", "loss", "unreadable"
 """Outcomes of a question for file A; ``TIE`` is the fourth."""
 
+RESAMPLES = 9999
+RANDOM_STATE = 0
+"""The bootstrap starts from it, so the same replies always give the same interval."""
+
 POINTS = {WIN: 1.0, TIE: 0.5, LOSS: 0.0}
 
 AGREES, TO_FIRST, TO_SECOND, TO_TIE = "agrees", "first", "second", "tie"
@@ -113,11 +117,13 @@ def summarise(judge: Judge, contest: Contest, journal: Journal) -> Summary:
 
 def _interval(points: Sequence[float]) -> tuple[float, float] | None:
     import numpy as np
+    from scipy import stats
 
-    from zipeft.leaderboard.statistics import bootstrap
-
-    found = bootstrap({"win rate": [np.array([points])]})["win rate"] if points else None
-    return found and (found.low, found.high)
+    if len(points) < 2:
+        return None
+    rng = np.random.default_rng(RANDOM_STATE)
+    found = stats.bootstrap((np.array(points),), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def _distinct(hearings: Iterable[Iterable[Hearing]]) -> list[Mapping[str, Any]]:

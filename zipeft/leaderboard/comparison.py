@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from zipeft.leaderboard.labels import method_key, method_labels
 from zipeft.leaderboard.sections import grouped
-from zipeft.leaderboard.statistics import CONFIDENCE, Bootstrap, bootstrap, holm, p_value
+from zipeft.leaderboard.statistics import CONFIDENCE, Estimate, estimate, holm
 from zipeft.results import Result
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ LEAST_SEEDS = 3
 """Fewest shared seeds from which a comparison says anything."""
 
 LEAST_SEEDS_ALONE = 6
-"""The same where there are no items to resample: under no difference, five seeds agree in sign once in 16 times."""
+"""The same where no two rows have the same test examples on record: their choice is then in no test, and seeds alone
+have to tell."""
 
 BEST, TIED, WORSE, UNKNOWN = "best", "tied", "worse", "unknown"
 
@@ -34,10 +35,11 @@ Runs = Mapping[int, Sequence[Result]]
 
 @dataclass(frozen=True)
 class Score:
-    """A mean over seeds with its 95 % interval, as fractions; None where a single number leaves nothing to resample.
+    """A mean over seeds with its 95 % interval, as fractions; None where a single number says nothing of its error.
 
     ``rank`` is 1 + the number of rows that are significantly better; None, with UNKNOWN, where nothing can be said.
-    ``p`` is the corrected p-value of the comparison with the best row.
+    ``p`` is the corrected p-value of the comparison with the best row, ``seed_ratio`` the standard error of that
+    difference which seeds cause over the one which test examples cause.
     """
 
     mean: float
@@ -47,6 +49,7 @@ class Score:
     verdict: str = UNKNOWN
     rank: int | None = None
     p: float | None = None
+    seed_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,15 +112,18 @@ def score_column(runs: Mapping[str, Runs], weights: Sequence[float] | None = Non
     gaps = {(a, b): gap for a, b in combinations(runs, 2) if (gap := _gap(runs[a], runs[b]))}
     if weights:
         tables, gaps = ({key: _weighted(own, weights) for key, own in each.items()} for each in (tables, gaps))
-    found = bootstrap({**tables, **gaps})
-    scores = {label: _score(own, found[label], weights) for label, own in runs.items()}
-    p = holm({pair: p_value(found[pair].means) for pair in gaps})
-    return _judged(scores, {pair: _mean(gap) for pair, gap in gaps.items()}, p)
+    scores = {label: _score(own, tables[label], weights) for label, own in runs.items()}
+    found = {pair: estimate(gap) for pair, gap in gaps.items()}
+    return _judged(scores, found, holm({pair: each.p_value() for pair, each in found.items()}))
 
 
-def _score(runs: Runs, interval: Bootstrap | None, weights: Sequence[float] | None) -> Score:
+def _score(runs: Runs, tables: Sequence[np.ndarray], weights: Sequence[float] | None) -> Score:
     mean = fmean(_average([result.score for result in results], weights) for results in runs.values())
-    return Score(mean, interval and interval.low, interval and interval.high, len(runs))
+    interval = estimate(tables).interval()
+    if interval is None:
+        return Score(mean, None, None, len(runs))
+    least = 0.0 if all(table.shape[1] > 1 and table.min() >= 0 for table in tables) else -1.0
+    return Score(mean, max(interval[0], least), min(interval[1], 1.0), len(runs))
 
 
 def _average(scores: Sequence[float], weights: Sequence[float] | None) -> float:
@@ -128,10 +134,6 @@ def _average(scores: Sequence[float], weights: Sequence[float] | None) -> float:
 def _weighted(tables: Sequence[np.ndarray], weights: Sequence[float]) -> list[np.ndarray]:
     """Return tables whose plain mean is the weighted mean of ``tables``."""
     return [table * (weight * len(tables)) for table, weight in zip(tables, weights, strict=True)]
-
-
-def _mean(tables: Sequence[np.ndarray]) -> float:
-    return fmean(table.mean() for table in tables)
 
 
 def _tables(rows: Sequence[Runs], seeds: Sequence[int]) -> list[list[np.ndarray]]:
@@ -160,17 +162,18 @@ def _gap(a: Runs, b: Runs) -> list[np.ndarray]:
 
 
 def _judged(
-    scores: Mapping[str, Score], gaps: Mapping[tuple[str, str], float], p: Mapping[tuple[str, str], float]
+    scores: Mapping[str, Score], gaps: Mapping[tuple[str, str], Estimate], p: Mapping[tuple[str, str], float]
 ) -> dict[str, Score]:
     """Return scores with rank and verdict. A pair of labels stands in their order, its gap is the first's lead."""
     compared = {label for pair in gaps for label in pair}
     best = min(compared, key=lambda label: (-scores[label].mean, label), default=None)
-    losses = {(b, a) if gap > 0 else (a, b) for (a, b), gap in gaps.items() if p[a, b] < 1 - CONFIDENCE}
+    losses = {(b, a) if gap.mean > 0 else (a, b) for (a, b), gap in gaps.items() if p[a, b] < 1 - CONFIDENCE}
     judged = dict(scores)
     for label in compared:
         pair = (min(label, best), max(label, best))
         if label == best or pair in p:
             verdict = BEST if label == best else WORSE if (label, best) in losses else TIED
             rank = 1 + sum(loser == label for loser, _ in losses)
-            judged[label] = replace(scores[label], verdict=verdict, rank=rank, p=p.get(pair))
+            ratio = gaps[pair].seed_ratio if pair in gaps else None
+            judged[label] = replace(scores[label], verdict=verdict, rank=rank, p=p.get(pair), seed_ratio=ratio)
     return judged

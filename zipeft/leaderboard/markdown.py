@@ -18,8 +18,9 @@ def markdown(page: Page) -> str:
 
 def escape(text: str) -> str:
     """Return text that markdown shows as it is, on one line."""
-    # An underscore inside of a word is no mark.
-    return re.sub(r"([\\`*|<>\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+    # An underscore inside of a word is no mark; what begins a heading or a list is one where it begins the text.
+    text = re.sub(r"([\\`*|<>\[\]&~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+    return re.sub(r"^(\d*)([#+.)-])(?=[#\s]|$)", r"\1\\\2", text)
 
 
 @singledispatch

@@ -73,6 +73,11 @@ def giga(value: float) -> str:
     return f"{value / 1e9:.2f}"
 
 
+def ratio(value: float) -> str:
+    """Return a ratio as 0.4 or 12.0."""
+    return f"{value:.1f}"
+
+
 def _scaled(value: float, units: Sequence[tuple[str, float, int]]) -> str:
     """Return value in the first unit in which it is shown below 1000."""
     shown = [(f"{value / scale:.{digits}f}", unit) for unit, scale, digits in units]

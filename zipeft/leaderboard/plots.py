@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -54,12 +55,20 @@ DOTS = 72
 
 @contextlib.contextmanager
 def plot_style() -> Iterator[None]:
-    """Inside this context matplotlib draws as zipeft's plots look."""
+    """Inside this context matplotlib draws as zipeft's plots look.
+
+    It does not warn of names that its font lacks letters for, or that leave a plot no room: the page has the names.
+    """
     import matplotlib
     from matplotlib import style
 
     # The salt is outside of what a style may set; without it the SVG's element ids are random.
-    with style.context(STYLE, after_reset=True), matplotlib.rc_context({"svg.hashsalt": "zipeft"}):
+    with (
+        style.context(STYLE, after_reset=True),
+        matplotlib.rc_context({"svg.hashsalt": "zipeft"}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", category=UserWarning)
         yield
 
 

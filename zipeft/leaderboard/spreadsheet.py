@@ -17,7 +17,10 @@ from zipeft.leaderboard.trivial import TrivialRow, trivial_row
 OVER_ALL = "(mean)"
 """Stands for a data set in the lines of the mean over all of them."""
 
-SCORE_FIELDS = ("mean", "low", "high", "seeds", "rank", "p")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a formula may begin with in one spreadsheet or another."""
+
+SCORE_FIELDS = ("mean", "low", "high", "seeds", "rank", "p", "seed_ratio")
 FIELDS = (
     *("backbone", "task", "section", "method", "data_set", "metric"),
     *SCORE_FIELDS,
@@ -29,7 +32,8 @@ def spreadsheet(page: Page) -> str:
     """Return one line a row and data set, and one a row for the mean over them.
 
     Scores are fractions, ``low`` and ``high`` the ends of the 95 % interval, ``p`` the corrected p-value of the
-    comparison with the best row; scores that rank nothing, and those of the trivial answer, have lines with their mean
+    comparison with the best row, ``seed_ratio`` the standard error of that difference which seeds cause over the one
+    which test examples cause; scores that rank nothing, and those of the trivial answer, have lines with their mean
     alone. Costs are counts, bytes, seconds and operations, those of all data sets with the mean.
     """
     buffer = io.StringIO()
@@ -39,7 +43,7 @@ def spreadsheet(page: Page) -> str:
         first = group.section.results[0]
         where = {"backbone": first.backbone.name, "task": first.task.name, "section": number}
         for line in (*chain.from_iterable(map(_lines, group.rows)), *_trivial_lines(trivial_row(group.rows))):
-            writer.writerow({**where, **line})
+            writer.writerow({name: _harmless(value) for name, value in {**where, **line}.items()})
     return buffer.getvalue()
 
 
@@ -70,6 +74,11 @@ def _line(row: Row, dataset: str, score: Score) -> dict[str, object]:
         **{name: _plain(getattr(score, name)) for name in SCORE_FIELDS},
         **{quantity.name: _plain(quantity.number(results)) for quantity in costs.ALL},
     }
+
+
+def _harmless(value: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula: a text that begins like one begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _plain(value: float | None) -> float | None:

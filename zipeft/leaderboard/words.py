@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from statistics import median
 
 from zipeft.leaderboard.comparison import LEAST_SEEDS, LEAST_SEEDS_ALONE, TIED, UNKNOWN, Row, Score
-from zipeft.leaderboard.numbers import DASH, listing
+from zipeft.leaderboard.numbers import DASH, listing, ratio
 from zipeft.results import Result
 
-TEST = "paired bootstrap over shared seeds and test examples, all pairs of rows, Holm's correction, 5 % level"
+TEST = (
+    "t-test of paired differences with seeds and test examples both random, all pairs of rows, Holm's correction, "
+    "5 % level"
+)
 BOLD = "Bold is the highest score of its column."
 
 OF_EXAMPLES = "The interval covers the choice of the test examples alone: what another seed would give is not known."
@@ -17,9 +21,8 @@ OF_BOTH = (
     "where a seed draws them) and the choice of the test examples, not that of data sets, nor the search."
 )
 OF_FEW_SEEDS = (
-    "Resampling few seeds makes the seeds' part of it too narrow, by about a fifth with three seeds and a tenth with "
-    "five: where scores vary more with the seed than with the examples, three seeds make the tests find differences "
-    "too often."
+    "Few seeds say little of how much scores vary with the seed, and the intervals and tests allow for that: where the "
+    "seed matters, three seeds show large differences alone."
 )
 OF_TESTS = (
     "≈ says that no difference was shown, not that there is none. The tests of a column are corrected for their own "
@@ -41,7 +44,24 @@ def caveats(rows: Sequence[Row]) -> list[str]:
     scores = _scores(rows)
     if all(score.seeds == 1 for score in scores):
         return [OF_EXAMPLES] if any(score.low is not None for score in scores) else []
-    return [OF_BOTH, OF_FEW_SEEDS, *([OF_TESTS] if any(score.rank for score in scores) else [])]
+    return [OF_BOTH, OF_FEW_SEEDS, *_seed_ratios(rows), *([OF_TESTS] if any(score.rank for score in scores) else [])]
+
+
+def _seed_ratios(rows: Sequence[Row]) -> list[str]:
+    """Return how much seeds add to the error of differences, beside what test examples add, by column."""
+    columns: dict[str, list[float]] = {name: [] for name in sorted({name for row in rows for name in row.scores})}
+    several = len(columns) > 1
+    for row in rows:
+        for name, score in (*row.scores.items(), *([("the mean", row.mean)] if several and row.mean else [])):
+            if score.seed_ratio is not None:
+                columns.setdefault(name, []).append(score.seed_ratio)
+    said = [
+        f"{ratio(median(own))}{f' on {name}' if several else ''} ({ratio(min(own))} to {ratio(max(own))})"
+        for name, own in columns.items()
+        if own
+    ]
+    start = "Of the differences from the best row, seeds cause a standard error that is"
+    return [f"{start} {listing(said)} times the one that test examples cause (median and range)."] if said else []
 
 
 def _scores(rows: Iterable[Row]) -> list[Score]:
@@ -49,14 +69,14 @@ def _scores(rows: Iterable[Row]) -> list[Score]:
 
 
 def _interval(rows: Sequence[Row]) -> str:
-    """Return what the intervals were resampled over."""
+    """Return what the intervals cover."""
     scores = _scores(rows)
     if all(score.low is None for score in scores):
         return ", to which no interval can be given"
     lacking = _without_items(result for row in rows for result in row.results)
     over = ["seeds"] if any(score.seeds > 1 for score in scores) else []
     over += ["test examples"] if lacking != {result.task.dataset for row in rows for result in row.results} else []
-    said = f", and in parentheses the 95 % bootstrap interval over {listing(over)}"
+    said = f", and in parentheses the 95 % interval over {listing(over)}"
     if lacking and len(over) > 1:
         said += f"; over seeds alone on {listing(sorted(lacking))}, where no scores by example are on record"
     if any(score.seeds == 1 for score in scores) and len(over) > 1:
