@@ -17,10 +17,14 @@ def markdown(page: Page) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text that markdown shows as it is, on one line."""
-    # An underscore inside of a word is no mark; what begins a heading or a list is one where it begins the text.
-    text = re.sub(r"([\\`*|<>\[\]&~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
-    return re.sub(r"^(\d*)([#+.)-])(?=[#\s]|$)", r"\1\\\2", text)
+    """Return text that markdown shows as it is, on one line, also where it begins like a heading or a list."""
+    return re.sub(r"^(\d*)([#+.)-])(?=[#\s]|$)", r"\1\\\2", _inline(text))
+
+
+def _inline(text: str) -> str:
+    """Return text that markdown shows as it is behind other text."""
+    # An underscore inside of a word is no mark.
+    return re.sub(r"([\\`*|<>\[\]&~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
 @singledispatch
@@ -59,7 +63,7 @@ def _(table: Table) -> str:
 
 
 def _led(lead: str, text: str) -> str:
-    return f"**{escape(lead)}**{escape(text)}" if lead else escape(text)
+    return f"**{_inline(lead)}**{_inline(text)}" if lead else escape(text)
 
 
 def _cell(cell: Cell) -> str:
