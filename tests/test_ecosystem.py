@@ -9,8 +9,10 @@ import sys
 
 import pytest
 import torch
+import transformers
 from model_zoo import ZOO, images, llama, mistral, native_clip, randomise, randomise_prompts, text, timm_vit
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 from torch.nn import functional
 
 from zipeft.splices import attach, detach, prompts
@@ -278,6 +280,30 @@ def test_attention_weights_are_still_returned(name):
     after = model(**entry.inputs(), output_attentions=True).attentions
     assert len(after) == 2
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    "mode", [pytest.param(torch.enable_grad, marks=pytest.mark.slow), torch.no_grad, torch.inference_mode]
+)
+@pytest.mark.parametrize("name", ["llama", pytest.param("timm_vit", marks=pytest.mark.slow)])
+def test_a_compiled_model_is_one_graph_which_sees_new_prompts(name, mode, monkeypatch):
+    """With gradients and without, the first time that its kernel is met too."""
+    registered = transformers.AttentionInterface._global_mapping
+    monkeypatch.delitem(registered, "zipeft_sdpa", raising=False)
+    entry, counter = ZOO[name], CompileCounter()
+    torch._dynamo.reset()
+    model, inputs = entry.frozen(), entry.inputs()
+    joined = randomise_prompts(attach(model, length=3))
+    compiled = torch.compile(lambda inputs: entry.output(model, inputs), backend=counter, fullgraph=True)
+    with mode():
+        before, expected = compiled(inputs), entry.output(model, inputs)
+        torch.testing.assert_close(before, expected)
+        with torch.no_grad():
+            joined[0].prompt.mul_(2)
+        after = compiled(inputs)
+        torch.testing.assert_close(after, entry.output(model, inputs))
+    assert not torch.allclose(after, before)
+    assert counter.frame_count == 1
 
 
 @pytest.mark.slow

@@ -83,6 +83,8 @@ class ZeroGatedPrompt(nn.Module):
         """Project the prompt; while gradients are off, only when something changed since the last time."""
         if self.condition is not None:
             return project((self.prompt + self.condition.unsqueeze(-2)).to(dtype))
+        if torch.compiler.is_compiling():  # what a graph reads anew is never stale; to look for changes would split it
+            return project(self.prompt.to(dtype))
         read = frozen()
         # A waiting gradient means that an optimiser may step, and fused ones write without counting a version.
         if torch.is_grad_enabled() or read is None or any(t.grad is not None for t in (self.prompt, *read)):
