@@ -10,10 +10,12 @@ import re
 import pytest
 from result_factory import make_result
 
-from zipeft import generate, locks
+from zipeft import eval, generate, judge, locks
+from zipeft.adapter import read_record, read_tensors
 from zipeft.answers import read_questions
 from zipeft.errors import CannotWrite, UserError
 from zipeft.files import NotAFile, open_file, read_text, read_whole, safe_name, write_atomically
+from zipeft.interchange import files as interchange
 from zipeft.json_lines import JsonLines
 from zipeft.judge.answers import read_contest
 from zipeft.package_index import sha256_of
@@ -96,6 +98,10 @@ READERS = {
     "prompts.jsonl": read_questions,
     "answers.jsonl": lambda path: read_contest(path, path),
     "sweep.toml": lambda path: main(["--config", str(path)]),
+    "adapter.json": lambda path: read_record(path.parent),
+    "adapter.safetensors": lambda path: read_tensors(path.parent),
+    "model.safetensors": interchange.read_tensors,
+    "model.pth": interchange.read_tensors,
 }
 
 
@@ -108,7 +114,7 @@ def test_readers_say_what_is_no_file(name, odd, capsys):
     except UserError as error:
         said = f"{error}\n"
     assert said.count("\n") == 1
-    assert str(path) in said
+    assert path.name in said
     assert words in said
 
 
@@ -135,6 +141,10 @@ def test_what_is_no_file_is_not_written(odd, tmp_path, capsys):
     (tmp_path / "prompts.jsonl").write_text('{"text": "Hello"}\n')
     options = ["--backbone", "llama", "--file", str(tmp_path / "prompts.jsonl"), "--out", str(path)]
     assert generate.main(options) == 2
+    assert capsys.readouterr().err == f"zipeft: error: {line}\n"
+    assert judge.main(["a", "b", "--endpoint", "http://localhost/v1", "--model", "m", "--json", str(path)]) == 2
+    assert capsys.readouterr().err == f"zipeft: error: {line}\n"
+    assert eval.main(["--backbone", "llama", "--tasks", "arc_easy", "--out", str(path)]) == 2
     assert capsys.readouterr().err == f"zipeft: error: {line}\n"
     assert not path.is_file()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.jsonl", "prompts.jsonl"]

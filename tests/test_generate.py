@@ -389,6 +389,7 @@ QUESTIONS = {
     '{"turns": ["good", "so"]}': "line 1 has 2 turns",
     '{"turns": [1]}': "line 1 has 1 for a text",
     '{"id": 1, "text": "good"}\n{"question_id": "1", "text": "bad"}': "line 2 has the id '1' of ",
+    '{"id": 1, "text": "a"}\n' * 3: "line 1, and 1 more have one of another: give each its own",
     '{"id": true, "text": "good"}': "line 1 has the id True",
     '{"id": 1.5, "text": "good"}': "line 1 has the id 1.5",
     '{"text": "\\ud800"}': "line 1 has half of a surrogate pair",

@@ -78,6 +78,7 @@ def test_a_sweep_file_is_its_flags(content, name):
     flags = ["--backbone", "toy", "other", "--task", "toy", "--method", "linear", "zero_gated", "--seeds", "3,5"]
     flags += ["--trials", "2", "--no-pretrained", "--set", "zero_gated.length=3", "--set", "protocol.warmup=0.5"]
     assert plan(*write(content, name)) == plan(*flags)
+    assert plan(*write(f"\ufeff{content}", name)) == plan(*flags)  # with a byte order mark, as Windows' Notepad has it
 
 
 def test_the_command_line_overrides_a_sweep_file():

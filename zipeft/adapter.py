@@ -16,7 +16,7 @@ from torch import Tensor
 from zipeft import registry, strict_json
 from zipeft.backbone import Backbone
 from zipeft.errors import UserError
-from zipeft.files import read_whole, write_atomically
+from zipeft.files import open_file, read_whole, write_atomically
 from zipeft.learner import Learner
 from zipeft.objective import Objective
 from zipeft.results.schema import decode
@@ -117,6 +117,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     leaves: numbers that are not finite, or that are whole."""
     path = Path(folder) / TENSORS
     try:
+        open_file(path).close()  # a FIFO would be waited for
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read ({error}); save the adapter again") from error

@@ -41,11 +41,16 @@ def read_questions(path: Path) -> list[Question]:
     """
     table = read_table(path, COLUMNS)
     questions: dict[str, Question] = {}
+    repeated: list[tuple[Question, Question]] = []
     for number, values in table.rows:
         question = _question(number, table.place(number), *values)
-        if first := questions.get(str(question.id)):
-            raise UserError(f"{question.place} has the id {question.id!r} of {first.place}: give it another one")
-        questions[str(question.id)] = question
+        first = questions.setdefault(str(question.id), question)
+        if first is not question:
+            repeated.append((question, first))
+    if repeated:
+        question, first = repeated[0]
+        more = f", and {len(repeated) - 1:,} more have one of another" if len(repeated) > 1 else ""
+        raise UserError(f"{question.place} has the id {question.id!r} of {first.place}{more}: give each its own")
     return list(questions.values())
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zipeft.cli import ArgumentParser, add_backbone, chosen_backbone, exit_status
 from zipeft.errors import UserError, did_you_mean
+from zipeft.files import check_target, write_atomically
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"--{name.replace('_', '-')} is {value}: give {least} or more")
     if options.adapter:
         chosen_backbone(options)  # refuses a checkpoint that would be passed over
+    if options.out:
+        check_target(options.out)  # before hours are spent
     tasks = _task_manager(options.include)
     _check_tasks(options.tasks, tasks)
     found = _evaluated(_model(options), tasks, options)
@@ -128,8 +131,6 @@ def _table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _write(path: Path, found: Mapping[str, Any]) -> None:
-    from zipeft.files import write_atomically
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, (json.dumps(found, indent=2, default=str) + "\n").encode())

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zipeft.errors import UserError
+from zipeft.files import open_file
 from zipeft.text.files import one_line
 
 
@@ -27,6 +28,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _load(path: Path) -> dict[str, Tensor]:
+    open_file(path).close()  # a FIFO would be waited for
     if path.suffix == ".safetensors":
         tensors = load_file(path)
     else:

@@ -46,10 +46,13 @@ request: give each judge a --model or an --out of its own.
 def main(argv: Sequence[str] | None = None) -> int:
     """Judge what is not judged yet, print the report and return the exit status."""
     options = _parser().parse_args(argv)
+    from zipeft.files import check_target
     from zipeft.judge.answers import read_contest
     from zipeft.judge.asking import Judge, Session
     from zipeft.judge.journal import Journal
 
+    if options.json:
+        check_target(options.json)
     contest = read_contest(options.a, options.b, options.questions, options.allow_missing)
     judge = Judge(options.model, options.protocol, options.temperature, options.max_tokens)
     with Journal(options.out, options.retry_unanswered) as journal:
