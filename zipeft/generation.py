@@ -95,9 +95,8 @@ class Printer:
             return
         self.ids += ids.flatten().tolist()
         answer = self.text(self.ids)
-        if not (
-            answer.endswith("\ufffd") or may_begin(answer)
-        ):  # a part of a character, or perhaps of a thought's mark
+        is_part = answer.endswith("\ufffd") or may_begin(answer)  # of a character, perhaps of the mark of a thought
+        if not is_part:
             self._write(answer)
 
     def end(self) -> None:
