@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from zipeft.data import Data, Split
 from zipeft.errors import UserError
+from zipeft.splits import choose
 from zipeft.text import templates
-from zipeft.text.data import choose, cut_groups, linked, validation_share, words_of
+from zipeft.text.data import cut_groups, linked, validation_share, words_of
 from zipeft.words import counted
 
 SPLITS = ("train", "validation", "test")

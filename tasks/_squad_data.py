@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 from zipeft.data import Data, Split
 from zipeft.errors import UserError
+from zipeft.splits import choose
 from zipeft.tasks._squad_files import Listing, Record, Repairs, read_questions
 from zipeft.tasks._squad_sets import Files
-from zipeft.text.data import choose, cut_groups
+from zipeft.text.data import cut_groups
 from zipeft.words import counted
 
 log = logging.getLogger(__name__)

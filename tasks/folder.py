@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from zipeft.data import Data
 from zipeft.data_folder import require_folder
-from zipeft.errors import UserError
+from zipeft.errors import UserError, require
 from zipeft.images import ImageTask
 from zipeft.images.data import image_data
 from zipeft.images.files import read_class_folders
@@ -22,6 +22,15 @@ class Folder(ImageTask):
     A folder without splits is split 60/20/20 by class, seeded; without ``val``, 10% of ``train`` is its place. The
     data set's name is the folder's.
     """
+
+    train_examples: int = 0
+    """Train on so many images, chosen by class with ``split_seed``; 0 for all."""
+
+    validation_examples: int = 0
+    """Validate on so many images, chosen alike; 0 for all."""
+
+    test_examples: int = 0
+    """Test on so many images, chosen alike; 0 for all."""
 
     presets: ClassVar[Mapping[str, Preset]] = {
         "quick": Preset(
@@ -37,6 +46,11 @@ class Folder(ImageTask):
         ),
     }
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for split, count in self._limits().items():
+            require(count >= 0, f"{split}_examples is {count}: give 1 or more, or 0 for all")
+
     def datasets(self) -> Sequence[str]:
         return (require_folder(self.data_dir, "folder").name,)
 
@@ -45,4 +59,8 @@ class Folder(ImageTask):
         if dataset != name:
             raise UserError(f"the data folder is {name!r}, not {dataset!r}: check --data-dir")
         listing = read_class_folders(require_folder(self.data_dir, "folder"))
-        return image_data(name, listing, split_seed=self.split_seed, skip_broken=self.skip_broken)
+        settings = {"split_seed": self.split_seed, "skip_broken": self.skip_broken}
+        return image_data(name, listing, **settings, limits=self._limits())
+
+    def _limits(self) -> dict[str, int]:
+        return {"train": self.train_examples, "validation": self.validation_examples, "test": self.test_examples}

@@ -28,11 +28,12 @@ from zipeft import carriers
 from zipeft.protocol import Protocol
 from zipeft.registry import tasks
 from zipeft.settings import override
+from zipeft.splits import choose
 from zipeft.tasks import _bigbench, _claims, _reviews
 from zipeft.tasks._glue_sets import REPOSITORY, REVISION, SETS
 from zipeft.tasks.glue import EMBEDDED, GLUE
 from zipeft.test_lock import TestKey
-from zipeft.text.data import Example, choose, cut_groups, linked, split_by_group, text_data, words_of
+from zipeft.text.data import Example, cut_groups, linked, split_by_group, text_data, words_of
 from zipeft.text.files import find_split, read_table
 
 NAMES = {

@@ -1,10 +1,11 @@
-"""Seeded choices among labelled examples: a stratified cut, and a part of the classes.
+"""Seeded choices among labelled examples: a stratified cut, a stratified part, and a part of the classes.
 
 NumPy keeps the stream of ``RandomState`` fixed for good, so the same seed gives the same choice on every machine.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 
 
@@ -27,6 +28,23 @@ def cut(labels: Sequence[Hashable], fraction: float, seed: int) -> tuple[list[in
             count = min(max(round(fraction * len(indices)), 1), len(indices) - 1)
             taken.update(train_test_split(indices, test_size=count, random_state=stream)[1])
     return [index for index in range(len(labels)) if index not in taken], sorted(taken)
+
+
+def choose(strata: Sequence[Hashable], count: int, seed: int) -> list[int]:
+    """Return ``count`` indices, rising, seeded, among which every stratum has the share that it has of all.
+
+    0 stands for all, as does a number that is too large. With the same seed, fewer are a part of more.
+    """
+    import numpy as np
+
+    if not 0 < count < len(strata):
+        return list(range(len(strata)))
+    sizes, seen, ranked = Counter(strata), Counter[Hashable](), []
+    for index in np.random.RandomState(seed).permutation(len(strata)).tolist():
+        stratum = strata[index]
+        ranked.append(((seen[stratum] + 0.5) / sizes[stratum], len(ranked), index))
+        seen[stratum] += 1
+    return sorted(index for _, _, index in sorted(ranked)[:count])
 
 
 def choose_classes(classes: Sequence[str], count: int, seed: int) -> list[str]:

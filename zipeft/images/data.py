@@ -8,13 +8,14 @@ import logging
 import os
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from zipeft.carriers import file_sha256
 from zipeft.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.images import BrokenImage, ImageFiles, read_image
 from zipeft.images.files import LabelledFile, Listing
-from zipeft.splits import choose_classes, cut
+from zipeft.splits import choose, choose_classes, cut
 from zipeft.words import counted
 
 log = logging.getLogger(__name__)
@@ -28,15 +29,22 @@ CONTENT_LIMIT = 2 * 10**9
 
 
 def image_data(
-    name: str, listing: Listing, *, split_seed: int = 0, skip_broken: bool = False, classes: int = 0
+    name: str,
+    listing: Listing,
+    *,
+    split_seed: int = 0,
+    skip_broken: bool = False,
+    classes: int = 0,
+    limits: Mapping[str, int] = MappingProxyType({}),
 ) -> Data:
     """Return the data set of a listing, with the splits that it lacks cut by class and seeded.
 
     Without any split: 60% train, 20% validation, 20% test. Without validation: 10% of train. Small classes as in
     ``zipeft.splits.cut``: of one image, train only; of two, train and test; of three, one each. ``classes`` is the
-    number taken (``zipeft.splits.choose_classes``). ``Data.checksum`` covers relative path, size, label and split of
-    every file, and its content if all files together are no larger than ``CONTENT_LIMIT``. Raises ``UserError``: fewer
-    than two classes, a class that train lacks, a split without images, a file that cannot be read.
+    number taken (``zipeft.splits.choose_classes``), ``limits`` those of the images of splits, of which each class keeps
+    its share (``zipeft.splits.choose``); 0 stands for all. ``Data.checksum`` covers relative path, size, label and
+    split of every file, and its content if all files together are no larger than ``CONTENT_LIMIT``. Raises
+    ``UserError``: fewer than two classes, a class that train lacks, a split without images, a file that cannot be read.
     """
     root, notes = listing.root, list(listing.notes)
     splits = _without_broken(listing.splits, notes) if skip_broken else listing.splits
@@ -45,20 +53,40 @@ def image_data(
     splits = {split: [file for file in files if file.label in chosen] for split, files in splits.items()}
     splits = _completed(splits, split_seed, notes)
     _check(root, splits)
+    whole, splits = splits, _limited(splits, limits, split_seed)
     checksum, identities = _fingerprint(root, splits)
     _note_leaks(root, splits, identities, notes)
     taken = [label for label in names if label in chosen]
     part = f"{len(taken)} of " if len(taken) < len(names) else "all "
     part += counted(len(names), "class", "classes") + (f", chosen with seed {split_seed}" if taken != names else "")
-    counts = ", ".join(f"{len(splits[split]):,} {split}" for split in SPLITS)
     return Data(
         name=name,
         classes=taken,
         **{split: _split(root, splits[split], taken) for split in SPLITS},
         source=f"folder {root.name}",
         checksum=checksum,
-        note="; ".join([part, f"images: {counts}", *notes]),
+        note="; ".join([part, _counts(whole, splits, split_seed), *notes]),
     )
+
+
+def _limited(splits: Mapping[str, Files], limits: Mapping[str, int], seed: int) -> dict[str, Files]:
+    chosen = {}
+    for split, files in splits.items():
+        indices = choose([file.label for file in files], limits.get(split, 0), seed)
+        chosen[split] = [files[index] for index in indices]
+    labels, taken = ({file.label for file in of["train"]} for of in (splits, chosen))
+    if taken < labels:
+        raise UserError(
+            f"train_examples is {limits['train']}, of which none is of class {min(labels - taken)!r}: give more "
+            f"(there are {len(labels)} classes)"
+        )
+    return chosen
+
+
+def _counts(whole: Mapping[str, Files], taken: Mapping[str, Files], seed: int) -> str:
+    parts = {split: f" of {len(whole[split]):,}" if len(taken[split]) < len(whole[split]) else "" for split in SPLITS}
+    counts = ", ".join(f"{len(taken[split]):,}{of_all} {split}" for split, of_all in parts.items())
+    return f"images: {counts}" + (f", the part chosen by class with seed {seed}" if any(parts.values()) else "")
 
 
 def _ordered(labels: Iterable[str]) -> list[str]:

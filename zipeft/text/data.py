@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from zipeft.data import Data, Split
 from zipeft.errors import UserError
-from zipeft.splits import cut
+from zipeft.splits import choose, cut
 from zipeft.words import counted
 
 log = logging.getLogger(__name__)
@@ -148,23 +148,6 @@ def _checksum(classes: Sequence[str], chosen: Splits) -> str:
 def validation_share(count: int) -> float:
     """Return which part of so many training examples validation takes."""
     return min(VALIDATION, MOST_VALIDATION / max(count, 1))
-
-
-def choose(strata: Sequence[Hashable], count: int, seed: int) -> list[int]:
-    """Return ``count`` indices, rising, seeded, among which every stratum has the share that it has of all.
-
-    0 stands for all, as does a number that is too large. With the same seed, fewer are a part of more.
-    """
-    import numpy as np
-
-    if not 0 < count < len(strata):
-        return list(range(len(strata)))
-    sizes, seen, ranked = Counter(strata), Counter[Hashable](), []
-    for index in np.random.RandomState(seed).permutation(len(strata)).tolist():
-        stratum = strata[index]
-        ranked.append(((seen[stratum] + 0.5) / sizes[stratum], len(ranked), index))
-        seen[stratum] += 1
-    return sorted(index for _, _, index in sorted(ranked)[:count])
 
 
 # --- splits by group --------------------------------------------------------------------------------------------------
