@@ -9,15 +9,15 @@ from pathlib import Path
 
 from zipeft.data import Split
 from zipeft.errors import UserError
-from zipeft.images import ImageFiles
 from zipeft.images.data import broken_files, file_hashes, image_data
 from zipeft.images.files import LabelledFile, Listing
+from zipeft.images.reading import ImageFiles
 from zipeft.splits import cut
 from zipeft.tasks._coop_files import Entries, NamedImages, read_set, read_test
 from zipeft.tasks._coop_lists import Lists, read_lists
 from zipeft.tasks._coop_sets import SETS, PublishedSet
 from zipeft.tasks._coop_shots import Pool, digest
-from zipeft.words import counted
+from zipeft.words import counted, shortened
 
 BASES = ("images", ".")
 """Folders that a split file's paths may be relative to, in a folder that is none of the published sets."""
@@ -83,7 +83,7 @@ def _leave_out_missing(images: NamedImages, root: Path, lists: Lists) -> None:
         listed = _listed_files(lists, split)
         if not listed:
             raise UserError(
-                f"{images.listed_in} names {missing[0].path}, which is not in {root} ({len(missing):,} of "
+                f"{images.listed_in} names {shortened(missing[0].path)}, which is not in {root} ({len(missing):,} of "
                 f"{len(entries):,} {split} images are missing): add the images"
             )
         images.splits[split] = [entry for entry in entries if entry.file in listed]
@@ -115,6 +115,7 @@ def _by_class(entries: Entries) -> Entries:
 def _shifted(kind: str, root: Path, images: NamedImages, skip_broken: bool) -> tuple[Split, str]:
     """Return the test data of another domain, and a checksum of them. Raises ``UserError`` for other classes."""
     other = read_test(root, BASES)
+    images.notes += other.notes
     _leave_out_missing(other, root, {})
     entries = _by_class(other.splits["test"])
     if other.classes != images.classes:

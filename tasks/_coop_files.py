@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from posixpath import normpath
 from typing import Any, NamedTuple
 
-from zipeft.data_folder import subfolders, unreadable
+from zipeft.data_folder import composed, locate, subfolders, unreadable
 from zipeft.errors import UserError
-from zipeft.images.files import image_files
-from zipeft.words import counted
+from zipeft.files import read_text
+from zipeft.images.files import image_files, left_out
+from zipeft.words import counted, shortened
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """Our names of the splits, and those that files have."""
@@ -71,21 +74,29 @@ def read_test(root: Path, bases: Sequence[str]) -> NamedImages:
     if (path := _split_file(root)) is not None:
         found = _read_split_file(path)
         return _located(NamedImages(path, found.classes, {"test": found.splits["test"]}), root, bases)
-    folders, names = _class_names(root)
+    (folders, names), notes = _class_names(root), []
     places = [place for place in (root, *subfolders(root)) if _labels(place, folders)]
     if not places:
         raise UserError(f"{root} has no class folders that {CLASS_NAMES} names: add them")
-    return NamedImages(root / CLASS_NAMES, names, {"test": _entries(root, places[0], folders)})
+    return NamedImages(root / CLASS_NAMES, names, {"test": _entries(root, places[0], folders, notes)}, notes)
 
 
 def _located(found: NamedImages, root: Path, bases: Sequence[str]) -> NamedImages:
-    def locate(entry: Entry) -> Entry:
-        places = (Path(base, entry.path).as_posix() for base in bases)
-        return entry._replace(file=entry.file or next((place for place in places if (root / place).is_file()), ""))
-
     for split, entries in found.splits.items():
-        found.splits[split] = list(map(locate, entries))
+        found.splits[split] = [entry._replace(file=entry.file or _file(entry.path, root, bases)) for entry in entries]
     return found
+
+
+def _file(path: str, root: Path, bases: Sequence[str]) -> str:
+    place = next(filter(None, (locate(root / base, path) for base in bases)), None)
+    if place is None:
+        return ""
+    return (place.relative_to(root) if place.is_relative_to(root) else place).as_posix()
+
+
+def plain_path(path: str) -> str:
+    """Return a path in the form in which paths of lists are compared, whichever system wrote them."""
+    return normpath(composed(path.replace("\\", "/")))
 
 
 # --- CoOp's split files -----------------------------------------------------------------------------------------------
@@ -130,12 +141,12 @@ def _item(item: Any, place: str) -> tuple[str, int, str]:
 
 def as_name(name: str) -> str:
     """Return a class's name as a text has it: with spaces for underscores."""
-    return " ".join(name.replace("_", " ").split())
+    return composed(" ".join(name.replace("_", " ").split()))
 
 
 def read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8-sig"))
+        return json.loads(read_text(path))
     except OSError as error:
         raise unreadable(error) from None
     except (ValueError, RecursionError) as error:
@@ -169,7 +180,7 @@ def _read_class_folders(root: Path) -> NamedImages:
         places = [place for place in (root / "images" / key, root / key) if place.is_dir()]
         if not places:
             raise UserError(f"{root} has neither images/{key} nor {key}: put its class folders there")
-        splits[split] = _entries(root, places[0], folders)
+        splits[split] = _entries(root, places[0], folders, notes)
     notes.append("test: the published validation data, as in CoOp")
     if twice := _twice(names):  # CLIP's own names for ImageNet have two pairs
         log = f"{counted(len(twice), 'name')} of {CLASS_NAMES} that several classes have ({', '.join(twice[:3])})"
@@ -195,24 +206,27 @@ def _labels(place: Path, folders: Sequence[str]) -> dict[Path, int]:
     known = {folder: label for label, folder in enumerate(folders)}
     numbers = {str(label): label for label in range(len(folders))}
     there = subfolders(place)
-    return {folder: label for folder in there if (label := {**numbers, **known}.get(folder.name)) is not None}
+    return {folder: label for folder in there if (label := {**numbers, **known}.get(composed(folder.name))) is not None}
 
 
-def _entries(root: Path, place: Path, folders: Sequence[str]) -> Entries:
+def _entries(root: Path, place: Path, folders: Sequence[str], notes: list[str]) -> Entries:
     labels = _labels(place, folders)
     if unknown := [folder.name for folder in subfolders(place) if folder not in labels]:
         raise UserError(f"{place} has a class folder {unknown[0]} that {CLASS_NAMES} does not name: add its name there")
-    return [
+    others = Counter[str]()
+    entries = [
         Entry(file, label, file)
         for folder, label in sorted(labels.items(), key=lambda item: item[1])
-        for file in (path.relative_to(root).as_posix() for path in image_files(folder))
+        for file in (path.relative_to(root).as_posix() for path in image_files(folder, others=others))
     ]
+    notes += left_out(others, place.relative_to(root).as_posix())
+    return entries
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     """Return the lines of a text that are not blank, and their numbers."""
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = composed(read_text(path)).splitlines()
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: put it there") from None
     except OSError as error:
@@ -234,11 +248,12 @@ def _check(found: NamedImages) -> None:
     seen: dict[str, str] = {}
     for split, entries in found.splits.items():
         for entry in entries:
-            if (before := seen.setdefault(entry.path, split)) != split:
-                raise UserError(f"{found.listed_in} has {entry.path} both in {before} and in {split}: keep one")
-        if len({entry.path for entry in entries}) < len(entries):
-            (path, *_) = _twice([entry.path for entry in entries])
-            raise UserError(f"{found.listed_in} has {path} twice in {split}: keep one")
+            if (before := seen.setdefault(plain_path(entry.path), split)) != split:
+                raise UserError(
+                    f"{found.listed_in} has {shortened(entry.path)} both in {before} and in {split}: keep one"
+                )
+        if twice := _twice([plain_path(entry.path) for entry in entries]):
+            raise UserError(f"{found.listed_in} has {shortened(twice[0])} twice in {split}: keep one")
 
 
 def _twice(values: Sequence[str]) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from posixpath import join, normpath
+from posixpath import join
 from typing import Any, NamedTuple
 
 from zipeft.errors import UserError
-from zipeft.tasks._coop_files import SPLITS, Entry, NamedImages, read_json
+from zipeft.tasks._coop_files import SPLITS, Entry, NamedImages, plain_path, read_json
 from zipeft.text.files import read_table
-from zipeft.words import counted
+from zipeft.words import counted, shortened
 
 FOLDER = "split_fewshot"
 JSON = re.compile(r"shot_(\d+)-seed_(\d+)\.json")
@@ -82,14 +82,14 @@ def _once(path: Path, rows: list[tuple[str, str | None]]) -> dict[str, str | Non
     paths = dict(rows)
     if len(paths) < len(rows):
         twice = next(place for place in paths if sum(place == other for other, _ in rows) > 1)
-        raise UserError(f"{path} lists {twice} twice: keep one")
+        raise UserError(f"{path} lists {shortened(twice)} twice: keep one")
     return paths
 
 
 def _by_path(images: NamedImages, bases: Sequence[str]) -> dict[str, dict[str, Entry]]:
     """Return the images of each split by all the paths that they may go by."""
     return {
-        split: {normpath(join(base, entry.path)): entry for base in (".", *bases) for entry in entries}
+        split: {plain_path(join(base, plain_path(entry.path))): entry for base in (".", *bases) for entry in entries}
         for split, entries in images.splits.items()
     }
 
@@ -98,11 +98,12 @@ def _files(path: Path, listed: Mapping[str, str | None], named: Mapping[str, Ent
     """Return the files of what is listed; ``lacking`` says where an image that is not ``named`` is not."""
     found = set()
     for place, label in listed.items():
-        if (entry := named.get(normpath(place))) is None:
-            raise UserError(f"{path} lists {place}, which {lacking}: correct it")
+        if (entry := named.get(plain_path(place))) is None:
+            raise UserError(f"{path} lists {shortened(place)}, which {lacking}: correct it")
         if label is not None and label != str(entry.label):
-            raise UserError(f"{path} gives {place} the label {label}, the data set gives it {entry.label}: correct it")
+            given = f"{path} gives {shortened(place)} the label {shortened(label)}"
+            raise UserError(f"{given}, the data set gives it {entry.label}: correct it")
         if not entry.file:
-            raise UserError(f"{path} lists {place}, which is not there: add it")
+            raise UserError(f"{path} lists {shortened(place)}, which is not there: add it")
         found.add(entry.file)
     return frozenset(found)

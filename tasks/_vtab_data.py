@@ -7,17 +7,13 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from zipeft.data import Data, Split
 from zipeft.errors import UserError
-from zipeft.images import BrokenImage, read_image
+from zipeft.images.reading import BrokenImage
 from zipeft.tasks._vtab_sets import SETS, TRAIN, VALIDATION
 from zipeft.words import counted
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 log = logging.getLogger(__name__)
 
@@ -142,22 +138,3 @@ def vtab_data(
 def numbered(count: int) -> list[str]:
     """Return the names of classes that have numbers alone."""
     return [str(number) for number in range(count)]
-
-
-def decoded(content: bytes, place: str) -> Image:
-    """Return the image that bytes hold, in RGB. Raises ``BrokenImage``, which names ``place``."""
-    return read_image(_Named(content, place))
-
-
-class _Named(BytesIO):
-    """Bytes that say in a message where they are from."""
-
-    def __init__(self, content: bytes, place: str) -> None:
-        super().__init__(content)
-        self.place = place
-
-    def __str__(self) -> str:
-        return self.place
-
-    def __repr__(self) -> str:
-        return repr(self.place)

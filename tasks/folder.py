@@ -19,8 +19,8 @@ from zipeft.task import Preset
 class Folder(ImageTask):
     """Any labelled folder of images (--data-dir): <class>/*.jpg, or train, val and test folders of such.
 
-    A folder without splits is split 60/20/20 by class, seeded; without ``val``, 10% of ``train`` is its place. The
-    data set's name is the folder's.
+    A folder without splits is split 60/20/20 by class, seeded; without ``val``, 10% of ``train`` is its place. All
+    kinds of images that Pillow decodes are taken. The data set's name is the folder's.
     """
 
     train_examples: int = 0

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+import unicodedata
 from collections import Counter
 
 import pytest
@@ -142,6 +145,60 @@ def test_a_split_file_that_is_no_json_is_refused(root):
         assert "split_zhou_Caltech101.json is not valid JSON" in refusal(load, root)
 
 
+def test_a_split_file_from_windows_is_read(root):
+    before, content = load(root), entries()
+    for items in content.values():
+        for item in items:
+            item[0] = item[0].replace("/", "\\")
+    (root / "split_zhou_Caltech101.json").write_text(json.dumps(content))
+    after = load(root)
+    assert (after.checksum, after.train.names, after.note) == (before.checksum, before.train.names, before.note)
+    content["test"].append(["ant/train 0.png", 1, "ant"])
+    assert "has ant/train 0.png both in train and in test" in refused(root, content)
+
+
+@pytest.mark.parametrize(("listed", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_are_compared_whatever_their_form_in_unicode(tmp_path, listed, there):
+    """Archives from macOS write an accent as a letter of its own."""
+    names = ["café", "Übersee", "ant", "dog"]
+    data = [
+        load(make_set(tmp_path / form / "caltech-101", entries([unicodedata.normalize(form, name) for name in names])))
+        for form in (listed, there)
+    ]
+    assert data[0].classes == data[1].classes == names
+    root = tmp_path / there / "caltech-101"
+    content = entries([unicodedata.normalize(listed, name) for name in names])
+    content["val"][0][2] = unicodedata.normalize(there, "café")
+    (root / "split_zhou_Caltech101.json").write_text(json.dumps(content))
+    mixed = load(root)
+    assert (mixed.classes, mixed.train.names, mixed.checksum) == (names, data[1].train.names, data[1].checksum)
+    assert {image.mode for image in mixed.train.examples} == {"RGB"}
+    paths = [unicodedata.normalize(there, item[0]) for item in content["train"][-8:]]
+    (root / "split_fewshot").mkdir()
+    (root / "split_fewshot" / "shot_2-seed_1.json").write_text(json.dumps({"train": paths}))
+    assert taken(load(root), 1)[0] == {f"101_ObjectCategories/{unicodedata.normalize(there, path)}" for path in paths}
+    twice = unicodedata.normalize(there, content["train"][0][0])
+    assert "both in train and in test" in refused(root, content | {"test": [[twice, 0, "café"], *content["test"]]})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no FIFOs among its files")
+def test_what_is_no_file_is_not_waited_for(root):
+    (root / "split_fewshot").mkdir()
+    os.mkfifo(root / "split_fewshot" / "shot_2-seed_1.json")
+    assert "shot_2-seed_1.json cannot be read (it is a FIFO, not a file)" in refusal(load, root)
+    (root / "split_fewshot" / "shot_2-seed_1.json").unlink()
+    (root / "101_ObjectCategories/ant/train 0.png").unlink()
+    os.mkfifo(root / "101_ObjectCategories/ant/train 0.png")
+    assert "names ant/train 0.png, which is not in" in refusal(load, root)
+
+
+@pytest.mark.parametrize("path", ["x" * 300 + ".png", "a\0b.png", "x/" * 3000 + "0.png"])
+def test_a_path_that_cannot_be_is_missing(root, path):
+    message = refused(root, changed(test=[[path, 1, "ant"]]))
+    assert ", which is not in" in message
+    assert len(message) < 400 + 2 * len(str(root))
+
+
 def test_broken_images_are_left_out_or_refused(root):
     (root / "101_ObjectCategories/ant/train 0.png").write_bytes(b"no image")
     with_it = load(root)
@@ -199,6 +256,13 @@ def test_what_is_wrong_with_class_folders_is_said(tmp_path):
     (root / "classnames.txt").write_text(names)
     (root / "images/val").rename(root / "images/validation")
     assert "neither images/val nor val" in refusal(load, root)
+
+
+def test_files_of_class_folders_that_are_no_images_are_counted(tmp_path):
+    root = make_imagenet(tmp_path / "imagenet")
+    (root / "images/train/n0001/8.heic").touch()
+    (root / "images/val/@eaDir").mkdir()
+    assert "1 file in images/train left out, which are no images that Pillow decodes (1 .heic)" in load(root).note
 
 
 def test_two_classes_of_imagenet_may_have_one_name(tmp_path):

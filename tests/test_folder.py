@@ -7,12 +7,14 @@ import json
 import logging
 import os
 import sys
+import unicodedata
 from collections import Counter
 
 import pytest
 from pictures import names, refusal, save, save_distinct
 from toys import split_of
 
+from zipeft import settings
 from zipeft.images import data as image_data
 from zipeft.images.files import image_files, read_class_folders, read_split_files
 from zipeft.tasks.folder import Folder
@@ -97,6 +99,62 @@ def test_what_is_no_image_is_passed_over(tmp_path):
     found = [name for part in names(data).values() for name in part]
     assert len(found) == 11
     assert "a/deeper/still/x.JPG" in found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["@eaDir", "lost+found", "$RECYCLE.BIN", "$Recycle.Bin", "System Volume Information", "#recycle", "__MACOSX"],
+)
+def test_what_systems_put_beside_the_images_is_hidden(tmp_path, name):
+    """Synology's thumbnails, for one, are copies of images: in a class of their own, and beside those of each class."""
+    root = class_folder(tmp_path / "d", {"a": 5, "b": 5})
+    plain = load(root)
+    save(root / name / "SYNOPHOTO_THUMB_M.jpg")
+    save(root / "a" / name / "000.png" / "SYNOPHOTO_THUMB_M.jpg")
+    assert (names(load(root)), load(root).note) == (names(plain), plain.note)
+
+
+def test_whatever_pillow_decodes_is_taken_and_all_else_counted(tmp_path):
+    root = class_folder(tmp_path / "d", {"a": 5, "b": 5})
+    for name in ("a/1.tga", "a/2.JPE", "b/3.pcx", "b/4.sgi"):
+        save_distinct(root / name, name)
+    for name in ("a/1.heic", "b/2.HEIC", "b/deeper/notes.txt", "README", "b/Thumbs.db"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("x")
+    data = load(root)
+    assert sum(len(part) for part in names(data).values()) == 14
+    assert "3 files in d left out, which are no images that Pillow decodes (2 .heic, 1 .txt)" in data.note
+    for number in range(6):
+        (root / "a" / f"x.kind{number}").touch()
+    assert "(2 .heic, 1 .kind0, 1 .kind1, 1 .kind2, 1 .kind3 and 3 other kinds)" in load(root).note
+
+
+def test_a_class_of_files_that_are_no_images_is_noted(tmp_path):
+    root = class_folder(tmp_path / "d", {"a": 5, "b": 5})
+    (root / "c").mkdir()
+    (root / "c" / "1.heic").touch()
+    assert "1 folder without images in d left out (c)" in load(root).note
+    assert "1 file in d left out, which are" in load(root).note
+    for path in root.rglob("*.png"):
+        path.rename(path.with_suffix(".heic"))
+    assert "holds no images: expected <class>/*.jpg in it; 11 files in d left out" in refusal(load, root)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_are_compared_whatever_their_form_in_unicode(tmp_path, form):
+    """Archives from macOS write an accent as a letter of its own."""
+    train, test = {"NFC": ("NFC", "NFD"), "NFD": ("NFD", "NFC")}[form]
+    for start, (split, of) in enumerate([("train", train), ("val", test), ("test", test)]):
+        counts = {unicodedata.normalize(of, name): 3 for name in ("café", "tür")}
+        class_folder(tmp_path / split, counts, start=10 * start)
+    data = load(tmp_path)
+    assert list(data.classes) == ["café", "tür"]
+    assert all(unicodedata.is_normalized("NFC", name) for name in data.classes)
+    assert Counter(split_of(data, "test").targets) == {0: 3, 1: 3}
+    if len({entry.name for entry in (tmp_path / "train").iterdir()}) == 2:
+        (tmp_path / "train" / unicodedata.normalize(test, "café")).mkdir(exist_ok=True)
+        if len(list((tmp_path / "train").iterdir())) == 3:  # a disk of macOS has but one of the two
+            assert "has two folders café, of which one" in refusal(load, tmp_path)
 
 
 def test_stray_folders_and_images_are_noted(tmp_path):
@@ -229,6 +287,77 @@ def test_a_dead_link_is_a_broken_image(tmp_path):
     assert "1 image that did not decode left out" in load(root, skip_broken=True).note
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no FIFOs among its files")
+@pytest.mark.parametrize("kind", ["a FIFO", "a device"])
+@pytest.mark.parametrize("limit", [image_data.CONTENT_LIMIT, 10])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, monkeypatch, kind, limit):
+    monkeypatch.setattr(image_data, "CONTENT_LIMIT", limit)
+    root = class_folder(tmp_path / "d", {"a": 10, "b": 10})
+    if kind == "a FIFO":
+        os.mkfifo(root / "a" / "x.png")
+    else:
+        (root / "a" / "x.png").symlink_to("/dev/zero")
+    if limit > 10:
+        assert f"x.png does not decode (it is {kind}, not a file)" in refusal(load, root)
+    assert "1 image that did not decode left out" in load(root, skip_broken=True).note
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no FIFOs among its files")
+def test_a_data_folder_that_is_something_else_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "pipe is not a folder but a FIFO: check --data-dir" in refusal(load, tmp_path / "pipe")
+    assert "zero is not a folder but a device" in refusal(load, "/dev/zero")
+    assert "is not a folder but a file" in refusal(load, save(tmp_path / "x.png"))
+    split_files(tmp_path / "f", test={"0.png": 1})
+    os.mkfifo(tmp_path / "f" / "train.json")
+    assert "train.json cannot be read (it is a FIFO, not a file)" in refusal(read_split_files, tmp_path / "f", (".",))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 100_000, "a\0b", "x/" * 3000])
+def test_a_data_folder_that_cannot_be_is_refused_in_a_short_line(name):
+    message = refusal(load, name)
+    assert "does not exist: check --data-dir" in message
+    assert len(message) < 300
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def test_so_many_images_are_taken_by_class(tmp_path):
+    root = class_folder(tmp_path / "d", {"a": 40, "b": 20})
+    whole = load(root)
+    part = load(root, train_examples=9, validation_examples=6, test_examples=3)
+    assert [Counter(split_of(part, split).targets) for split in names(part)] == [
+        {0: 6, 1: 3}, {0: 4, 1: 2}, {0: 2, 1: 1}
+    ]  # fmt: skip
+    for split, there in names(part).items():
+        assert set(there) < set(names(whole)[split])
+    assert "images: 9 of 36 train, 6 of 12 validation, 3 of 12 test, the part chosen by class with seed 0" in part.note
+    assert part.checksum != whole.checksum
+    fewer, other = load(root, train_examples=6), load(root, train_examples=9, split_seed=1)
+    assert set(names(fewer)["train"]) < set(names(part)["train"])
+    assert names(other)["train"] != names(part)["train"]
+    assert load(root, train_examples=1000).checksum == whole.checksum
+
+
+def test_a_part_has_all_classes(tmp_path):
+    root = class_folder(tmp_path / "d", {"a": 50, "rare": 5})
+    assert "train_examples is 3, of which none is of class 'rare': give more (there are 2 classes)" in refusal(
+        load, root, train_examples=3
+    )
+    for split in ("train", "validation", "test"):
+        assert f"{split}_examples is -1" in refusal(settings.override, Folder, {f"{split}_examples": "-1"})
+
+
+def test_a_part_is_recorded(tmp_path):
+    task = Folder(data_dir=tmp_path, train_examples=4)
+    assert settings.as_json(task)["train_examples"] == 4
+    assert "train_examples" not in task.unrecorded
+
+
+# --- doubled and changed files ----------------------------------------------------------------------------------------
+
+
 def test_images_of_train_in_test_are_counted(tmp_path, caplog):
     class_folder(tmp_path / "train", {"a": 10, "b": 10})
     class_folder(tmp_path / "test", {"a": 5, "b": 5}, start=100)
@@ -311,6 +440,23 @@ def test_split_files_may_have_a_byte_order_mark_and_any_letters(tmp_path):
     for name in ("train", "test"):
         (tmp_path / f"{name}.json").write_text('{"Übersee.png": 1}', "utf-8-sig")
     assert read_split_files(tmp_path, (".",)).splits["test"][0].path.name == "Übersee.png"
+
+
+@pytest.mark.parametrize(("listed", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_split_files_name_images_in_any_form_of_unicode(tmp_path, listed, there):
+    save(tmp_path / "images" / unicodedata.normalize(there, "Dürer") / unicodedata.normalize(listed, "é.png"))
+    path = unicodedata.normalize(listed, "Dürer/é.png")
+    split_files(tmp_path, train={path: "ü"}, test={path: unicodedata.normalize("NFD", "ü")})
+    splits = read_split_files(tmp_path, (".", "images")).splits
+    assert splits["train"][0].path.is_file()
+    assert {file.label for files in splits.values() for file in files} == {"ü"}
+
+
+def test_split_files_may_come_from_windows(tmp_path):
+    save(tmp_path / "images" / "a" / "0.png")
+    split_files(tmp_path, train={"a\\0.png": 1}, test={"images\\a\\0.png": 1})
+    for files in read_split_files(tmp_path, (".", "images")).splits.values():
+        assert files[0].path == tmp_path / "images" / "a" / "0.png"
 
 
 def test_missing_split_files_are_named(tmp_path):

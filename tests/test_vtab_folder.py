@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +100,33 @@ def test_a_part_of_the_test_images_can_be_taken(folder):
     assert len(part) == 8
     assert set(part.names) < set(more.names) < set(split_of(load(folder), "test").names)
     assert len(load(folder, test_examples=500).test) == 30
+
+
+def test_lists_may_have_names_in_another_form_or_with_backslashes(folder):
+    before, path = load(folder), folder / "test.txt"
+    (folder / "images/test/000003.png").rename(folder / "images/test" / unicodedata.normalize("NFD", "é.png"))
+    lines = path.read_text().replace("images/test/000003.png", unicodedata.normalize("NFC", "images/test/é.png"))
+    path.write_text(lines.replace("images/test/000004", "images\\test\\000004"))
+    test = split_of(load(folder), "test")
+    assert (test.examples[3].getpixel((0, 0)), test.targets) == ((1003 % 256, 1003 // 256, 99), test.targets)
+    assert test.names[4] == "images/test/000004.png"
+    assert len(before.test) == len(test)
+    path.write_text(path.read_text() + "images/test/é.png 3\nimages/test/é.png 3\n".replace("é", "e\u0301"))
+    assert "again, after line 4: remove one" in refusal(load, folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no FIFOs among its files")
+def test_what_is_no_file_is_not_waited_for(folder):
+    (folder / "val200.txt").unlink()
+    os.mkfifo(folder / "val200.txt")
+    assert "val200.txt cannot be read (it is a FIFO, not a file)" in refusal(load, folder)
+    shutil.copy(folder / "train800.txt", folder / "test.txt")
+    (folder / "images/test/000003.png").unlink()
+    os.mkfifo(folder / "images/test/000003.png")
+    (folder / "test.txt").write_text("images/test/000003.png 1\n")
+    (folder / "val200.txt").unlink()
+    (folder / "val200.txt").write_text("\n".join(lines_of("val200.txt", 200, 102)))
+    assert "names images/test/000003.png, which is not in" in refusal(load, folder)
 
 
 def test_the_content_of_every_image_is_part_of_the_checksum(folder):

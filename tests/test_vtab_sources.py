@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import sys
 import tarfile
 
 import huggingface_hub
@@ -275,11 +277,65 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     assert "has no column image or img" in refusal(VTAB(data_dir=named).load, "dtd")
 
 
+def with_header(path, name, size=None, kind=tarfile.REGTYPE, pax=None):
+    """Let a tar begin with a member whose header says of itself what is not true."""
+    info = tarfile.TarInfo(name)
+    info.type, info.size, info.pax_headers = kind, size if size is not None else 512, pax or {}
+    content = path.read_bytes()
+    header = info.tobuf(tarfile.PAX_FORMAT)
+    path.write_bytes(header + b"\0" * (512 if size is None else 0) + content)
+
+
+SPARSE = {
+    "0.0": {"GNU.sparse.size": "9", "GNU.sparse.numblocks": "1", "GNU.sparse.offset": "0", "GNU.sparse.numbytes": "9"},
+    "0.1": {"GNU.sparse.map": "0,512", "GNU.sparse.size": "512"},
+    "0.1, no numbers": {"GNU.sparse.map": "zero", "GNU.sparse.size": "512"},
+    "1.0": {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9", "GNU.sparse.name": "x.png"},
+    "size, no number": {"GNU.sparse.size": "many"},
+    "1.0, no numbers": {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "many"},
+}
+
+
+def refused_tar(tmp_path, **header):
+    path = tmp_path / "0.tar"
+    write_tar(path, examples("test", 3, 10))
+    with_header(path, "x.png", **header)
+    return refusal(list, _vtab_shards._tar(path))
+
+
+@pytest.mark.parametrize("kind", SPARSE)
+def test_sparse_members_of_a_tar_are_refused(tmp_path, kind):
+    message = refused_tar(tmp_path, pax=SPARSE[kind])
+    assert (
+        "0.tar has x.png, which is a sparse file: get" in message or "0.tar cannot be read as a tar file (" in message
+    )
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize("size", [10**13, 10**7, 2**63])
+def test_sizes_in_a_tar_are_not_believed(tmp_path, kind, size):
+    assert "0.tar cannot be read as a tar file (" in refused_tar(tmp_path, size=size, kind=kind)
+
+
+def test_a_size_that_no_image_has_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(_vtab_shards, "LARGEST", 10)
+    assert "0.tar cannot be read as a tar file (x.png claims to have 512 bytes)" in refused_tar(tmp_path)
+
+
+def test_shards_in_folders_of_systems_are_passed_over(tmp_path):
+    for name in ("train/0.tar", "train/@eaDir/0.tar", "test/0.tar"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for split in ("train", "test"):
+        (tmp_path / split / "nshards.txt").write_text("1")
+    assert _vtab_shards.find(tmp_path)["train"] == [tmp_path / "train/0.tar"]
+
+
 def test_a_broken_image_in_a_shard_is_named_or_left_out(tmp_path):
     root = write_tars(tmp_path / "svhn")
     write_tar(root / "test" / "0.tar", [(b"broken", 1), *examples("test", 8, 10)])
     part = split_of(VTAB(data_dir=root).load("svhn"), "test")
-    assert "test/0.tar/s0000000 does not decode (cannot identify" in refusal(part.examples.__getitem__, 0)
+    assert "test/0.tar/s0000000 does not decode (it is no image" in refusal(part.examples.__getitem__, 0)
     assert len(VTAB(data_dir=root, skip_broken=True).load("svhn").test) == 8
     write_tar(root / "test" / "0.tar", [(b"broken %d" % index, 1) for index in range(9)])
     message = refusal(VTAB(data_dir=root, skip_broken=True).load, "svhn")
@@ -287,6 +343,13 @@ def test_a_broken_image_in_a_shard_is_named_or_left_out(tmp_path):
 
 
 # --- torchvision ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no FIFOs among its files")
+def test_torchvision_is_given_nothing_but_files(tmp_path):
+    (tmp_path / "dtd" / "dtd" / "images").mkdir(parents=True)
+    os.mkfifo(tmp_path / "dtd" / "dtd" / "images" / "x.png")
+    assert "x.png is no file, but a FIFO or a device: remove it" in refusal(VTAB(data_dir=tmp_path).load, "dtd")
 
 
 def test_torchvisions_folder_is_read(tmp_path):

@@ -1,16 +1,28 @@
 """The folder of data that a user names: that it is there, and what is in it.
 
-Names that start with a dot and ``__MACOSX`` folders are passed over, links to folders are followed, and all orders are
-those of Unicode code points, whatever the locale.
+Names that start with a dot and those that systems give to what is their own (``OF_SYSTEMS``) are passed over, links to
+folders are followed, and all orders are those of Unicode code points, whatever the locale. One name may be written with
+an accented letter or with a letter and an accent (Unicode's NFC and NFD, of which macOS makes the latter): names are
+compared in NFC.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from pathlib import Path
+import unicodedata
+from pathlib import Path, PurePath
 
 from zipeft.errors import UserError
+from zipeft.files import KINDS
+from zipeft.words import shortened
+
+OF_SYSTEMS = {
+    "__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "lost+found", "$recycle.bin",
+    "system volume information", "thumbs.db", "desktop.ini",
+}  # fmt: skip
+"""What macOS, Synology's and QNAP's disks, Linux and Windows put beside a user's files, in lower case."""
 
 
 def require_folder(path: Path | None, task: str) -> Path:
@@ -18,9 +30,10 @@ def require_folder(path: Path | None, task: str) -> Path:
     if path is None:
         raise UserError(f"task {task} has no data of its own: name a folder with --data-dir")
     path = Path(path).expanduser()
-    if not is_folder(path):
-        fault = "is not a folder" if is_file(path) else "does not exist"
-        raise UserError(f"data folder {path} {fault}: check --data-dir")
+    if not stat.S_ISDIR(mode := _mode(path)):
+        kind = KINDS.get(stat.S_IFMT(mode), "a file")
+        fault = f"is not a folder but {kind}" if mode else "does not exist"
+        raise UserError(f"data folder {shortened(path)} {fault}: check --data-dir")
     return Path(os.path.abspath(path))  # a name even for "."; links keep the name that the user gave them
 
 
@@ -46,16 +59,45 @@ def is_folder(path: Path) -> bool:
 def _mode(path: Path) -> int:
     try:
         return path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a NUL, which no name has
         return 0
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            return 0
         raise unreadable(error) from None
 
 
+def locate(root: Path, path: str) -> Path | None:
+    """Return the file in ``root`` that a list names, or None if it is not there.
+
+    The list may be from another system: with backslashes between folders, or its names in another form of Unicode than
+    the disk's. Raises ``UserError`` as ``is_file`` does.
+    """
+    for written in dict.fromkeys((path, path.replace("\\", "/"))):
+        place = root / written
+        if not written.isascii() and not is_file(place):
+            place = root
+            for part in PurePath(written).parts:
+                place = _entry(place, part)
+        if is_file(place):
+            return place
+    return None
+
+
+def _entry(folder: Path, name: str) -> Path:
+    forms = (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
+    return next((folder / form for form in forms if _mode(folder / form)), folder / name)
+
+
+def composed(name: str) -> str:
+    """Return a name in the form in which names are compared (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
 def visible(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
+    return not name.startswith(".") and name.lower() not in OF_SYSTEMS
 
 
 def unreadable(error: OSError) -> UserError:
     advice = "check its permissions" if isinstance(error, PermissionError) else "check what is there"
-    return UserError(f"{error.filename} cannot be read ({error.strerror}): {advice}")
+    return UserError(f"{shortened(error.filename)} cannot be read ({error.strerror}): {advice}")

@@ -1,14 +1,14 @@
-"""What image tasks share: their settings, how a file becomes pixels, and pixels become what a backbone takes."""
+"""What image tasks share: their settings, and how pixels become what a backbone takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, overload
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zipeft.errors import UserError
+from zipeft.images.reading import to_rgb
 from zipeft.objective import Classification
 from zipeft.task import Task
 
@@ -77,68 +77,3 @@ def fit(image: Image, size: int, resize: str) -> Image:
         left, top = ((length - side) / 2 for length in image.size)
         box = (left, top, left + side, top + side)
     return image.resize((size, size), Resampling.BICUBIC, box=box)
-
-
-def to_rgb(image: Image) -> Image:
-    """Return the image in RGB: transparency on white, 16-bit values by their upper byte."""
-    import PIL.Image
-
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.mode.startswith("I"):  # Pillow's own conversion clips 16-bit values at 255, which leaves white
-        import numpy as np
-
-        return PIL.Image.fromarray((np.asarray(image).clip(0, 0xFFFF) >> 8).astype("uint8")).convert("RGB")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        return PIL.Image.alpha_composite(PIL.Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
-
-
-class BrokenImage(UserError):
-    """An image file that does not decode."""
-
-    def __init__(self, path: Path | str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path, self.reason = path, reason
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path} does not decode ({self.reason}): repair or remove it, "
-            "or set skip_broken=true to leave such images out"
-        )
-
-
-def read_image(path: Path) -> Image:
-    """Return an image file in RGB, turned as its EXIF orientation says; of an animation, the first frame.
-
-    Raises ``BrokenImage``, also for an image so large that Pillow takes it for a decompression bomb.
-    """
-    import PIL.Image
-    from PIL import ImageOps
-
-    try:
-        with PIL.Image.open(path) as image:
-            return to_rgb(ImageOps.exif_transpose(image))
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise many kinds: OSError, SyntaxError, struct.error, IndexError, ...
-        reason = getattr(error, "strerror", None) or str(error).replace(f" {str(path)!r}", "") or repr(error)
-        raise BrokenImage(path, " ".join(reason.split())) from error
-
-
-@dataclass(frozen=True)
-class ImageFiles(Sequence):
-    """Image files as a sequence of RGB images, each decoded when it is asked for. See ``read_image`` for its errors."""
-
-    paths: tuple[Path, ...]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @overload
-    def __getitem__(self, index: int) -> Image: ...
-    @overload
-    def __getitem__(self, index: slice) -> ImageFiles: ...
-    def __getitem__(self, index):
-        return ImageFiles(self.paths[index]) if isinstance(index, slice) else read_image(self.paths[index])

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from zipeft.carriers import file_sha256
 from zipeft.data import Data, Split
 from zipeft.errors import UserError
-from zipeft.images import BrokenImage, ImageFiles, read_image
 from zipeft.images.files import LabelledFile, Listing
+from zipeft.images.reading import BrokenImage, ImageFiles, read_image
 from zipeft.splits import choose, choose_classes, cut
 from zipeft.words import counted
 

@@ -1,23 +1,26 @@
 """Finding labelled image files on disk: in class folders, or through JSON split files.
 
-Names that start with a dot and ``__MACOSX`` folders are passed over, links to folders are followed, and all orders are
-those of Unicode code points, whatever the locale.
+What is passed over, and how names are compared, is as in ``zipeft.data_folder``.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from zipeft.data_folder import subfolders, unreadable, visible
+from zipeft.data_folder import composed, locate, subfolders, unreadable, visible
 from zipeft.errors import UserError
-from zipeft.words import counted
+from zipeft.files import read_text
+from zipeft.images.reading import suffixes
+from zipeft.words import counted, shortened
 
-SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MOST_KINDS = 5
+"""So many suffixes of left-out files a note names."""
 
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
@@ -44,10 +47,12 @@ class Listing:
 # --- class folders ----------------------------------------------------------------------------------------------------
 
 
-def image_files(folder: Path, recursive: bool = True) -> list[Path]:
+def image_files(folder: Path, recursive: bool = True, others: Counter[str] | None = None) -> list[Path]:
     """Return the image files in ``folder``, by default at any depth, sorted by relative path.
 
-    Links to folders are followed, except back to a folder that is already being read or that holds it.
+    An image is a file whose name ends as those of a kind do that the installed Pillow decodes; ``others`` counts the
+    suffixes of all other files. Links to folders are followed, except back to a folder that is already being read or
+    that holds it.
     """
 
     def stop(error: OSError) -> None:
@@ -61,8 +66,23 @@ def image_files(folder: Path, recursive: bool = True) -> list[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if recursive and visible(name))
-        found += [Path(place, name) for name in files if visible(name) and name.lower().endswith(SUFFIXES)]
+        for name in filter(visible, files):
+            if name.lower().endswith(suffixes()):
+                found.append(Path(place, name))
+            elif others is not None:
+                others[Path(name).suffix.lower()] += 1
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def left_out(others: Counter[str], place: str) -> list[str]:
+    """Return a note on files that are no images; none if there are none."""
+    if not others:
+        return []
+    ordered = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    kinds = [f"{count:,} {shortened(suffix) or 'without a suffix'}" for suffix, count in ordered]
+    more = f" and {len(kinds) - MOST_KINDS} other kinds" if len(kinds) > MOST_KINDS else ""
+    log = f"{counted(others.total(), 'file')} in {place} left out"
+    return [f"{log}, which are no images that Pillow decodes ({', '.join(kinds[:MOST_KINDS])}{more})"]
 
 
 def read_class_folders(root: Path) -> Listing:
@@ -104,7 +124,11 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 
 def _read_classes(folder: Path, notes: list[str]) -> list[LabelledFile]:
-    classes = {entry.name: image_files(entry) for entry in subfolders(folder)}
+    classes, others = {}, Counter[str]()
+    for entry in subfolders(folder):
+        if (name := composed(entry.name)) in classes:
+            raise UserError(f"{folder} has two folders {name}, of which one writes its accents apart: join them")
+        classes[name] = image_files(entry, others=others)
     loose, empty = len(image_files(folder, recursive=False)), [name for name, files in classes.items() if not files]
     if loose and len(empty) == len(classes):
         raise UserError(f"{folder} holds images but no class folders: put each class into a folder of its own")
@@ -115,8 +139,9 @@ def _read_classes(folder: Path, notes: list[str]) -> list[LabelledFile]:
             f"{counted(len(empty), 'folder')} without images in {folder.name} left out ({', '.join(empty[:3])})"
         )
     files = [LabelledFile(path, name) for name, paths in classes.items() for path in paths]
+    notes += (unread := left_out(others, folder.name))
     if not files:
-        raise UserError(f"{folder} holds no images ({', '.join(SUFFIXES)}): expected <class>/*.jpg in it")
+        raise UserError("; ".join([f"{folder} holds no images: expected <class>/*.jpg in it", *unread]))
     return files
 
 
@@ -143,7 +168,7 @@ def read_split_files(root: Path, bases: Sequence[str]) -> Listing:
 
 def _read_json(path: Path) -> Mapping[str, object]:
     try:
-        content = json.loads(path.read_text("utf-8-sig"))
+        content = json.loads(read_text(path))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: put {path.name} beside the other split files") from None
     except OSError as error:
@@ -157,17 +182,20 @@ def _read_json(path: Path) -> Mapping[str, object]:
 
 def _locate(root: Path, split_file: str, path: str, bases: Sequence[str]) -> Path:
     for base in bases:
-        if os.path.isfile(root / base / path):
-            return root / base / path
+        if (place := locate(root / base, path)) is not None:
+            return place
     raise UserError(
-        f"{root / split_file} names {path}, which is not in {root} nor in its folders {', '.join(bases)}: add it"
+        f"{root / split_file} names {shortened(path)}, which is not in {root} nor in its folders {', '.join(bases)}: "
+        "add it"
     )
 
 
 def _class_id(split_file: Path, path: str, label: object) -> str:
     if isinstance(label, bool) or not isinstance(label, int | str) or label == "":
-        raise UserError(f"{split_file} gives {path} the class {label!r}: give a whole number or a name")
-    return str(label)
+        raise UserError(
+            f"{split_file} gives {shortened(path)} the class {shortened(repr(label))}: give a whole number or a name"
+        )
+    return composed(str(label))
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------
