@@ -14,7 +14,7 @@ import pytest
 import zipeft
 from zipeft import registry
 from zipeft.cli import DELEGATES, ArgumentParser, exit_status, main
-from zipeft.errors import UserError
+from zipeft.errors import UserError, printable
 from zipeft.method import Method
 
 
@@ -253,3 +253,26 @@ def test_module_is_the_console_script(tmp_path):
     command = [sys.executable, "-m", "zipeft", "--version"]
     out = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     assert out == f"zipeft {zipeft.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é 北京 ≈ 👍\u200d\n\tx", "plain é 北京 ≈ 👍\u200d\n\tx"),
+        ("\x1b[2J\x07\x7f\x9b", r"\x1b[2J\x07\x7f\x9b"),
+        ("a\rb\x00", r"a\rb\x00"),
+        ("\u202eevil\u2066", r"\u202eevil\u2066"),
+        ("\udcff", r"\udcff"),
+    ],
+)
+def test_text_of_others_shows_and_does_nothing_else(text, shown):
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize("name", ["y" * 100_000, "y " * 50_000, "\x1b" * 100_000])
+def test_a_message_is_short_whatever_it_repeats(name, capsys):
+    assert main([name]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("zipeft: error: argument COMMAND: invalid choice: ")
+    assert err.endswith("(see zipeft --help)\n")
+    assert len(err) < 2000

@@ -209,6 +209,13 @@ def test_a_part_of_a_character_is_not_written(capsys):
     assert capsys.readouterr().out == "aé\n"
 
 
+@pytest.mark.parametrize(("terminal", "shown"), [(True, r"a\x1b[2J"), (False, "a\x1b[2J")])
+def test_an_answer_does_not_command_the_terminal_and_goes_elsewhere_as_it_is(terminal, shown, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    Printer(lambda ids: "a\x1b[2J").finish([1])
+    assert capsys.readouterr().out == f"{shown}\n"
+
+
 # --- files ------------------------------------------------------------------------------------------------------------
 
 

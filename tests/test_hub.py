@@ -13,6 +13,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from huggingface_hub import ModelCard, errors
+from huggingface_hub.utils import are_progress_bars_disabled, logging, tqdm
 from result_factory import make_result, make_trial
 from safetensors.torch import save
 from toys import ToyTask, ToyViT, registered
@@ -297,6 +298,28 @@ def test_a_hub_out_of_reach(saved, monkeypatch, tmp_path, capsys):
     assert "the hub did not give owner/name (" in refusal(capsys, pull, "owner/name", "--out", tmp_path / "out")
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "token")
     assert "the hub did not take owner/name (" in refusal(capsys, push, saved.adapter, "owner/name")
+
+
+def test_a_hub_that_breaks_off_is_one_line(saved, hub, monkeypatch, tmp_path, capsys):
+    """Whatever the client tells of its attempts, and draws."""
+    assert push.main([str(saved.adapter), "owner/name"]) == 0
+
+    def breaks_off(*arguments, **options):
+        with tqdm(range(2)):
+            logging.get_logger("huggingface_hub.utils._http").warning("Retrying in 8s [Retry 4/5].")
+            raise ConnectionError("the server is gone")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", breaks_off)
+    verbosity = logging.get_verbosity()
+    assert "(ConnectionError: the server is gone)" in refusal(capsys, pull, "owner/name", "--out", tmp_path / "out")
+    assert (logging.get_verbosity(), are_progress_bars_disabled()) == (verbosity, False)
+
+
+def test_what_a_record_says_does_not_command_the_terminal(saved, hub, tmp_path, capsys):
+    edit(saved.adapter, backbone={"checkpoint": "\x1b[2Jvit\u202e\x07"})
+    assert push.main([str(saved.adapter), "owner/name"]) == 0
+    assert pull.main(["owner/name", "--out", str(tmp_path / "out")]) == 0
+    assert r"(\x1b[2Jvit\u202e\x07)" in capsys.readouterr().out
 
 
 def damaged(name, content):

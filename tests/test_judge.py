@@ -311,6 +311,14 @@ def test_server_that_wants_to_wait_for_a_day_is_given_up_at_once(value, capsys):
     assert "quota" in one_line(capsys)
 
 
+@pytest.mark.parametrize("value", ["-5", formatdate(0, usegmt=True)])
+def test_time_to_wait_that_is_over_is_not_told(value, capsys):
+    answer_files([(5, 3)])
+    with serving(lambda prompt, times: Raw(429, {"detail": "full"}, Retry_After=value)) as server:
+        assert judge(server, "--retries", "0") == 2
+    assert "refused with status 429 (full) (1 attempt);" in one_line(capsys)
+
+
 @pytest.mark.parametrize("value", ["soon", "nan", "-5", "Fri, 99 Foo 2026"])
 def test_senseless_retry_after_is_passed_over(value):
     answer_files([(5, 3)])
@@ -431,6 +439,27 @@ def test_workers_ask_at_once_and_no_more_than_allowed():
     with serving(script) as server:
         assert judge(server, "--workers", "3") == 0
     assert server.most_at_once == 3
+
+
+def test_workers_beyond_what_there_is_to_ask_cost_nothing():
+    answer_files([(5, 3)])
+    with serving(longer) as server:
+        start = time.monotonic()
+        assert judge(server, "--workers", "3000000") == 0
+        assert time.monotonic() - start < 20
+    assert server.most_at_once <= 2
+
+
+def test_what_others_wrote_does_not_command_the_terminal(capsys):
+    answer_files([(5, 3)], model="\x1b]0;a\x07")
+    with serving(lambda prompt, times: Raw(200, completion("9 2", model="\x1b[2Jgpt\u202e"))) as server:
+        assert judge(server) == 0
+    out = capsys.readouterr().out
+    assert not {"\x1b", "\x07", "\u202e"} & set(out)
+    assert r"\x1b" in out
+    with serving(lambda prompt, times: Raw(401, {"detail": "\x1b[2J\x9bno\r\x00"})) as server:
+        assert judge(server, "--out", "other.jsonl") == 2
+    assert r"status 401 (\x1b[2J\x9bno \x00)" in one_line(capsys)
 
 
 # --- the key ----------------------------------------------------------------------------------------------------------
@@ -822,6 +851,7 @@ def test_single_question_has_no_interval(capsys):
         (["--endpoint", "http://x:99999/v1"], "no URL"),
         (["--endpoint", "http://user:sk-secret@x/v1"], "a key goes in the environment"),
         (["--endpoint", "http://x/v1?key=sk-secret"], "a key goes in the environment"),
+        (["--endpoint", "http://\udcff/v1"], "is no URL"),
         (["--workers", "0"], "not from 1"),
         (["--workers", "many"], "invalid"),
         (["--retries", "-1"], "not from 0"),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import zipeft
 from zipeft import registry
-from zipeft.errors import ReaderGone, UserError
+from zipeft.errors import ReaderGone, UserError, printable
 from zipeft.settings import describe, override, path
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ NO_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory|ca
 
 LONGEST_WORD = 400
 """Letters of a message without a space; of a longer one, an argument, the beginning and the end tell what it was."""
+
+LONGEST = 1500
+"""Characters of a message."""
 
 DELEGATES = {
     "fetch": "get a task's data before it is run, and verify what is there",
@@ -167,8 +170,15 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 def _refused(reason: str) -> int:
     words = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: f"{word[0][:200]}...{word[0][-50:]}", reason)
     with suppress(OSError):
-        print("zipeft: error:", " ".join(words.splitlines()), file=sys.stderr)
+        print("zipeft: error:", _shortened(printable(" ".join(words.splitlines()))), file=sys.stderr)
     return USER_ERROR
+
+
+def _shortened(message: str) -> str:
+    """Leave out the middle of a message that is still long; what to do stands at its end."""
+    if len(message) <= LONGEST:
+        return message
+    return f"{message[: LONGEST * 2 // 3]} [...] {message[-LONGEST // 3 :]}"
 
 
 def _forget_output() -> None:
@@ -192,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
     else:
-        print(_listing(options.kind, options.verbose))
+        print(printable(_listing(options.kind, options.verbose)))
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zipeft import registry
 from zipeft.cli import ArgumentParser, add_backbone, chosen_backbone, exit_status
-from zipeft.errors import UserError
+from zipeft.errors import UserError, printable
 from zipeft.settings import override, parse_assignments
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.out.exists() and (options.out.is_file() or any(options.out.iterdir())):
         raise UserError(f"{options.out} is there already: choose another folder for --out")
     lines = _export(options) if given == ZIPEFT else _import(options, given)
-    print(f"{options.out}: {lines[0]}", *lines[1:], sep="\n")
+    print(printable("\n".join([f"{options.out}: {lines[0]}", *lines[1:]])))
     return 0
 
 

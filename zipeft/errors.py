@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+STEERING = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]",
+)
+"""Characters that command a terminal, turn the direction of a text around, or are none."""
 
 
 class UserError(Exception):
@@ -35,3 +41,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'vit'?" for a word that is close to a known one, else ""."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def printable(text: str) -> str:
+    """Return a text as a terminal may show it, whoever wrote it: for what is not to be seen it has codes."""
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zipeft.cli import ArgumentParser, add_backbone, chosen_backbone, exit_status
-from zipeft.errors import UserError, did_you_mean
+from zipeft.errors import UserError, did_you_mean, printable
 from zipeft.files import check_target, write_atomically
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tasks = _task_manager(options.include)
     _check_tasks(options.tasks, tasks)
     found = _evaluated(_model(options), tasks, options)
-    print(_table(found))
+    print(printable(_table(found)))
     if options.out:
         _write(options.out, found)
     return 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zipeft.answers import Question
-from zipeft.errors import UserError
+from zipeft.errors import UserError, printable
 from zipeft.text import templates
 from zipeft.text.thoughts import answer_of, may_begin
 
@@ -111,7 +112,8 @@ class Printer:
         if not answer.startswith(self.written):  # it was a thought, as its end tells
             print()
             self.written = ""
-        print(answer[len(self.written) :], end="", flush=True)
+        more = answer[len(self.written) :]
+        print(printable(more) if sys.stdout.isatty() else more, end="", flush=True)
         self.written = answer
 
 

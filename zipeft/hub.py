@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,11 +122,12 @@ def _names(info: Any) -> set[str]:
 
 @contextmanager
 def _worded(what: str) -> Iterator[None]:
-    """Say in one line what the hub's client raises."""
+    """Say in one line what the hub's client raises, and nothing else of what it has to say."""
     from huggingface_hub import errors
 
     try:
-        yield
+        with _silent():
+            yield
     except UserError:
         raise
     except errors.RevisionNotFoundError as error:
@@ -138,3 +140,20 @@ def _worded(what: str) -> Iterator[None]:
         raise UserError(
             f"{what} ({type(error).__name__}: {one_line(error)[:160]}): check connection and token"
         ) from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the hub's client from telling of its attempts, and from drawing bars where nobody sees them move."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, logging
+
+    verbosity, bars = logging.get_verbosity(), not are_progress_bars_disabled() and not sys.stderr.isatty()
+    logging.set_verbosity_error()
+    if bars:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            enable_progress_bars()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zipeft.cli import ArgumentParser, exit_status
+from zipeft.errors import printable
 
 EXAMPLES = """\
 examples:
@@ -25,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     record = read_record(pull(options.repository, options.out, revision=options.revision))
     backbone, method, task = (record[part]["name"] for part in ("backbone", "method", "task"))
-    print(f"{options.out}: {method} on {backbone} ({record['backbone']['checkpoint']}), for {task}")
+    told = f"{options.out}: {method} on {backbone} ({record['backbone']['checkpoint']}), for {task}"
+    print(printable(told))  # it is another one's record
     return 0
 
 

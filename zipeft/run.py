@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from zipeft import locks, ray_local
 from zipeft.cli import ArgumentParser, exit_status
 from zipeft.config import read_arguments
-from zipeft.errors import UserError
+from zipeft.errors import UserError, printable
 from zipeft.plan import Comparison, make_plan
 from zipeft.settings import path
 from zipeft.words import counted
@@ -138,10 +138,10 @@ def _report(outcome: Outcome, folder: Path) -> int:
         gone = f"{counted(len(outcome.lost), 'result')} of these no longer in {folder}/"
         print(f"zipeft: failed: {gone}: the same command makes them again", file=sys.stderr)
     for line in outcome.broken:
-        print(f"zipeft: failed: {line}", file=sys.stderr)
+        print(printable(f"zipeft: failed: {line}"), file=sys.stderr)
     for failure in outcome.failures:
         what = f"{failure.task.dataset}, {failure.method.name}, {failure.of} of seed {failure.seed}"
-        print(f"zipeft: failed: {what}: {failure.reason}", file=sys.stderr)
+        print(printable(f"zipeft: failed: {what}: {failure.reason}"), file=sys.stderr)
     if outcome.failures:
         print("zipeft: failures are on record and not tried again, unless with --retry-failed", file=sys.stderr)
     return SOME_FAILED if outcome.failures or outcome.broken or outcome.lost else 0

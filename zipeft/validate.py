@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from zipeft.cli import ArgumentParser, exit_status
-from zipeft.errors import UserError
+from zipeft.errors import UserError, printable
 from zipeft.words import counted
 
 SOME_INVALID = 1
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"no such file or folder: {root}; make results with `python -m zipeft.run`")
     counts, faults = check(options.results)
     for file, fault in faults.items():
-        print(f"{file}: {fault}".encode(errors="backslashreplace").decode())  # a path may be no text
+        print(printable(f"{file}: {fault}"))
     valid = ", ".join(counted(counts[kind], kind) for kind in ("run", "trial", "failure"))
     print(f"valid: {valid}; not valid: {counted(len(faults), 'file')}")
     return SOME_INVALID if faults else 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from zipeft.cli import ArgumentParser, exit_status
-from zipeft.errors import UserError
+from zipeft.errors import UserError, printable
 
 if TYPE_CHECKING:
     from zipeft.judge.asking import Session
@@ -83,7 +83,7 @@ def _report(session: Session, json_file: Path | None) -> int:
 
     judge, contest = session.judge, session.contest
     summary = summarise(judge, contest, session.journal)
-    print(tables(judge, contest, summary).encode(errors="backslashreplace").decode())  # a path may be no text
+    print(printable(tables(judge, contest, summary)))
     if json_file:
         write_atomically(json_file, json.dumps(as_json(judge, contest, summary), indent=2).encode() + b"\n")
     return 0

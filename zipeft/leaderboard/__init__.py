@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from zipeft.cli import ArgumentParser, exit_status
-from zipeft.errors import UserError
+from zipeft.errors import UserError, printable
 
 FORMATS = ("md", "html", "tex", "csv")
 
@@ -81,7 +81,8 @@ def write_pages(roots: Iterable[Path], out: Path, formats: Sequence[str] = FORMA
             raise UserError(f"no such file or folder: {root}; make results with `python -m zipeft.run`")
     pages, faults = load_pages(roots, out, plots=not {"md", "html"}.isdisjoint(formats))
     for file, fault in faults.items():
-        print(f"zipeft: warning: {file}: {fault}; it is left out (see zipeft validate)", file=sys.stderr)
+        told = printable(f"{file}: {fault}")
+        print(f"zipeft: warning: {told}; it is left out (see zipeft validate)", file=sys.stderr)
     if not pages:
         places = ", ".join(map(str, roots))
         raise UserError(f"no valid result files (*.json) of runs in {places}; make some with `python -m zipeft.run`")
