@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from zipeft.data_folder import require_data
 from zipeft.errors import UserError
 from zipeft.tasks._instruct_data import ASSISTANT, SYSTEM, USER, Instruction, Record
 from zipeft.text.files import SUFFIXES, find_split, one_line, read_table
@@ -100,9 +100,7 @@ class Listing:
 
 def local_name(root: Path) -> str:
     """Return the name of a data set: of its folder, or of its one file. Raises ``UserError`` if there is neither."""
-    root = _absolute(root)
-    if not root.exists():
-        raise UserError(f"data folder {root} does not exist: check --data-dir")
+    root = require_data(Path(root))
     return root.stem if root.is_file() else root.name
 
 
@@ -113,7 +111,7 @@ def read_local(root: Path, skip: Skip) -> Listing:
     or {"conversations": [{"from", "value"}]}; either may have a "system". Dolly's {"context", "response"} are an input
     and an output. Raises ``UserError`` that names the file and the record.
     """
-    root = _absolute(root)
+    root = require_data(Path(root))
     listing = Listing(local_name(root), f"{'file' if root.is_file() else 'folder'} {root.name}")
     for split, paths in _files(root).items():
         for path in paths:
@@ -135,10 +133,6 @@ def read_hub(repository: str, revision: str, skip: Skip) -> Listing:
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
-
-
-def _absolute(root: Path) -> Path:
-    return Path(os.path.abspath(Path(root).expanduser()))  # a name even for "."
 
 
 def _files(root: Path) -> dict[str, list[Path]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from zipeft.data_folder import require_data
 from zipeft.errors import UserError
 from zipeft.tasks._bigbench import CARRIER, benchmark_files
 from zipeft.text.files import find_split
@@ -61,11 +61,9 @@ def local_sets(root: Path) -> dict[str, Files]:
 
     The published files keep their published names; others are named after their folder or, alone, after themselves.
     """
-    root = Path(os.path.abspath(Path(root).expanduser()))  # a name even for "."
+    root = require_data(Path(root))
     if root.is_file():
         return {root.stem: Files(f"file {root.name}", {"all": [root]})}
-    if not root.is_dir():
-        raise UserError(f"data folder {root} does not exist: check --data-dir")
     found = _published(root)
     if splits := _generic(root):
         if root.name in found:

@@ -14,7 +14,7 @@ import pytest
 from pictures import names, refusal, save, save_distinct
 from toys import split_of
 
-from zipeft import settings
+from zipeft import registry, settings
 from zipeft.images import data as image_data
 from zipeft.images.files import image_files, read_class_folders, read_split_files
 from zipeft.tasks.folder import Folder
@@ -311,6 +311,18 @@ def test_a_data_folder_that_is_something_else_is_named(tmp_path):
     split_files(tmp_path / "f", test={"0.png": 1})
     os.mkfifo(tmp_path / "f" / "train.json")
     assert "train.json cannot be read (it is a FIFO, not a file)" in refusal(read_split_files, tmp_path / "f", (".",))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no FIFOs among its files")
+@pytest.mark.parametrize("task", ["fewshot", "fgvc", "glue", "instruct", "labelling", "squad", "vtab"])
+def test_every_task_says_what_its_data_folder_is(tmp_path, task):
+    os.mkfifo(tmp_path / "pipe")
+    for name, said in (
+        ("pipe", "is not a folder but a FIFO"),
+        ("x" * 300, "does not exist"),
+        ("a\0b", "does not exist"),
+    ):
+        assert f"{said}: check --data-dir" in refusal(registry.tasks.get(task)(data_dir=tmp_path / name).datasets)
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 100_000, "a\0b", "x/" * 3000])

@@ -29,10 +29,18 @@ def require_folder(path: Path | None, task: str) -> Path:
     """Return the folder of the user's data. Raises ``UserError`` if none is named or it is not a folder."""
     if path is None:
         raise UserError(f"task {task} has no data of its own: name a folder with --data-dir")
-    path = Path(path).expanduser()
-    if not stat.S_ISDIR(mode := _mode(path)):
-        kind = KINDS.get(stat.S_IFMT(mode), "a file")
-        fault = f"is not a folder but {kind}" if mode else "does not exist"
+    return _place(Path(path), stat.S_IFDIR)
+
+
+def require_data(path: Path) -> Path:
+    """Return the folder or the file of the user's data. Raises ``UserError`` if it is neither."""
+    return _place(path, stat.S_IFDIR, stat.S_IFREG)
+
+
+def _place(path: Path, *kinds: int) -> Path:
+    path = path.expanduser()
+    if (kind := stat.S_IFMT(_mode(path))) not in kinds:
+        fault = f"is not a folder but {KINDS.get(kind, 'a file')}" if kind else "does not exist"
         raise UserError(f"data folder {shortened(path)} {fault}: check --data-dir")
     return Path(os.path.abspath(path))  # a name even for "."; links keep the name that the user gave them
 
