@@ -508,7 +508,7 @@ REFUSED = {
         ("adapter", "x", "--template", "{instruction}\udcff"),
         "the --template is not UTF-8",
     ),
-    "an empty template": (("--backbone", "toy_instruct", "good", "--template", ""), "has no field {instruction}"),
+    "an empty template": (("--backbone", "toy_instruct", "good", "--template", ""), "its value is empty: give one"),
     "a temperature next to zero": (("adapter", "good", "--temperature", "1e-300"), "1e-300 is too near to 0: give 0"),
     "no tokens": (("adapter", "good", "--max-new-tokens", "0"), "give 1 or more"),
     "too many tokens": (("--backbone", "toy_instruct", "good", "--max-new-tokens", "64"), "do not fit behind them"),

@@ -95,7 +95,7 @@ def _parser() -> ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "words", nargs="*", metavar="ADAPTER PROMPT", help="folder that --save-adapters wrote; what is asked"
+        "words", type=str, nargs="*", metavar="ADAPTER PROMPT", help="folder that --save-adapters wrote; what is asked"
     )
     add_backbone(parser, "take a backbone as it is, without an adapter")
     parser.add_argument(
