@@ -748,6 +748,7 @@ A = {"id": 1, "instruction": "Q", "answer": "x"}
             "questions.jsonl lacks question '2'",
         ),
         ([A, A | {"id": "1"}], [A], None, "a.jsonl, line 2 has the id '1' again"),
+        ([A, A, A, A], [A], None, "line 1 (as 2 more have one that is there): keep one of them"),
         ([A], [A | {"instruction": "R"}], None, "b.jsonl, line 1 answers another question than a.jsonl, line 1"),
         ([A], [A], [{"question_id": 1, "text": "R"}], "a.jsonl, line 1 answers another question"),
         ([{"id": 1, "answer": "x"}], [{"id": 1, "answer": "x"}], None, "does not say what was asked"),

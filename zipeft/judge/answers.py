@@ -132,11 +132,17 @@ def _name(path: Path, answers: Mapping[str, Answer]) -> str:
 def _read(path: Path, parse: Callable[[Mapping[str, Any], str], Entry]) -> dict[str, Entry]:
     """Return a file's entries by the ids of their questions, in the order of the file."""
     entries: dict[str, Entry] = {}
+    repeated: list[tuple[str, str]] = []
     for place, record in _records(path):
         id = _id(record, place)
         if id in entries:
-            raise UserError(f"{place} has the id {id!r} again, after {entries[id].place}: keep one of them")
-        entries[id] = parse(record, place)
+            repeated.append((place, id))
+        else:
+            entries[id] = parse(record, place)
+    if repeated:
+        place, id = repeated[0]
+        more = f" (as {len(repeated) - 1:,} more have one that is there)" if len(repeated) > 1 else ""
+        raise UserError(f"{place} has the id {id!r} again, after {entries[id].place}{more}: keep one of them")
     if not entries:
         raise UserError(f"{path} is empty: give a file with a JSON object a line")
     return entries
