@@ -664,8 +664,24 @@ def test_two_processes_do_not_share_a_file(capsys):
     answer_files([(5, 3)])
     with serving(longer) as server, Journal(Path("judgements.jsonl")):
         assert judge(server) == 2
-    assert "in use" in one_line(capsys)
+        assert "in use" in one_line(capsys)
+        Path("link.jsonl").symlink_to("judgements.jsonl")
+        assert judge(server, "--out", "link.jsonl") == 2
+        assert "in use" in one_line(capsys)
     assert server.bodies == []
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "./b.jsonl", "judgements.jsonl", "link.jsonl"])
+def test_numbers_are_not_written_over_what_is_kept(name, capsys):
+    answer_files([(5, 3)])
+    Path("link.jsonl").symlink_to("judgements.jsonl")
+    with serving(longer) as server:
+        assert judge(server) == 0
+        before = [Path(file).read_bytes() for file in ("a.jsonl", "b.jsonl", "judgements.jsonl")]
+        capsys.readouterr()
+        assert judge(server, "--json", name) == 2
+    assert "give the numbers one of their own" in one_line(capsys)
+    assert before == [Path(file).read_bytes() for file in ("a.jsonl", "b.jsonl", "judgements.jsonl")]
 
 
 def test_reply_that_is_no_text_to_write_is_kept():

@@ -35,7 +35,8 @@ class JsonLines:
     def __enter__(self) -> JsonLines:
         check_target(self.path)
         try:
-            lock = locks.take(self.path.parent / f".{self.path.name}.lock")
+            file = Path(os.path.realpath(self.path))  # which may have several names
+            lock = locks.take(file.parent / f".{file.name}.lock")
         except OSError as error:
             raise self._unwritable(error) from None
         if not lock:

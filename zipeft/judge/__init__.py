@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from zipeft.judge.journal import Journal
 
     if options.json:
+        _check_own(options)
         check_target(options.json)
     contest = read_contest(options.a, options.b, options.questions, options.allow_missing)
     judge = Judge(options.model, options.protocol, options.temperature, options.max_tokens)
@@ -59,6 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         session = Session(judge, contest, journal, options.endpoint)
         _ask(session, options)
     return _report(session, options.json)
+
+
+def _check_own(options: argparse.Namespace) -> None:
+    """Raise ``UserError`` where the numbers would be written over something else."""
+    others = {"A": options.a, "B": options.b, "--questions": options.questions, "--out": options.out}
+    for name, path in others.items():
+        if path and os.path.realpath(path) == os.path.realpath(options.json):
+            raise UserError(f"--json {options.json} is the file of {name}, too: give the numbers one of their own")
 
 
 def _ask(session: Session, options: argparse.Namespace) -> None:
