@@ -55,6 +55,20 @@ class Carrier(PinnedFile):
         return f"{self.name}-{self.version}"
 
 
+class NotAtHand(UserError):
+    """A ``carrier`` would have to be downloaded, and nothing may be."""
+
+    def __init__(self, message: str, carrier: Carrier) -> None:
+        super().__init__(message)
+        self.carrier = carrier
+
+
+def is_at_hand(label: str) -> bool:
+    """Whether the cache has anything of the carrier that a record names so; True for what comes in no carrier."""
+    kind, _, name = label.partition(" ")
+    return kind != "carrier" or any(cache_dir().glob(f"*/{name.replace(' ', '-')}*"))
+
+
 def cache_dir() -> Path:
     """Return the folder that keeps what was downloaded: ``$ZIPEFT_CACHE``, or the platform's cache folder."""
     folder = os.environ.get("ZIPEFT_CACHE") or platformdirs.user_cache_dir("zipeft", appauthor=False)
@@ -139,7 +153,8 @@ def _obtain(carrier: Carrier, path: Path) -> None:
         resumed = part.exists()
         try:
             if os.environ.get("ZIPEFT_OFFLINE", "0") not in ("", "0"):
-                raise IndexFailure("ZIPEFT_OFFLINE is set, so no index was asked")
+                said = _unobtainable(carrier, path, "ZIPEFT_OFFLINE is set, so no index was asked")
+                raise NotAtHand(said, carrier)
             fetch(carrier, part)
             if resumed and not _intact(part, carrier.sha256):  # the earlier part was of no use
                 part.unlink()

@@ -84,6 +84,10 @@ class Estimate:
         """How many are done."""
         return self.trainings - self._left.total()
 
+    def remaining(self, kind: Kind) -> int:
+        """Return how many of a kind are still to be done."""
+        return self._left[kind]
+
     def seconds(self, kind: Kind) -> float | None:
         """Return what a training of a kind takes; None where nothing is known of any."""
         if known := self._here.get(kind) or self._earlier.get(kind):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zipeft.adapter_store import AdapterStore
     from zipeft.experiment import Experiment
     from zipeft.ray_workers import RayWorkers
-    from zipeft.sweep import Outcome
+    from zipeft.sweep import Outcome, Policy
 
 SOME_FAILED = 1
 
@@ -46,6 +46,9 @@ examples:
       text: the embedded sets of both tasks
   python -m zipeft.run --backbone roberta --checkpoint roberta-large --task squad --data-dir ~/squad --preset paper
       SQuAD from a folder with train-v1.1.json and dev-v1.1.json
+  python -m zipeft.run --backbone vit --task fgvc --trials 4 --dry-run
+      what that would run, on how many examples, how much of it is done, and how long the rest takes; --dry-run 3 times
+      three steps of every method where no earlier training tells
   python -m zipeft.run --config sweep.toml
       a sweep from a file of these options: backbone = ["vit"], task = ["fgvc", "folder"], trials = 4, ...
 
@@ -62,11 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = make_plan(options)
     for comparison in plan:
         comparison.task[1].datasets()  # before anything is loaded: it says what is wrong with the task's settings
-    for folder in filter(None, (options.results, options.save_adapters)):
+    for folder in filter(None, (options.results, options.save_adapters) if options.dry_run is None else ()):
         _check_writable(folder)
-    locks.check(options.results)
+    if options.dry_run is None:
+        locks.check(options.results)
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
     experiments = _experiments(plan, options, shlex.join(["python", "-m", "zipeft.run", *arguments]))
+    if options.dry_run is not None:
+        return _foresee(plan, experiments, options)
     if not experiments[0].accelerator.is_main_process:
         from zipeft.workers import follow
 
@@ -87,11 +93,33 @@ def _experiments(plan: Sequence[Comparison], options: argparse.Namespace, comman
     return [Experiment(each.backbone, each.task, each.protocol, accelerator, command) for each in plan]
 
 
+def _foresee(plan: Sequence[Comparison], experiments: Sequence[Experiment], options: argparse.Namespace) -> int:
+    """Print what would be run; return the exit status."""
+    from zipeft.dry_run import dry_run
+    from zipeft.results import Store
+
+    if options.dry_run < 0:
+        raise UserError(f"--dry-run {options.dry_run}: give a number of steps to time, or none")
+    work, policy = list(zip(plan, experiments, strict=True)), _policy(options)
+    text, whole = dry_run(work, Store(options.results), policy, options.dry_run)
+    if experiments[0].accelerator.is_main_process:
+        print(text)
+    return 0 if whole else SOME_FAILED
+
+
+def _policy(options: argparse.Namespace) -> Policy:
+    from zipeft.adapter_store import AdapterStore
+    from zipeft.sweep import Policy
+
+    kept = [AdapterStore(options.save_adapters).has] if options.save_adapters else []
+    return Policy(options.redo, options.retry_failed, *kept)
+
+
 def _sweep(plan: Sequence[Comparison], experiments: Sequence[Experiment], options: argparse.Namespace) -> Outcome:
     from zipeft.adapter_store import AdapterStore
     from zipeft.progress import Bar
     from zipeft.results import Store
-    from zipeft.sweep import Policy, Sweep
+    from zipeft.sweep import Sweep
     from zipeft.workers import ThisProcess
 
     adapters = AdapterStore(options.save_adapters) if options.save_adapters else None
@@ -99,9 +127,8 @@ def _sweep(plan: Sequence[Comparison], experiments: Sequence[Experiment], option
     store, work = Store(options.results), list(zip(plan, experiments, strict=True))
     bar = Bar(work, store)
     workers = cluster or ThisProcess(experiments, bar.step, adapters and adapters.keep)
-    policy = Policy(options.redo, options.retry_failed, *([adapters.has] if adapters else []))
     try:
-        return Sweep(store, workers, policy, bar).go(work)
+        return Sweep(store, workers, _policy(options), bar).go(work)
     finally:
         workers.dismiss()
         bar.close()
@@ -203,6 +230,15 @@ def _parser() -> ArgumentParser:
     how.add_argument("--precision", choices=("fp32", "bf16", "fp16"))
     how.add_argument(
         "--set", action="append", default=[], metavar="NAME.SETTING=VALUE", help="a setting of any part, repeatable"
+    )
+    how.add_argument(
+        "--dry-run",
+        nargs="?",
+        const=0,
+        type=int,
+        metavar="STEPS",
+        help="train nothing, write no result, download nothing: say what would be run and how long it takes, by "
+        "records or by so many timed steps of each method (default: none)",
     )
     where = parser.add_argument_group("where")
     where.add_argument("--results", type=path, default=Path("results"), metavar="DIR", help="(default: results)")
