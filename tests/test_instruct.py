@@ -16,6 +16,7 @@ import pytest
 import torch
 from pictures import SPLITS, refusal
 from pyarrow import parquet
+from result_factory import make_result
 from tokenizers import AddedToken, Tokenizer, models, processors
 from toys import ToyDecoder, registered, split_of
 from transformers import PreTrainedTokenizerFast
@@ -24,6 +25,8 @@ from zipeft.data import NO_LABEL
 from zipeft.examples import Encoded
 from zipeft.protocol import Protocol
 from zipeft.registry import tasks
+from zipeft.results import differences
+from zipeft.results import from_json as from_json_file
 from zipeft.settings import as_json, from_json, override
 from zipeft.tasks._instruct_data import Instruction
 from zipeft.tasks._instruct_files import REPOSITORY, REVISION
@@ -273,6 +276,15 @@ def test_how_answers_are_scored_is_on_record_and_no_setting():
     older = {name: value for name, value in as_json(Instruct()).items() if name != "scoring"}
     for values in (older, {**older, "scoring": 1}, as_json(Instruct())):  # as adapters have them
         assert from_json(Instruct, values) == Instruct()
+
+
+def test_results_with_other_scores_of_answers_are_not_compared():
+    now = as_json(Instruct())
+    older = {name: value for name, value in now.items() if name != "scoring"}
+    one, other = (make_result(**{"task.settings": settings}) for settings in (older, now))
+    assert from_json_file(one.to_json()) == one
+    assert one.comparability != other.comparability
+    assert differences(one, other) == ["scoring unset / 2"]
 
 
 def test_another_data_set_is_refused():
