@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zipeft.errors import UserError
 from zipeft.text.files import one_line
@@ -43,13 +43,24 @@ THOUGHT = re.compile("|".join(rf"{re.escape(begin)}\s*(?:{re.escape(end)}\s*)?\Z
 """A thought at the end of a prompt, begun or empty."""
 
 
+class Joint(NamedTuple):
+    """Where a response joins its prompt.
+
+    ``prompt`` ends with all that the template itself writes before a response, and ``before`` is what stands before it
+    in a written conversation: the same, but for an empty thought at the end. ``switches`` are those of the template.
+    """
+
+    prompt: str
+    before: str
+    switches: Mapping[str, bool]
+
+
 def prompt_of(tokenizer: PreTrainedTokenizerFast, messages: Messages) -> str:
     """Return the prompt for a response to messages. Raises ``UserError`` if there is no template, or it refuses."""
-    prompt = _rendered(tokenizer, messages, add_generation_prompt=True)
     try:
-        return _joint(tokenizer, messages, prompt)[0]
-    except UserError:  # nothing can be learnt from it, but the model can be asked
-        return _closed(prompt)
+        return _joint(tokenizer, messages).prompt
+    except UserError:  # perhaps nothing can be learnt from it, but the model be asked
+        return _closed(_rendered(tokenizer, messages, add_generation_prompt=True, **SWITCHES))
 
 
 def prompt_and_response(tokenizer: PreTrainedTokenizerFast, messages: Messages, response: str) -> tuple[str, str]:
@@ -57,8 +68,8 @@ def prompt_and_response(tokenizer: PreTrainedTokenizerFast, messages: Messages, 
 
     Raises ``UserError`` as ``prompt_of``, and if the template rewrites the prompt once there is a response.
     """
-    prompt, before = _joint(tokenizer, messages, _rendered(tokenizer, messages, add_generation_prompt=True))
-    whole = _rendered(tokenizer, [*messages, _answer(response)])
+    prompt, before, switches = _joint(tokenizer, messages)
+    whole = _rendered(tokenizer, [*messages, _answer(response)], **switches)
     if whole.startswith(before) and response in whole[len(before) :]:
         return prompt, whole[len(before) :].rstrip()
     if any(end in response for _, end in TAGS):
@@ -66,24 +77,31 @@ def prompt_and_response(tokenizer: PreTrainedTokenizerFast, messages: Messages, 
     raise _misplaced()
 
 
-def _joint(tokenizer: PreTrainedTokenizerFast, messages: Messages, prompt: str) -> tuple[str, str]:
-    """Return the prompt with all that the template itself writes before a response, and what stands before the response
-    in a written conversation.
+def _joint(tokenizer: PreTrainedTokenizerFast, messages: Messages) -> Joint:
+    """Return where a response joins messages, without thinking if the template knows how."""
+    try:
+        return _joint_by(tokenizer, messages, SWITCHES)
+    except UserError as error:  # a thought of another form that was switched off, say
+        try:
+            return _joint_by(tokenizer, messages, {})
+        except UserError:
+            raise error from None
 
-    They are the same, but for a thought at the end of the prompt that a written conversation has not. Spaces stay with
-    the response: many tokenizers make one token of a space and the word behind it.
-    """
-    written = _rendered(tokenizer, [*messages, _answer(PROBE)])
+
+def _joint_by(tokenizer: PreTrainedTokenizerFast, messages: Messages, switches: Mapping[str, bool]) -> Joint:
+    prompt = _rendered(tokenizer, messages, add_generation_prompt=True, **switches)
+    written = _rendered(tokenizer, [*messages, _answer(PROBE)], **switches)
     stem = prompt if written.startswith(prompt) else THOUGHT.sub("", prompt)
     at = written.find(PROBE, len(stem))
     if at < 0 or not written.startswith(stem):
         raise _misplaced()
+    # Spaces stay with the response: many tokenizers make one token of a space and the word behind it.
     between = written[len(stem) : at].rstrip(" ")
     if stem == prompt:
-        return stem + between, stem + between
+        return Joint(_closed(stem + between), stem + between, switches)
     if THOUGHT.sub("", between).strip():
         raise _misplaced()
-    return _closed(prompt), stem + between
+    return Joint(_closed(prompt), stem + between, switches)
 
 
 def _closed(prompt: str) -> str:
@@ -109,9 +127,7 @@ def _rendered(tokenizer: PreTrainedTokenizerFast, messages: Messages, **options:
     try:
         template = _dated(tokenizer.get_chat_template())
         with _at_most(SECONDS):
-            text = tokenizer.apply_chat_template(
-                list(messages), chat_template=template, tokenize=False, **SWITCHES, **options
-            )
+            text = tokenizer.apply_chat_template(list(messages), chat_template=template, tokenize=False, **options)
         if len(text) > LETTERS:
             raise ValueError(f"it makes {len(text):,} letters of them")
     except Exception as error:  # a template raises what it likes, by way of the library that runs it
