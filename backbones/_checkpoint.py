@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -113,9 +114,9 @@ class CheckpointBackbone(TextBackbone):
         if self._is_embedded:
             return None
         folder = Path(self.checkpoint).expanduser().absolute()
-        if folder.is_file():
+        if os.path.isfile(folder):  # unlike Path's, it says no of a name that is too long for one
             raise UserError(f"checkpoint {self.checkpoint!r} is a file: name the folder that it lies in")
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             return None
         if missing := _model_folder.lacks(folder, weights=self.pretrained):
             raise UserError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from zipeft import carriers
 from zipeft.errors import UserError
+from zipeft.state_dicts import check_fetched, unwrapped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +34,10 @@ GENERATION = "generation_config.json"
 
 MOST_TOKENS = 2**31
 """More than any vocabulary has."""
+
+MOST_LAYERS = 2_000
+LONGEST_NAME = 255
+"""What file systems take; to ask for longer names is an error there."""
 
 AGAIN = "save the model again, best as safetensors"
 
@@ -79,9 +84,14 @@ def read_config(folder: Path) -> PreTrainedConfig:
 
     try:
         with quiet():
-            return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # what a damaged or foreign file raises is no contract of the library
         raise UserError(f"{str(folder / CONFIG)!r} is no config that transformers reads ({line(error)})") from error
+    if (count := getattr(config, "num_hidden_layers", None) or 0) > MOST_LAYERS:  # to build them would take for ever
+        raise UserError(
+            f"{str(folder / CONFIG)!r} has {count:,} layers, and a model {MOST_LAYERS:,} at most: repair it"
+        )
+    return config
 
 
 def end_tokens(folder: Path) -> list[int]:
@@ -92,7 +102,7 @@ def end_tokens(folder: Path) -> list[int]:
     path = folder / GENERATION
     try:
         found = json.loads(path.read_bytes()).get("eos_token_id") if path.is_file() else None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"{str(path)!r} cannot be read ({line(error)}): take it out") from error
     ids = found if isinstance(found, list) else [] if found is None else [found]
     if not all(type(token) is int and 0 <= token < MOST_TOKENS for token in ids):
@@ -110,9 +120,9 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / name]
     try:
         shards = sorted(set(json.loads((folder / name).read_bytes())["weight_map"].values()))
-        if not shards or any(Path(shard).name != shard for shard in shards):
+        if not shards or any(Path(shard).name != shard or len(shard) > LONGEST_NAME for shard in shards):
             raise ValueError("it names no files beside it")
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise UserError(f"{str(folder / name)!r} is no list of the files of weights ({line(error)})") from error
     return [folder / shard for shard in shards]
 
@@ -148,7 +158,10 @@ def read_state(folder: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for file in weight_files(folder):
         try:
+            check_fetched(file)
             state |= _read_tensors(file)
+        except UserError:
+            raise
         except pickle.UnpicklingError as error:  # whose message proposes to run the code
             raise UserError(
                 f"{str(file)!r} is damaged or holds more than tensors, and would run code when it is read: {AGAIN}"
@@ -163,11 +176,8 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     if file.suffix == ".safetensors":
-        return load_file(file)
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()):
-        raise ValueError("no state dict")
-    return state
+        return unwrapped(load_file(file))
+    return unwrapped(torch.load(file, map_location="cpu", weights_only=True))
 
 
 # --- the tokenizer ----------------------------------------------------------------------------------------------------

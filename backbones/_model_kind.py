@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from zipeft.backbones import _model_folder
 from zipeft.backbones._model_folder import line, quiet
 from zipeft.errors import UserError
+from zipeft.state_dicts import check_finite
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,6 +69,7 @@ class Kind:
             )
         if problem := _mismatch(model, report):
             raise UserError(f"the weights in {str(folder)!r} are not those of the model in its config: {problem}")
+        check_finite(model.named_parameters(), folder)
         if model.can_generate() and (ends := _model_folder.end_tokens(folder)):
             model.generation_config.eos_token_id = ends
         return self._checked(model.eval())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,7 +91,7 @@ def parse(checkpoint: str, pretrained: bool) -> Choice:
 def embedded_file() -> Path:
     """Return the file of the embedded weights. Raises ``UserError`` if it is not there."""
     file = FOLDER / WEIGHTS
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise UserError(f"the embedded CLIP is not installed ({WEIGHTS} is missing): name a --checkpoint ({FORMS})")
     return file
 
@@ -138,7 +139,7 @@ def _check_tag(name: str, tag: str) -> None:
 def _check_file(checkpoint: str, file: Path, pretrained: bool) -> None:
     if not pretrained:
         raise UserError(f"checkpoint {checkpoint!r} names a file of weights, but pretrained is off: drop one")
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise UserError(f"checkpoint {checkpoint!r}: there is no file {str(file)!r}: {FORMS}")
     if file.suffix not in WEIGHT_FILES:
         raise UserError(f"{str(file)!r} is of no known kind of weights: use one of {', '.join(WEIGHT_FILES)}")

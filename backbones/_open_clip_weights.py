@@ -12,7 +12,7 @@ from zipeft.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-ALONE = "weights are the model's state dict and nothing else, best as safetensors"
+ALONE = 'weights are the model\'s state dict, alone or beside other things as "state_dict", best as safetensors'
 
 
 def cached(choice: Choice) -> Path | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zipeft import carriers
 from zipeft.backbone import ImageBackbone, Weights
 from zipeft.errors import UserError
+from zipeft.state_dicts import check_fetched, check_finite, unwrapped
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -129,7 +131,7 @@ class ViT(ImageBackbone):
         _check_name(name)
         if file is not None and not self.pretrained:
             raise UserError(f"checkpoint {self.checkpoint!r} names a file of weights, but pretrained is off: drop one")
-        if file is not None and not file.is_file():
+        if file is not None and not os.path.isfile(file):  # unlike Path's, it says no of a name that is too long
             raise UserError(f"checkpoint {self.checkpoint!r}: there is no file {str(file)!r}: {FORM}")
         return name, file
 
@@ -251,7 +253,8 @@ def _hub_file(name: str, download: bool) -> Path | None:
 def _load(model: nn.Module, name: str, file: Path) -> None:
     """Load a file of weights, of which every parameter of the model must come, and nothing else but a classifier."""
     try:
-        problem = _load_npz(model, file) if file.suffix == ".npz" else _load_state(model, name, _read(file))
+        check_fetched(file)
+        problem = _load_npz(model, file) if file.suffix == ".npz" else _load_state(model, name, file)
     except UserError:
         raise
     except Exception as error:  # whatever a damaged or foreign file makes timm's converters raise
@@ -268,7 +271,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     if file.suffix == ".safetensors":
-        return load_file(file)
+        return unwrapped(load_file(file))
     if file.suffix not in TENSOR_FILES:
         kinds = ", ".join((".safetensors", ".npz", *TENSOR_FILES))
         raise UserError(f"{str(file)!r} is of no known kind of weights: use one of {kinds}")
@@ -279,19 +282,19 @@ def _read(file: Path) -> dict[str, Tensor]:
             f"{str(file)!r} is damaged or holds more than tensors, and would run code when it is read: "
             f"save its state dict alone, best as safetensors"
         ) from error
-    for key in ("state_dict", "model"):
-        state = state.get(key, state) if isinstance(state, Mapping) else state
-    tensors = isinstance(state, Mapping) and all(isinstance(value, torch.Tensor) for value in state.values())
-    if not tensors or not all(isinstance(key, str) for key in state):
-        raise UserError(f"{str(file)!r} holds no state dict: save the model's state_dict() alone")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    try:
+        return unwrapped(state)
+    except ValueError:
+        raise UserError(f"{str(file)!r} holds no state dict: save the model's state_dict() alone") from None
 
 
 def _load_npz(model: nn.Module, file: Path) -> str:
     """Load one of Google's original files; return what does not match, "" if all does."""
     import numpy as np
+    import torch
 
     with np.load(file, allow_pickle=False) as arrays:
+        check_finite(((key, torch.from_numpy(arrays[key])) for key in arrays.files), file)
         kernels = [arrays[key] for key in arrays.files if key.endswith("embedding/kernel")]
     if kernels and (problem := _patch_problem(model, kernels[0].shape[:2])):
         return problem
@@ -306,12 +309,13 @@ def _patch_problem(model: nn.Module, size: tuple[int, ...]) -> str:
     return "" if tuple(size) == own else f"its patches are of {tuple(size)} pixels, not {own}"
 
 
-def _load_state(model: nn.Module, name: str, state: Mapping[str, Tensor]) -> str:
-    """Load a state dict, of timm or in a format that timm converts; return what does not match, "" if all does."""
+def _load_state(model: nn.Module, name: str, file: Path) -> str:
+    """Load a file of timm, or in a format that timm converts; return what does not match, "" if all does."""
     import sys
 
     import timm
 
+    state = _read(file)
     patches = state.get("patch_embed.proj.weight")
     if patches is not None and patches.ndim == 4 and (problem := _patch_problem(model, patches.shape[-2:])):
         return problem
@@ -326,6 +330,7 @@ def _load_state(model: nn.Module, name: str, state: Mapping[str, Tensor]) -> str
             return f"{key!r} is {tuple(state[key].shape)}, not {tuple(value.shape)}"
     if foreign := sorted(state.keys() - own.keys()):
         return f"it has {foreign[0]!r}, which the model has not"
+    check_finite(((key, state[key]) for key in own), file)
     model.load_state_dict(state)
     return ""
 

@@ -124,6 +124,13 @@ def test_half_precision_is_loaded_as_float32(tiny, tmp_path: Path) -> None:
     assert_loaded(CLIP(f"ViT-Tiny:{tmp_path / 'x.safetensors'}").build(), {k: v.float() for k, v in halves.items()})
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_checkpoint_of_a_training(tiny, tmp_path: Path, prefix: str) -> None:
+    wrapped = {f"{prefix}{name}": value for name, value in tiny.items()}
+    torch.save({"epoch": 3, "name": "a", "state_dict": wrapped, "optimizer": {"state": {}}}, tmp_path / "epoch_3.pt")
+    assert_loaded(CLIP(f"ViT-Tiny:{tmp_path / 'epoch_3.pt'}").build(), tiny)
+
+
 def test_files_that_are_refused(tiny, tmp_path: Path) -> None:
     def message(**changes: torch.Tensor | None) -> str:
         state = {name: value for name, value in {**tiny, **changes}.items() if value is not None}
@@ -136,12 +143,15 @@ def test_files_that_are_refused(tiny, tmp_path: Path) -> None:
     assert "is (16, 32), not (17, 32)" in message(**{"visual.positional_embedding": smaller})
     assert "not finite" in message(**{"ln_final.bias": torch.full((32,), torch.nan)})
     assert "there is no file" in refusal(f"ViT-Tiny:{tmp_path / 'none.pt'}")
+    assert "there is no file" in refusal(f"ViT-Tiny:{'y' * 300}.pt")
+    (tmp_path / "x.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    assert "is a pointer of Git LFS" in refusal(f"ViT-Tiny:{tmp_path / 'x.pt'}")
     assert "without its architecture" in refusal(str(tmp_path / "x.safetensors"))
     assert "pretrained is off" in refusal(f"ViT-Tiny:{tmp_path / 'x.safetensors'}", pretrained=False)
     (tmp_path / "x.npz").touch()
     assert "no known kind" in refusal(f"ViT-Tiny:{tmp_path / 'x.npz'}")
-    torch.save({"epoch": 3, "state_dict": tiny}, tmp_path / "x.pt")
-    assert "state dict and nothing else" in refusal(f"ViT-Tiny:{tmp_path / 'x.pt'}")
+    torch.save({"epoch": 3, **tiny}, tmp_path / "x.pt")
+    assert "it holds no state dict" in refusal(f"ViT-Tiny:{tmp_path / 'x.pt'}")
     (tmp_path / "x.pt").write_bytes(b"garbage")
     assert "x.pt" in refusal(f"ViT-Tiny:{tmp_path / 'x.pt'}")
 

@@ -251,7 +251,7 @@ QUERY = "adapter_query.weight"
         (edit(lambda state: state.update({TOP: torch.zeros(1)})), (), "more than one shape"),
         (edit(lambda state: state.update({TOP: torch.zeros(HEADS)})), (), "a gate is (1,) or (1, heads, 1, 1)"),
         (edit(lambda state: state.update({TOP: torch.full((1, HEADS, 1, 1), torch.nan)})), (), "are not finite"),
-        (edit(lambda state: state.update(model={})), (), "'model' is no tensor"),
+        (edit(lambda state: state.update(epoch=3)), (), "it holds no state dict"),
         (lambda path: published(path, (1, 8, 1, 1)), (), "of heads 8; that of the backbone is 4"),
         (lambda path: published(path, (1, HEADS, 1, 1), depth=6), ("--length", LENGTH), "of layers 6; that of"),
         (edit(lambda state: state.update({QUERY: torch.zeros(10, 16)})), (), "of hidden width 16; that of"),

@@ -104,7 +104,11 @@ def test_a_text_ends_where_the_models_own_settings_say_and_nothing_else_of_them_
     (cut,) = plain.generate(plain.build(), inputs("abc"), 12)
     assert cut == whole[: whole.index(end)]
     assert _model_folder.GENERATION in _model_hub._wanted({_model_folder.GENERATION, "model.safetensors"})
-    broken = {"{": "cannot be read", '{"eos_token_id": "x"}': "has the eos_token_id 'x'"}
+    broken = {
+        "{": "cannot be read",
+        "[" * 100_000: "cannot be read",
+        '{"eos_token_id": "x"}': "has the eos_token_id 'x'",
+    }
     for text, words in {**broken, f'{{"eos_token_id": {10**30}}}': f"has the eos_token_id {10**30}"}.items():
         (tmp_path / "chat" / _model_folder.GENERATION).write_text(text)
         assert words in refusal(folder)

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
@@ -724,3 +725,59 @@ def test_embedded_features_say_what_texts_are_about(embedded: torch.nn.Module) -
     likeness = torch.nn.functional.normalize(features, dim=-1) @ torch.nn.functional.normalize(features, dim=-1).T
     nearest = (likeness - 2 * torch.eye(5)).argmax(-1)
     assert [nearest[index].item() for index in (0, 1, 3, 4)] == [1, 0, 4, 3]
+
+
+# --- files that are not what they look like ---
+
+
+def test_a_weight_that_is_not_finite_is_named(roberta: Path) -> None:
+    state = load_file(roberta / "model.safetensors")
+    name = next(name for name in state if name.endswith("layer.1.output.dense.bias"))
+    state[name][2] = torch.nan
+    save_file(state, roberta / "model.safetensors", metadata={"format": "pt"})
+    assert "has a weight that is not finite: encoder.layer.1.output.dense.bias" in refusal(roberta)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_a_pointer_of_git_lfs_is_named(roberta: Path, file: str) -> None:
+    (roberta / "model.safetensors").unlink()
+    (roberta / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    assert "is a pointer of Git LFS and not the file itself: run git lfs pull" in refusal(roberta)
+
+
+def test_names_of_a_compiled_model(roberta: Path) -> None:
+    state = load_file(roberta / "model.safetensors")
+    expected = Roberta(str(roberta)).build().state_dict()
+    (roberta / "model.safetensors").unlink()
+    torch.save({f"module._orig_mod.{name}": value for name, value in state.items()}, roberta / "pytorch_model.bin")
+    found = Roberta(str(roberta)).build().state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_name_that_is_too_long_for_a_folder() -> None:
+    assert "is no name on the hub, and there is no such folder" in refusal("y" * 300)
+
+
+def test_a_name_that_is_too_long_for_a_shard(roberta: Path) -> None:
+    (roberta / "model.safetensors").unlink()
+    index = {"weight_map": {"a": "y" * 300}}
+    (roberta / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "is no list of the files of weights" in refusal(roberta)
+
+
+def test_settings_that_are_nested_too_deep(roberta: Path) -> None:
+    deep = "[" * 100_000
+    (roberta / "config.json").rename(roberta / "kept.json")
+    (roberta / "config.json").write_text(deep)
+    assert "is no config that transformers reads (RecursionError" in refusal(roberta)
+    (roberta / "kept.json").rename(roberta / "config.json")
+    (roberta / "model.safetensors").unlink()
+    (roberta / "model.safetensors.index.json").write_text(deep)
+    assert "is no list of the files of weights (RecursionError" in refusal(roberta)
+
+
+def test_a_config_of_a_million_layers_builds_nothing(roberta: Path) -> None:
+    config = json.loads((roberta / "config.json").read_text())
+    (roberta / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**6}))
+    for pretrained in (True, False):
+        assert "has 1,000,000 layers, and a model 2,000 at most" in refusal(roberta, pretrained)

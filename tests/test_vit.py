@@ -516,3 +516,35 @@ def test_conversion_reads_every_parameter_of_the_backbone() -> None:
     state = _dinov2_onnx.timm_state(found)
     assert sum(value.size for value in found.values()) == sum(value.size for value in state.values())
     assert state.keys() == ViT(pretrained=False).build().state_dict().keys()
+
+
+# --- files that are not what they look like ---
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module."])
+def test_names_of_a_compiled_or_shared_model(state: dict[str, torch.Tensor], tmp_path: Path, prefix: str) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({f"{prefix}{name}": value for name, value in state.items()}, path)
+    assert_loaded(ViT(f"test_vit:{path}").build(), state)
+
+
+def test_a_weight_that_is_not_finite_is_named(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({**state, "norm.bias": torch.full_like(state["norm.bias"], torch.inf)}, path)
+    assert "has a weight that is not finite: norm.bias" in refusal(f"test_vit:{path}")
+    arrays = google_weights(state, 4)
+    arrays["Transformer/encoder_norm/bias"][0] = np.nan
+    np.savez(tmp_path / "x.npz", **arrays)
+    message = refusal(f"test_vit:{tmp_path / 'x.npz'}")
+    assert "has a weight that is not finite: Transformer/encoder_norm/bias" in message
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".npz"])
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    assert "is a pointer of Git LFS and not the file itself: run git lfs pull" in refusal(f"test_vit:{path}")
+
+
+def test_a_name_that_is_too_long_for_a_file() -> None:
+    assert "there is no file" in refusal(f"test_vit:{'y' * 300}.pth")

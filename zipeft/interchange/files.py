@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zipeft.errors import UserError
-from zipeft.files import open_file
+from zipeft.state_dicts import check_fetched, unwrapped
 from zipeft.text.files import one_line
 
 
@@ -20,7 +20,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises ``UserError`` if the file is damaged, holds anything but tensors of finite numbers, or asks to run code.
     """
     try:
+        check_fetched(path)  # which does not wait for a FIFO
         return _load(path)
+    except UserError:
+        raise
     except UnpicklingError:  # its message proposes to run the code
         raise UserError(f"{path} is damaged or holds more than tensors, and would run code when it is read") from None
     except Exception as error:  # safetensors and zip files break in many ways
@@ -28,13 +31,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    open_file(path).close()  # a FIFO would be waited for
     if path.suffix == ".safetensors":
-        tensors = load_file(path)
+        tensors = unwrapped(load_file(path))
     else:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = unwrapped(torch.load(path, map_location="cpu", weights_only=True))
     for name, tensor in tensors.items():
-        if not (isinstance(name, str) and isinstance(tensor, Tensor) and tensor.is_floating_point()):
+        if not tensor.is_floating_point():
             raise ValueError(f"{name!r} is no tensor of floating-point numbers")
         if tensor.numel() * tensor.element_size() > path.stat().st_size:  # a few numbers, repeated without an end
             raise ValueError(f"{name} is larger than the file")
