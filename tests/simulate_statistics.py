@@ -20,12 +20,14 @@ from zipeft.leaderboard.statistics import CONFIDENCE, Estimate, estimate
 SEEDS, RATIOS = (3, 5, 10), (0.0, 0.5, 1.0, 2.0, 4.0)
 ITEMS, METHODS, TABLES, FAMILIES = 100, 8, 2000, 1000
 LEVEL = 1 - CONFIDENCE
+LARGE = 5
 PAIRS = METHODS * (METHODS - 1) // 2
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table, rates in percent. ``welch`` are those of one t with Satterthwaite's degrees of freedom."""
+    """A line of the table, rates in percent. ``found`` is that of true differences which are ``LARGE`` of their
+    standard errors; ``welch`` rates are those of one t with Satterthwaite's degrees of freedom."""
 
     seeds: int
     ratio: float
@@ -33,6 +35,7 @@ class Line:
     one_pair: float
     first_of_holm: float
     any_of_pairs: float
+    found: float
     welch_one_pair: float
     welch_any_of_pairs: float
 
@@ -44,6 +47,7 @@ HEADERS = (
     "one pair at 5 %",
     f"one pair at 5/{PAIRS} %",
     f"any of {PAIRS} pairs, Holm",
+    f"a difference of {LARGE} standard errors is found at 5/{PAIRS} %",
     "one t: one pair at 5 %",
     "one t: any of the pairs, Holm",
 )
@@ -53,8 +57,17 @@ def scores(rng: np.random.Generator, methods: int, seeds: int, ratio: float) -> 
     """Return scores of shape (methods, seeds, ITEMS), whose mean is 0."""
     items = rng.normal(0, sqrt(0.5), (1, 1, ITEMS)) + rng.normal(0, sqrt(0.5), (methods, 1, ITEMS))
     noise = rng.normal(0, 1, (methods, seeds, ITEMS))
-    of_items = sqrt((1 + 1 / seeds) / ITEMS)  # the standard error of a method's mean, noise and all
-    return items + noise + rng.normal(0, ratio * of_items * sqrt(seeds), (methods, seeds, 1))
+    return items + noise + rng.normal(0, ratio * of_items(seeds) * sqrt(seeds), (methods, seeds, 1))
+
+
+def of_items(seeds: int) -> float:
+    """Return the standard error of a method's mean that items cause, noise and all."""
+    return sqrt((1 + 1 / seeds) / ITEMS)
+
+
+def of_gap(seeds: int, ratio: float) -> float:
+    """Return the standard error of a difference of two methods' means, in which half of the items' parts cancels."""
+    return sqrt((1 + 2 / seeds) / ITEMS + 2 * (ratio * of_items(seeds)) ** 2)
 
 
 def is_wrong(found: Estimate, level: float) -> bool:
@@ -90,6 +103,7 @@ def line(seeds: int, ratio: float, tables: int = TABLES, families: int = FAMILIE
         [is_wrong(each, LEVEL) for each in pairs],
         [is_wrong(each, LEVEL / PAIRS) for each in pairs],
         some,
+        [abs(each.mean + LARGE * of_gap(seeds, ratio)) > each.half_width(LEVEL / PAIRS) for each in pairs],
         [satterthwaite_p(gap) < LEVEL for gap in gaps],
         some_by_t,
     )
