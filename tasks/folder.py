@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from zipeft.data import Data
-from zipeft.data_folder import require_folder
+from zipeft.data_folder import composed, require_folder
 from zipeft.errors import UserError, require
 from zipeft.images import ImageTask
 from zipeft.images.data import image_data
@@ -52,11 +52,11 @@ class Folder(ImageTask):
             require(count >= 0, f"{split}_examples is {count}: give 1 or more, or 0 for all")
 
     def datasets(self) -> Sequence[str]:
-        return (require_folder(self.data_dir, "folder").name,)
+        return (composed(require_folder(self.data_dir, "folder").name),)
 
     def load(self, dataset: str) -> Data:
         (name,) = self.datasets()
-        if dataset != name:
+        if composed(dataset) != name:
             raise UserError(f"the data folder is {name!r}, not {dataset!r}: check --data-dir")
         listing = read_class_folders(require_folder(self.data_dir, "folder"))
         settings = {"split_seed": self.split_seed, "skip_broken": self.skip_broken}

@@ -237,6 +237,12 @@ def test_missing_and_doubled_splits_are_named(tmp_path):
     assert "train and test without class folders" in refusal(load, tmp_path / "flat")
 
 
+def test_a_data_set_has_one_name_on_all_systems(tmp_path):
+    root = class_folder(tmp_path / unicodedata.normalize("NFD", "bäume"), {"a": 5, "b": 5})
+    assert load(root).name == unicodedata.normalize("NFC", "bäume")
+    assert Folder(data_dir=root).load(root.name).name == load(root).name
+
+
 def test_a_folder_of_another_name_is_refused(tmp_path):
     task = Folder(data_dir=class_folder(tmp_path / "pets", {"a": 5, "b": 5}))
     assert "'pets', not 'cub'" in refusal(task.load, "cub")
