@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,9 @@ TOKENIZER = {
     *{*VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"},
     *("chat_template.jinja", "tekken.json"),
 }
-MORE_TEMPLATES = "additional_chat_templates/*.jinja"
+MORE = ("tokenizer.*.json", "additional_chat_templates/*.jinja")
+"""Tokenizers for some versions of the library alone, and chat templates by name."""
+
 GENERATION = "generation_config.json"
 
 MOST_TOKENS = 2**31
@@ -134,7 +137,7 @@ def checksum(folder: Path, *, weights: bool = True) -> str:
     config makes another model of the same weights, and another template asks it another question.
     """
     present = [path for name in (CONFIG, GENERATION, *TOKENIZER) if (path := folder / name).is_file()]
-    files = {*present, *folder.glob(MORE_TEMPLATES), *(weight_files(folder) if weights else ())}
+    files = {*present, *chain.from_iterable(map(folder.glob, MORE)), *(weight_files(folder) if weights else ())}
     return checksum_of({file.relative_to(folder).as_posix(): file for file in files})
 
 

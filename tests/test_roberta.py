@@ -294,6 +294,7 @@ DECIDING = {
     "config.json": lambda file: change(file, layer_norm_eps=0.5),
     "tokenizer.json": lambda file: file.write_text(file.read_text().replace('"h"', '"z"')),
     "tokenizer_config.json": lambda file: change(file, model_max_length=5),
+    "tokenizer.4.0.0.json": lambda file: file.write_text("{}"),
     "chat_template.jinja": lambda file: file.write_text("{{ messages }}"),
     "generation_config.json": lambda file: file.write_text('{"eos_token_id": 3}'),
     "added_tokens.json": lambda file: file.write_text('{"<new>": 3}'),
