@@ -372,6 +372,7 @@ def test_question_without_an_answer_is_counted_and_the_others_are_judged(respons
             assert len(server.bodies) == 4 + 2 * (2 if response is UNANSWERED["empty"] else 1)
             assert [numbers()[name] for name in ("wins", "ties", "losses", "unreadable")] == [2, 0, 0, 1]
             assert len(numbers()["refusals"]) == numbers()["unreadable_replies"] == 2
+            assert numbers()["replies_without_usage"] == 0  # a refusal costs nothing that could be told
             assert f"| ... without an answer           | 2, such as question '{question}': " in capsys.readouterr().out
         server.script = longer
         asked = len(server.bodies)
@@ -391,7 +392,8 @@ def test_judge_that_answers_nothing_is_given_up_and_nothing_is_kept(questions, a
         assert len(server.bodies) == asked
         line = one_line(capsys)
         assert f"question '0': {server.url} refused with status 400 (Unsupported parameter: 'max_tokens'), " in line
-        assert f"has answered none of {asked} requests; 0 replies are in judgements.jsonl" in line
+        assert f"has answered none of {asked} requests (--max-tokens none and --temperature none " in line
+        assert "; 0 replies are in judgements.jsonl" in line
     assert kept() == []
 
 

@@ -154,7 +154,8 @@ class Session:
     def _unanswered(self) -> UserError:
         _, first = self._held[0]
         number = counted(len(self._held), "request")
-        return self._end(first["question_id"], f"{first['refusal']}, and has answered none of {number}")
+        why = f"{first['refusal']}, and has answered none of {number}"
+        return self._end(first["question_id"], f"{why} (--max-tokens none and --temperature none send no such setting)")
 
     def _end(self, question: str, why: str) -> UserError:
         kept = counted(len(self.journal.replies), "reply is", "replies are")

@@ -109,7 +109,9 @@ def summarise(judge: Judge, contest: Contest, journal: Journal) -> Summary:
         refusals=[_refusal(record) for record in records if not record["reply"]],
         prompt_tokens=sum(filter(None, prompt)),
         completion_tokens=sum(filter(None, completion)),
-        without_usage=sum(None in pair for pair in zip(prompt, completion, strict=True)),
+        without_usage=sum(
+            None in pair for *pair, asked in zip(prompt, completion, records, strict=True) if asked["reply"]
+        ),
         models=_values(records, "answered_as"),
         endpoints=_values(records, "endpoint"),
     )
