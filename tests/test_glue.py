@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import math
 import re
 import shutil
@@ -29,9 +30,10 @@ from zipeft.protocol import Protocol
 from zipeft.registry import tasks
 from zipeft.settings import override
 from zipeft.splits import choose
-from zipeft.tasks import _bigbench, _claims, _reviews
+from zipeft.tasks import _bigbench, _claims, _hub, _reviews
 from zipeft.tasks._glue_sets import REPOSITORY, REVISION, SETS
 from zipeft.tasks.glue import EMBEDDED, GLUE
+from zipeft.tasks.squad import SQuAD
 from zipeft.test_lock import TestKey
 from zipeft.text.data import Example, cut_groups, linked, split_by_group, text_data, words_of
 from zipeft.text.files import find_split, read_table
@@ -649,6 +651,7 @@ def hub(tmp_path, monkeypatch):
         return str(snapshot)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(_hub, "ask", lambda *_: None)
     return snapshot, asked
 
 
@@ -670,8 +673,8 @@ def test_the_hub_gives_the_published_sets(hub):
 
 
 def test_what_the_hub_does_not_give_is_said_in_one_line(hub, monkeypatch):
-    message = refusal(GLUE(source="hub").load, "sst-2")  # without a network, the client gives the folder as it is
-    assert "the hub did not give sst2 of nyu-mll/glue (no connection, and it is not in the cache): connect" in message
+    message = refusal(GLUE(source="hub").load, "sst-2")
+    assert "the hub did not give sst2 of nyu-mll/glue (it has no such files): connect" in message
 
     def fail(*_, **__):
         raise RuntimeError("no such\n  revision")
@@ -680,6 +683,22 @@ def test_what_the_hub_does_not_give_is_said_in_one_line(hub, monkeypatch):
     message = refusal(GLUE(source="hub").load, "sst-2")
     assert "(no such revision): connect, or set HF_ENDPOINT" in message
     assert "name a folder with --data-dir" in message
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch, tmp_path, caplog):
+    """In a process that was started with other settings the client would ask for minutes, and tell of each time."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", unreachable)
+    for task, name in ((GLUE(source="hub"), "sst-2"), (SQuAD(source="hub"), "squad-v1.1")):
+        message = refusal(task.load, name)
+        assert "(no route): connect" in message or "(ConnectionError: no route): connect" in message
+    assert not caplog.records
+
+
+def unreachable(self, repository, *, timeout, **_):
+    assert 0 < timeout < 60
+    logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 8s [Retry 4/5].")
+    raise ConnectionError("no route")
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from zipeft.registry import tasks
 from zipeft.results import differences
 from zipeft.results import from_json as from_json_file
 from zipeft.settings import as_json, from_json, override
+from zipeft.tasks import _hub
 from zipeft.tasks._instruct_data import Instruction
 from zipeft.tasks._instruct_files import REPOSITORY, REVISION
 from zipeft.tasks._instruct_windows import windows_of
@@ -714,7 +715,25 @@ def hub(monkeypatch):
         return datasets.DatasetDict({split: datasets.Dataset.from_list(rows) for split, rows in there[repository]})
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(_hub, "ask", lambda *_: None)
     return there, asked
+
+
+def test_without_a_hub_what_is_in_the_cache_is_taken(hub, monkeypatch):
+    def unreachable(*_):
+        raise ConnectionError("no route")
+
+    there, _ = hub
+    give, modes = datasets.load_dataset, []
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *a, **k: (modes.append(datasets.config.HF_HUB_OFFLINE), give(*a, **k))[1]
+    )
+    monkeypatch.setattr(_hub, "ask", unreachable)
+    assert "did not give tatsu-lab/alpaca (no route): connect" in refusal(Instruct(source="hub").load, "alpaca")
+    there[REPOSITORY] = [("train", alpaca(40))]
+    assert len(split_of(Instruct(source="hub").load("alpaca"), "train")) > 0
+    assert modes == [True, True]
+    assert not datasets.config.HF_HUB_OFFLINE
 
 
 def test_alpaca_comes_from_the_hub_at_a_fixed_commit(hub):

@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerFast
 from zipeft.data import Window
 from zipeft.metrics.answers import best_f1
 from zipeft.settings import override
+from zipeft.tasks import _hub
 from zipeft.tasks._squad_files import Question
 from zipeft.tasks.squad import SHIFTED, SQuAD
 from zipeft.text.spans import PADDED, Answers, Origin, Span, SpanHead, Spans
@@ -516,6 +517,8 @@ def test_the_hub_is_asked_for_a_fixed_revision(tmp_path, monkeypatch):
         asked.append((repository, path, options))
         return write(tmp_path / f"{len(asked)}.json", squad_json(start=1000 * len(asked)))
 
+    monkeypatch.setattr(_hub, "ask", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     data = SQuAD(source="hub").load("squad-v1.1")
     assert [len(split_of(data, split)) for split in SPLITS] == [30, 6, 36]

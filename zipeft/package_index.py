@@ -34,6 +34,9 @@ ATTEMPTS = 3
 BACKOFF = 0.5
 """Seconds before the second attempt; each further pause is twice as long."""
 
+SPARE = 10_000_000
+"""Bytes that may come beyond twice the size of a file, which is approximate: a server may send without an end."""
+
 
 class IndexFailure(Exception):
     """The file could not be had; the text says in one phrase why."""
@@ -223,7 +226,10 @@ def _download(client: PyPIClient, link: Link, part: Path, file: PinnedFile) -> N
     """Stream ``link`` into ``part`` with a progress bar; after a dropped connection go on from what is there."""
     try:
         _retried(client, lambda: _stream(client, link, part, file), lambda: _size(part))
-    except _http_errors(client) as error:
+    except IndexFailure:
+        part.unlink(missing_ok=True)  # nothing of it is of use
+        raise
+    except (*_http_errors(client), ValueError) as error:  # which a redirection to another kind of address may raise
         raise IndexFailure(f"{link.redacted}: {_phrase(error)}") from None
 
 
@@ -246,6 +252,9 @@ def _stream(client: PyPIClient, link: Link, part: Path, file: PinnedFile) -> Non
             tqdm(desc=title, total=total, initial=done, unit="B", unit_scale=True, mininterval=0.5) as bar,
         ):
             for chunk in response.iter_raw():
+                done += len(chunk)
+                if file.size and done > 2 * file.size + SPARE:
+                    raise IndexFailure(f"{link.redacted} sends more than the {file.size:,} bytes of the {file.kind}")
                 stream.write(chunk)
                 bar.update(len(chunk))
 
