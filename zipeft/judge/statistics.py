@@ -109,9 +109,7 @@ def summarise(judge: Judge, contest: Contest, journal: Journal) -> Summary:
         refusals=[_refusal(record) for record in records if not record["reply"]],
         prompt_tokens=sum(filter(None, prompt)),
         completion_tokens=sum(filter(None, completion)),
-        without_usage=sum(
-            None in pair for *pair, asked in zip(prompt, completion, records, strict=True) if asked["reply"]
-        ),
+        without_usage=sum(_costs_unknown(record) for record in records),
         models=_values(records, "answered_as"),
         endpoints=_values(records, "endpoint"),
     )
@@ -145,6 +143,12 @@ def _refusal(record: Mapping[str, Any]) -> str:
 def _tokens(records: Iterable[Mapping[str, Any]], name: str) -> list[int | None]:
     values = (record.get(name) for record in records)
     return [value if isinstance(value, int) else None for value in values]
+
+
+def _costs_unknown(record: Mapping[str, Any]) -> bool:
+    """Whether the server did not tell the tokens of a reply; a refusal has none."""
+    tokens = [*_tokens([record], "prompt_tokens"), *_tokens([record], "completion_tokens")]
+    return bool(record["reply"]) and None in tokens
 
 
 def _values(records: Iterable[Mapping[str, Any]], name: str) -> list[str]:
