@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zipeft.backbones._model_kind import Kind, attentions, looks_back_only
+from zipeft.backbones._model_kind import Kind, attentions, looks_back_only, why_not
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def check(model: PreTrainedModel) -> None:
     if not attentions(model) or model.main_input_name != "input_ids" or model.get_output_embeddings() is None:
         raise UserError(
             f"{name} is no language model with one attention a layer that goes through transformers' attention "
-            f"interface: {DECODERS}"
+            f"interface{why_not(model)}: {DECODERS}"
         )
     has_weights = not any(parameter.is_meta for parameter in model.parameters())
     if model.config.is_encoder_decoder or (has_weights and not looks_back_only(model, DECODERS)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zipeft.backbones._model_kind import Kind, attentions, looks_back_only
+from zipeft.backbones._model_kind import Kind, attentions, looks_back_only, why_not
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def check(model: PreTrainedModel) -> None:
     if not found or model.main_input_name != "input_ids":
         raise UserError(
             f"{name} is no text encoder with one attention a layer that goes through transformers' attention "
-            f"interface: {ENCODERS}"
+            f"interface{why_not(model)}: {ENCODERS}"
         )
     says_so = model.config.is_encoder_decoder or any(getattr(inside, "is_causal", False) for inside in found)
     has_weights = not any(parameter.is_meta for parameter in model.parameters())

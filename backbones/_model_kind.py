@@ -148,6 +148,16 @@ def attentions(model: nn.Module) -> list[nn.Module] | None:
     return [inside for (inside,) in found] if found and all(len(inside) == 1 for inside in found) else None
 
 
+def why_not(model: nn.Module) -> str:
+    """Return, in brackets, what keeps attention layers of a model from being joined; "" where nothing is known."""
+    from zipeft.splices import TransformersSplice
+    from zipeft.splices.unjoined import unjoined
+
+    found = [part for part in model.modules() if TransformersSplice.matches(part)]
+    others = unjoined(model, found, [TransformersSplice])
+    return f" (not {others})" if others else ""
+
+
 def looks_back_only(model: PreTrainedModel, advice: str) -> bool:
     """Whether a token does not see those behind it, by two short inputs that differ in their last one.
 

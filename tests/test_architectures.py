@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
+import open_clip
 import pytest
 import torch
 import transformers
@@ -119,3 +121,68 @@ def test_a_layer_outside_of_a_model_uses_the_explicit_kernel():
     frozen = layer(hidden)[0]
     attach(layer, length=2)
     assert torch.equal(layer(hidden)[0], frozen)
+
+
+# --- what is not joined ---
+
+
+def segformer():
+    config = {"hidden_sizes": [8] * 4, "depths": [1] * 4, "num_attention_heads": [1, 2, 2, 2]}
+    return transformers.SegformerModel(transformers.SegformerConfig(**config))
+
+
+def siglip():
+    return transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**TOWER, image_size=16, patch_size=4))
+
+
+def resnet_clip():
+    images = {"layers": [1, 1, 1, 1], "width": 16, "image_size": 64, "patch_size": None}
+    words = {"vocab_size": VOCABULARY, "context_length": 7, "width": 24, "heads": 3, "layers": 2}
+    return open_clip.model.CLIP(16, images, words)
+
+
+@pytest.mark.parametrize(
+    ("build", "joined", "said"),
+    [
+        (
+            segformer,
+            1,
+            "3 layers of SegformerAttention (what its sequence_reduction would do to a prompt is not known)",
+        ),
+        (siglip, 2, "1 layer of MultiheadAttention (it pools)"),
+        (resnet_clip, 2, "1 layer of AttentionPool2d (no splice is for it)"),
+        (
+            decoder(
+                "Qwen3Next",
+                **MOE,
+                layer_types=["linear_attention", "full_attention"],
+                shared_expert_intermediate_size=16,
+            ),
+            1,
+            "1 layer of Qwen3NextDecoderLayer (no splice is for it)",
+        ),
+    ],
+    ids=["segformer", "siglip", "resnet", "hybrid"],
+)
+def test_what_is_not_joined_is_said(build, joined, said):
+    with pytest.warns(UserWarning, match=re.escape(said)):
+        assert len(attach(build(), length=1)) == joined
+
+
+def test_a_pooling_head_is_no_topmost_layer():
+    model = siglip()
+    with pytest.warns(UserWarning, match="it pools"):
+        assert attach(model, layers=1, length=1) == [model.encoder.layers[-1].self_attn.zero_gated_prompt]
+
+
+@pytest.mark.parametrize(
+    ("twist", "why"),
+    [
+        ("softcapped scores", "Gemma2Attention (it caps its scores)"),
+        ("clipped keys", "OlmoAttention (it clips its keys)"),
+        ("norm of its own for each head", "StableLmAttention (it has a norm of its own for each head)"),
+    ],
+)
+def test_a_refusal_says_why(twist, why):
+    with pytest.raises(UserError, match=re.escape(why)):
+        attach(TWISTS[twist](), length=1)

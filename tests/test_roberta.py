@@ -24,6 +24,7 @@ from zipeft.backbones import _minilm, _model_hub
 from zipeft.backbones._encoder_model import ENCODER
 from zipeft.backbones.roberta import Roberta
 from zipeft.errors import UserError
+from zipeft.methods.lora import LoRA
 from zipeft.methods.zero_gated import ZeroGated
 
 WORDS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", *"abcdefghijklmnop")
@@ -548,6 +549,17 @@ OTHERS = {
 def test_model_of_another_kind(tmp_path: Path, other: str) -> None:
     OTHERS[other]().save_pretrained(tmp_path)
     assert "roberta-base" in refusal(tmp_path, pretrained=False)
+
+
+def test_lora_takes_projections_by_either_pair_of_names(tmp_path: Path) -> None:
+    config = transformers.NomicBertConfig(**TINY) if hasattr(transformers, "NomicBertConfig") else None
+    if config is None:
+        pytest.skip("no encoder with these names in this release of transformers")
+    config.save_pretrained(tmp_path)
+    backbone = Roberta(str(tmp_path), pretrained=False)
+    model = backbone.build().requires_grad_(False)
+    LoRA().apply(backbone, model)
+    assert {n.split(".")[-4] for n, p in model.named_parameters() if p.requires_grad} == {"q_proj", "v_proj"}
 
 
 def test_names_of_nothing(tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ class LoRA(Method):
         try:
             inject_adapter_in_model(config, model)
         except ValueError as error:
-            raise UserError(f"lora: {str(error).splitlines()[0]}") from error
+            reason = str(error).splitlines()[0]
+            raise UserError(f"lora: {reason}: name others with --set lora.targets=q_proj,v_proj") from error
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()

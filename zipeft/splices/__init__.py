@@ -7,6 +7,7 @@ detach(model)
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from zipeft.splices.open_clip_attention import OpenCLIPSplice
 from zipeft.splices.prefix import PrefixSplice
 from zipeft.splices.timm_attention import TimmSplice
 from zipeft.splices.transformers_attention import TransformersSplice
+from zipeft.splices.unjoined import pooling, unjoined
 
 __all__ = ["PrefixSplice", "Splice", "attach", "conditioned", "detach", "prompts", "register"]
 
@@ -47,7 +49,7 @@ def attach(
         model: the model, or a part of one (a tower of CLIP, say).
         layers: how many of the topmost layers; None for all.
         blocks: the transformer blocks in order, each with one attention layer; None takes every attention layer that a
-            splice knows, in the order of the model's modules.
+            splice knows, in the order of the model's modules, but those of pooling heads. A warning names the others.
         splices: what to join, asked in this order; None takes the known ones, which join gated prompts, and
             ``PrefixSplice`` joins prefixes.
         settings: of what joins; for ``ZeroGatedPrompt``: length, gate, squash, gate_init, prompt_std.
@@ -59,18 +61,30 @@ def attach(
     """
     if any("zipeft_splice" in vars(module) for module in model.modules()):
         raise UserError("this model has prompts or prefixes already; detach them first")
-    parts = [model] if blocks is None else blocks
-    found = [_attentions(part, _splices if splices is None else splices) for part in parts]
-    if blocks is not None and any(len(inside) != 1 for inside in found):
-        raise UserError(f"each block of {type(model).__name__} must hold one attention layer that a splice knows")
-    attentions = [attention for inside in found for attention in inside]
+    name, known = type(model).__name__, _splices if splices is None else splices
+    if blocks is None:
+        pooled = pooling(model)
+        attentions = [found for found in _attentions(model, known) if found[0] not in pooled]
+        others = unjoined(model, [attention for attention, _ in attentions], known)
+    else:
+        found = [_attentions(block, known) for block in blocks]
+        if odd := next((b for b, inside in zip(blocks, found, strict=True) if len(inside) != 1), None):
+            reason = _because(unjoined(odd, [], known))
+            raise UserError(f"each block of {name} must hold one attention layer that a splice knows{reason}")
+        attentions, others = [inside for (inside,) in found], ""
     if len({id(attention) for attention, _ in attentions}) < len(attentions):
         raise UserError("a block is given twice; give each one once")
     if not attentions:
-        raise UserError(f"{type(model).__name__} has no attention layer that a splice knows; register one for it")
+        raise UserError(f"{name} has no attention layer that a splice knows{_because(others)}; register one for it")
     if layers is not None and not 0 < layers <= len(attentions):
         raise UserError(f"layers is {layers}; this model has 1 to {len(attentions)} to join")
-    return [_join(*attention, settings) for attention in attentions[-(layers or len(attentions)) :]]
+    if others:
+        warnings.warn(f"not joined in {name}: {others}", stacklevel=2)
+    try:
+        return [_join(*attention, settings) for attention in attentions[-(layers or len(attentions)) :]]
+    except BaseException:
+        detach(model)
+        raise
 
 
 def detach(model: nn.Module) -> None:
@@ -105,9 +119,13 @@ def _attentions(part: nn.Module, splices: Sequence[type[Splice]]) -> list[tuple[
     return [(module, splice) for module, splice in known if splice is not None]
 
 
+def _because(others: str) -> str:
+    return f" (not {others})" if others else ""
+
+
 def _join(attention: nn.Module, splice: type[Splice], settings: dict[str, Any]) -> nn.Module:
     joined = splice.make(attention, **settings).train(attention.training)
+    attention.add_module(splice.name, joined)
     attention.zipeft_splice = splice(attention, joined)
     attention.zipeft_splice.install()
-    attention.add_module(splice.name, joined)
     return joined

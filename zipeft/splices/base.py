@@ -42,6 +42,11 @@ class Splice(abc.ABC):
         """Whether this splice joins layers such as ``module``."""
 
     @classmethod
+    def objection(cls, module: nn.Module) -> str:
+        """Say why a layer of the kind that this splice joins is not joined; "" if it is, or is of another kind."""
+        return ""
+
+    @classmethod
     @abc.abstractmethod
     def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
         """Return the width of the layer's input and the number of its query heads."""

@@ -34,14 +34,11 @@ class TransformersSplice(Splice):
 
     @classmethod
     def matches(cls, module: nn.Module) -> bool:
-        code = sys.modules.get(type(module).__module__)
-        return (
-            hasattr(code, "ALL_ATTENTION_FUNCTIONS")
-            and hasattr(getattr(module, "config", None), "_attn_implementation")
-            and _projections(module) is not None
-            and _head_dim(module) is not None
-            and _is_understood(module)
-        )
+        return _dispatches(module) and not _objection(module)
+
+    @classmethod
+    def objection(cls, module: nn.Module) -> str:
+        return _objection(module) if _dispatches(module) else ""
 
     @classmethod
     def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
@@ -169,18 +166,30 @@ def _projections(module: nn.Module) -> tuple[nn.Module, ...] | None:
     return None
 
 
-def _is_understood(module: nn.Module) -> bool:
-    """Whether nothing but the projections and norms that we know makes keys and values: better none than wrong ones."""
+def _dispatches(module: nn.Module) -> bool:
+    """Whether a module may go through the interface: that its code does so for attention does not make it one."""
+    code = sys.modules.get(type(module).__module__)
+    return hasattr(code, "ALL_ATTENTION_FUNCTIONS") and hasattr(getattr(module, "config", None), "_attn_implementation")
+
+
+def _objection(module: nn.Module) -> str:
+    """Say what but the projections and norms that we know makes keys and values: better none than wrong ones."""
+    if getattr(module.config, "attn_logit_softcapping", None) is not None:
+        return "it caps its scores"
+    if getattr(module.config, "clip_qkv", None) is not None:
+        return "it clips its keys"
+    if _projections(module) is None or _head_dim(module) is None:
+        return "its projections are not three linear layers q_proj, k_proj, v_proj, or query, key, value"
+    if unknown := sorted({name for name, _ in module.named_children()} - KNOWN_PARTS):
+        return f"what its {' and '.join(unknown)} would do to a prompt is not known"
     query, key, value = _projections(module)
+    if query.in_features != key.in_features or key.in_features != value.in_features:
+        return "its keys come from another width than its queries"
+    if key.out_features != value.out_features:
+        return "its values have another width than its keys"
     norms = (getattr(module, name, None) for name in KEY_NORMS + VALUE_NORMS)
-    return (
-        {name for name, _ in module.named_children()} <= KNOWN_PARTS
-        and query.in_features == key.in_features == value.in_features
-        and key.out_features == value.out_features
-        and not any(isinstance(norm, nn.Module) and list(norm.children()) for norm in norms)  # one norm a head
-        and getattr(module.config, "clip_qkv", None) is None
-        and getattr(module.config, "attn_logit_softcapping", None) is None
-    )
+    each = any(isinstance(norm, nn.Module) and list(norm.children()) for norm in norms)
+    return "it has a norm of its own for each head" if each else ""
 
 
 def _head_dim(attention: nn.Module) -> int | None:
