@@ -26,6 +26,7 @@ from toys import split_of
 from transformers import PreTrainedTokenizerFast
 
 from zipeft import carriers
+from zipeft.errors import UserError
 from zipeft.protocol import Protocol
 from zipeft.registry import tasks
 from zipeft.settings import override
@@ -904,10 +905,17 @@ def test_the_real_files_are_what_their_readme_says():
 
 
 def test_evaluation_refuses_a_folder_beside_the_hub(tmp_path):
-    from zipeft.errors import UserError
     from zipeft.evaluate import _with_data_dir
     from zipeft.tasks.glue import GLUE
 
     with pytest.raises(UserError, match=r"--data-dir .*: source is hub and data_dir is set: drop one"):
         _with_data_dir(GLUE(source="hub"), tmp_path)
     assert _with_data_dir(GLUE(), tmp_path).data_dir == tmp_path
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "csv", "json", "jsonl", "parquet"])
+def test_a_pointer_of_git_lfs_in_place_of_a_table_is_named(tmp_path, suffix):
+    path = tmp_path / f"train.{suffix}"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    with pytest.raises(UserError, match="is a pointer of Git LFS and not the file itself: run git lfs pull"):
+        read_table(path, [("sentence",)])

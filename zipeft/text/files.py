@@ -14,6 +14,7 @@ from typing import Any
 
 from zipeft.errors import UserError, did_you_mean
 from zipeft.files import open_file, open_text, read_text
+from zipeft.state_dicts import check_fetched
 
 SUFFIXES = ("tsv", "csv", "json", "jsonl", "parquet")
 
@@ -90,6 +91,7 @@ def read_table(path: Path, columns: Columns, *, bare: Sequence[str] = (), leave_
     """
     reader = {".json": _read_json, ".jsonl": _read_json, ".parquet": _read_parquet}.get(path.suffix.lower())
     try:
+        check_fetched(path)
         table = reader(path, columns) if reader else _read_separated(path, columns, bare, leave_out_cut)
     except UnicodeDecodeError:
         raise UserError(f"{path}, line {_line_that_is_no_text(path)} is not UTF-8: convert the file") from None
