@@ -176,6 +176,8 @@ def _model(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError("is no text") from None
+    if not text.strip():
+        raise argparse.ArgumentTypeError("its value is empty: give one, or leave it out")
     return text
 
 
