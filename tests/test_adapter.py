@@ -173,6 +173,7 @@ def edited_settings(folder, part, **changes):
         (lambda folder: edited(folder, classes=["one", "two"]), "head.* differs"),
         (lambda folder: (folder / TENSORS).unlink(), "cannot be read"),
         (lambda folder: (folder / TENSORS).write_bytes(b"\0" * 100), "cannot be read"),
+        (lambda folder: (folder / TENSORS).unlink() or os.mkfifo(folder / TENSORS), "it is a FIFO, not a file"),
         (lambda folder: save_file({"x": torch.zeros(1)}, folder / TENSORS), "does not fit"),
         (lambda folder: edited_tensors(folder, lambda x: x * torch.nan), "has numbers that are not finite"),
         (lambda folder: edited_tensors(folder, lambda x: x.long()), "holds torch.int64, which does not train"),
