@@ -158,7 +158,7 @@ def _save_peft(folder):
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
     """Runs commands on copies of the good files."""
 
