@@ -27,4 +27,4 @@ def check(model: PreTrainedModel) -> None:
         raise UserError(f"{name} is a decoder, in which a token does not see those behind it: {ENCODERS}")
 
 
-ENCODER = Kind("AutoModel", "MODEL_MAPPING", check, ENCODERS)
+ENCODER = Kind("AutoModel", "MODEL_MAPPING", check, ENCODERS, hidden_only=True)

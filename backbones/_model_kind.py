@@ -10,7 +10,7 @@ import copy
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from zipeft.errors import UserError
 from zipeft.state_dicts import check_finite
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
 BUFFERS = ("position_ids", "token_type_ids", "inv_freq")
@@ -37,6 +37,7 @@ class Kind:
         classes: the name of the mapping of ``transformers`` from a config to the class of the model.
         check: raises ``UserError`` unless a model is one that every method can join.
         advice: what to take instead of a model that is refused.
+        hidden_only: whether hidden states are all that is taken from a model; parts that they do not need are dropped.
         end_pads: whether any token may pad, the end token say: in a decoder nothing sees what stands behind it, and
             many come without a padding token.
     """
@@ -45,6 +46,7 @@ class Kind:
     classes: str
     check: Callable[[PreTrainedModel], None]
     advice: str
+    hidden_only: bool = False
     end_pads: bool = False
 
     def load(self, folder: Path) -> PreTrainedModel:
@@ -116,6 +118,8 @@ class Kind:
 
     def _checked(self, model: PreTrainedModel) -> PreTrainedModel:
         self.check(model)
+        if self.hidden_only:
+            drop_unused(model)
         return model
 
     @contextmanager
@@ -186,6 +190,42 @@ def looks_back_only(model: PreTrainedModel, advice: str) -> bool:
     if [layer for layer, *_ in passed] != found or any(getattr(state, "shape", 0) != shape for state in states):
         raise UserError(f"the layers of {name} do not hand hidden states on, one to the next: {advice}")
     return torch.allclose(hidden[0, 0], hidden[1, 0], rtol=0, atol=1e-6)
+
+
+def drop_unused(model: PreTrainedModel) -> None:
+    """Put an identity in the place of each part, a pooling layer say, of which nothing is in the hidden states.
+
+    It would train, or count as if it did, though nothing that a run computes depends on it.
+    """
+    import torch
+    from torch import nn
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    without_weights = model.device.type == "meta"
+    with torch.enable_grad(), FakeTensorMode(allow_non_fake_inputs=True) if without_weights else nullcontext():
+        ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+        try:
+            hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+        except Exception:  # what is wrong with it is said once it has weights
+            if without_weights:
+                return
+            raise
+    used = _leaves(hidden)
+    for name, part in list(model.named_children()):
+        own = set(part.parameters())
+        if own and own.isdisjoint(used):
+            setattr(model, name, nn.Identity())
+
+
+def _leaves(result: Tensor) -> set[Tensor]:
+    """Return the parameters that a result was computed from."""
+    seen, waiting = set(), [result.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting.extend(before for before, _ in node.next_functions)
+    return {node.variable for node in seen if hasattr(node, "variable")}
 
 
 def _options(model_class: type[PreTrainedModel]) -> dict[str, Any]:

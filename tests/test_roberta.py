@@ -201,6 +201,30 @@ def test_the_model_is_ready_for_use(folder: Path) -> None:
     assert sum(name.endswith(Roberta.lora_targets) for name in names) == 2 * len(backbone.blocks(model))
 
 
+UNREAD = {
+    "esm": lambda: tiny(transformers.EsmConfig, mask_token_id=3),
+    "layoutlm": lambda: tiny(transformers.LayoutLMConfig),
+}
+
+
+@pytest.mark.parametrize("kind", UNREAD)
+def test_a_part_that_no_hidden_state_needs_is_dropped(tmp_path: Path, kind: str) -> None:
+    original = transformers.AutoModel.from_config(UNREAD[kind]())
+    saved(tmp_path, original)
+    unread = ("pooler.", "contact_head.")
+    rest = {name for name, _ in original.named_parameters() if not name.startswith(unread)}
+    assert len(rest) < len(list(original.parameters()))
+    with torch.device("meta"):
+        without_memory = Roberta(str(tmp_path), pretrained=False).build()
+    loaded, drawn_anew = (Roberta(str(tmp_path), pretrained).build() for pretrained in (True, False))
+    for model in (loaded, drawn_anew, without_memory):
+        assert {name for name, _ in model.named_parameters()} == rest
+    inputs = random_inputs(5, 3)
+    close(loaded(**inputs).last_hidden_state, original.eval()(**inputs).last_hidden_state)
+    loaded(**inputs).last_hidden_state[0, 0, 0].backward()
+    assert all(parameter.grad is not None for parameter in loaded.parameters())
+
+
 def test_gradients_flow_past_padding(mini: torch.nn.Module) -> None:
     backbone, inputs = Roberta(pretrained=False), random_inputs(6, 2)
     mini.zero_grad()
