@@ -325,6 +325,14 @@ def test_a_broken_image_is_named(tmp_path, kind):
     assert message.count(str(path)) == 1
 
 
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content := b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    for place, message in ((path, refusal(read_image, path)), ("b.jpg", refusal(decoded, content, "b.jpg"))):
+        said = "is a pointer of Git LFS and not the file itself: run git lfs pull there"
+        assert message.startswith(f"{place} does not decode (it {said}): ")
+
+
 def test_a_broken_image_survives_pickling():
     error = pickle.loads(pickle.dumps(BrokenImage("a.jpg", "why")))  # noqa: S301 - as loader processes hand it over
     assert str(error) == str(BrokenImage("a.jpg", "why"))

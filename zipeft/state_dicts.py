@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from zipeft.errors import UserError
 from zipeft.files import open_file
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 POINTER = b"version https://git-lfs.github.com/spec/"
+IS_POINTER = "is a pointer of Git LFS and not the file itself: run git lfs pull there"
 
 
 def unwrapped(content: Any) -> dict[str, Tensor]:
@@ -44,5 +45,10 @@ def check_finite(named: Iterable[tuple[str, Tensor]], file: Path) -> None:
 def check_fetched(file: Path) -> None:
     """Raise ``UserError`` for a file in whose place Git LFS left a pointer to it, and ``OSError`` if it has none."""
     with open_file(file) as stream:
-        if stream.read(len(POINTER)) == POINTER:
-            raise UserError(f"{str(file)!r} is a pointer of Git LFS and not the file itself: run git lfs pull there")
+        if is_pointer(stream):
+            raise UserError(f"{str(file)!r} {IS_POINTER}")
+
+
+def is_pointer(stream: BinaryIO) -> bool:
+    """Whether what follows in a file is what Git LFS leaves in the place of one."""
+    return stream.read(len(POINTER)) == POINTER

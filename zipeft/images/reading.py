@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, overload
 
 from zipeft.errors import UserError
 from zipeft.files import open_file
+from zipeft.state_dicts import IS_POINTER, is_pointer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -100,7 +101,9 @@ def decoded(content: bytes | BinaryIO, place: str) -> Image:
             _warn_if_dark(image, place)
             return to_rgb(_upright(image))
     except PIL.UnidentifiedImageError as error:
-        raise BrokenImage(place, "it is no image of a kind that Pillow decodes") from error
+        file.seek(0)
+        reason = f"it {IS_POINTER}" if is_pointer(file) else "it is no image of a kind that Pillow decodes"
+        raise BrokenImage(place, reason) from error
     except (
         Exception
     ) as error:  # Pillow's decoders raise many kinds: OSError, SyntaxError, struct.error, IndexError, ...
