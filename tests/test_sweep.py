@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from toys import ToyTask, methods_for, registered
+from toys import ToyDecoder, ToyTask, methods_for, registered, toy_decoder_tokenizer
 
 from zipeft import registry
 from zipeft.errors import UserError
@@ -122,6 +122,31 @@ def test_the_same_id_gives_the_same_metrics_to_the_last_digit():
     run("--method", "lora", "zero_gated")
     run("--method", "lora", "zero_gated", "--results", "again")
     assert outcomes(Path("results")) == outcomes(Path("again"))
+
+
+def test_a_model_folder_that_is_edited_trains_anew_and_the_old_records_stay(tmp_path):
+    folder = tmp_path / "model"
+    ToyDecoder().build().save_pretrained(folder)
+    toy_decoder_tokenizer().save_pretrained(folder)
+    template, config = folder / "chat_template.jinja", folder / "config.json"
+    template.write_text("{{ messages[0].content }}")
+    command = ["--backbone", "llama", "--checkpoint", "model", "--task", "toy_instruct", "--method", "zero_gated"]
+    command += ["--device", "cpu", "--epochs", "1", "--seeds", "1", "--trials", "0", "--set", "toy_instruct.examples=4"]
+    edits = [
+        lambda: template.write_text("{{ messages }}"),
+        lambda: config.write_text(json.dumps({**json.loads(config.read_text()), "rms_norm_eps": 0.5})),
+    ]
+    assert main(command) == 0
+    for edited, edit in enumerate(edits, start=1):
+        before = {record: record.read_bytes() for record in Path("results").rglob("*.json")}
+        assert len(before) == edited
+        assert main(command) == 0
+        assert {record: record.read_bytes() for record in Path("results").rglob("*.json")} == before
+        edit()
+        assert main(command) == 0
+        assert all(record.read_bytes() == content for record, content in before.items())
+    found = records()[Result]
+    assert len(found) == len({result.id for result in found}) == 3
 
 
 @dataclass(frozen=True)
