@@ -10,7 +10,6 @@ import open_clip
 import timm
 import torch
 import transformers
-from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 VOCABULARY = 61
@@ -56,7 +55,7 @@ def use_kernel(model: nn.Module, kernel: str) -> None:
     if isinstance(model, transformers.PreTrainedModel):
         model.set_attn_implementation(kernel)
     for module in model.modules():
-        if isinstance(module, Attention):
+        if hasattr(module, "fused_attn"):  # timm's
             module.fused_attn = kernel == "sdpa"
 
 
@@ -191,6 +190,11 @@ def timm_vit(**settings) -> nn.Module:
     return timm.models.VisionTransformer(**size, **settings)
 
 
+def timm_rope(name: str, **settings) -> nn.Module:
+    size = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 4, "num_classes": 10}
+    return timm.create_model(name, **size, **settings)
+
+
 def native_clip() -> nn.Module:
     vision = {"image_size": 16, "patch_size": 4, "width": 32, "layers": 2, "head_width": 8}
     words = {"vocab_size": VOCABULARY, "context_length": 7, "width": 24, "heads": 3, "layers": 2}
@@ -241,6 +245,8 @@ ZOO = {
     "hf_clip": Entry(hf_clip, image_and_text, both_towers, BOTH),
     "timm_vit": Entry(timm_vit, lambda: {"x": images()}, called, BOTH),
     "timm_qk_norm": Entry(lambda: timm_vit(qk_norm=True, scale_attn_norm=True), lambda: {"x": images()}, called, BOTH),
+    "timm_dinov3": Entry(lambda: timm_rope("vit_small_patch16_dinov3"), lambda: {"x": images()}, called, BOTH),
+    "timm_eva02": Entry(lambda: timm_rope("eva02_base_patch14_448"), lambda: {"x": images()}, called, BOTH),
     "open_clip": Entry(native_clip, lambda: {"image": images(), "text": text()["input_ids"]}, native_towers),
     "torch_encoder": Entry(torch_encoder, hidden_states, called),
 }

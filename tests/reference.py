@@ -31,7 +31,7 @@ class Layer:
     """One attention layer: its weights in float64, and what its architecture says about them.
 
     Norms take (batch, tokens, heads, head dim); ``before_output`` takes the heads' joined result (batch, tokens,
-    heads * head dim) and the layer's input.
+    heads * head dim) and the layer's input. ``turn`` is another rotary embedding than that of ``rope_theta``.
     """
 
     query: Linear
@@ -43,6 +43,7 @@ class Layer:
     query_norm: Norm = identity
     key_norm: Norm = identity
     rope_theta: float | None = None
+    turn: Norm = identity
     before_output: Callable[[Tensor, Tensor], Tensor] = identity
 
     def __call__(
@@ -60,8 +61,8 @@ class Layer:
         prompts = prompt.prompt.detach().double().expand(len(hidden), -1, -1)
         if inputs.get("condition") is not None:
             prompts = prompts + inputs["condition"].double()[:, None, :]
-        q = rotate(self.heads(hidden, self.query, self.query_norm), self.rope_theta)
-        k = rotate(self.heads(keys, self.key, self.key_norm), self.rope_theta)
+        q = self.turn(rotate(self.heads(hidden, self.query, self.query_norm), self.rope_theta))
+        k = self.turn(rotate(self.heads(keys, self.key, self.key_norm), self.rope_theta))
         v = self.heads(values, self.value)
         k_prompt, v_prompt = self.heads(prompts, self.key, self.key_norm), self.heads(prompts, self.value)
         gate = prompt.gate.detach().double()
@@ -162,8 +163,29 @@ def of_transformers(attention: nn.Module, output: nn.Linear | None, head_dim: in
     return Layer(*projections, unprojected if output is None else of_linear(output), head_dim, **settings)
 
 
-def of_timm(attention: nn.Module) -> Layer:
-    """timm's ``Attention``: fused qkv, QK-norm, a norm of the result, and a sigmoid gate on it (of the input)."""
+def turn_pairs(x: Tensor, angles: Tensor, first: int, half: bool) -> Tensor:
+    """Turn the pairs of each head's numbers, as ``rotate`` does, by angles given for the tokens from ``first`` on.
+
+    A pair is (i, i + dim / 2) where ``half``, else (2 i, 2 i + 1). ``angles`` (tokens, 2 * dim) holds sines and
+    cosines, each twice, where the pair has its numbers.
+    """
+    out, pairs = x.clone(), x.shape[-1] // 2
+    sines, cosines = angles.double().chunk(2, -1)
+    for token in range(first, x.shape[1]):
+        for i in range(pairs):
+            one, other = (i, i + pairs) if half else (2 * i, 2 * i + 1)
+            sine, cosine = sines[token - first, one], cosines[token - first, one]
+            a, b = x[:, token, :, one], x[:, token, :, other]
+            out[:, token, :, one] = a * cosine - b * sine
+            out[:, token, :, other] = b * cosine + a * sine
+    return out
+
+
+def of_timm(attention: nn.Module, angles: Tensor | None = None) -> Layer:
+    """timm's attention: fused qkv or three, QK-norm, a norm of the result, and a sigmoid gate on it (of the input).
+
+    ``angles`` are those of its rotary embedding, if it has one.
+    """
     attention = copy.deepcopy(attention).double()
 
     def norm(layer: nn.Module) -> Norm:
@@ -174,10 +196,19 @@ def of_timm(attention: nn.Module) -> Layer:
         gated = getattr(attention, "gate", None) is not None
         return joined / (1 + (-linear(hidden, of_linear(attention.gate))).exp()) if gated else joined
 
-    dim = attention.qkv.out_features // 3 // attention.num_heads
-    projections = of_fused(attention.qkv.weight, attention.qkv.bias)
-    norms = norm(attention.q_norm), norm(attention.k_norm)
-    return Layer(*projections, of_linear(attention.proj), dim, dim**-0.5, *norms, before_output=before_output)
+    def turn(x: Tensor) -> Tensor:
+        return x if angles is None else turn_pairs(x, angles, attention.num_prefix_tokens, attention.rotate_half)
+
+    dim = attention.proj.in_features // attention.num_heads
+    if attention.qkv is None:
+        projections = [of_linear(layer) for layer in (attention.q_proj, attention.k_proj, attention.v_proj)]
+    else:
+        bias = attention.qkv.bias
+        if getattr(attention, "q_bias", None) is not None:
+            bias = torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
+        projections = of_fused(attention.qkv.weight, bias)
+    norms = {"query_norm": norm(attention.q_norm), "key_norm": norm(attention.k_norm), "turn": turn}
+    return Layer(*projections, of_linear(attention.proj), dim, dim**-0.5, **norms, before_output=before_output)
 
 
 def of_multihead(attention: nn.MultiheadAttention) -> Layer:

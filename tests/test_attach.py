@@ -25,9 +25,9 @@ def test_only_the_topmost_layers_are_joined(name, layers):
 
 
 def known_splices():
-    from zipeft.splices import MultiheadSplice, TimmSplice, TransformersSplice
+    from zipeft.splices import MultiheadSplice, TimmRopeSplice, TimmSplice, TransformersSplice
 
-    return TransformersSplice, TimmSplice, MultiheadSplice
+    return TransformersSplice, TimmSplice, TimmRopeSplice, MultiheadSplice
 
 
 def test_layers_of_given_blocks_are_joined_in_the_blocks_order():

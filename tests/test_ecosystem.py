@@ -70,6 +70,8 @@ LORA = {
     "llama": (llama, ["k_proj"], lambda model: model(**text()).logits),
     "llama all": (llama, ["q_proj", "k_proj", "v_proj", "o_proj"], lambda model: model(**text()).logits),
     "timm": (lambda: timm_vit(qk_norm=True), ["qkv", "attn.proj"], lambda model: model(images())),
+    "timm_dinov3": (ZOO["timm_dinov3"].build, ["qkv", "attn.proj"], lambda model: model(images())),
+    "timm_eva02": (ZOO["timm_eva02"].build, ["k_proj", "v_proj"], lambda model: model(images())),
     "open_clip": (native_clip, ["attn"], lambda model: ZOO["open_clip"].run(model)),
 }
 
@@ -309,7 +311,7 @@ def test_a_compiled_model_is_one_graph_which_sees_new_prompts(name, mode, monkey
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "backend"),
-    [(name, "aot_eager") for name in ("llama", "timm_vit", "timm_qk_norm", "roberta", "open_clip")]
+    [(name, "aot_eager") for name in ("llama", "timm_vit", "timm_qk_norm", "timm_dinov3", "roberta", "open_clip")]
     + [("llama", "inductor"), ("timm_vit", "inductor")],
 )
 def test_compiled_models_give_the_same(name, backend):

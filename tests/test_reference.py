@@ -18,7 +18,8 @@ from reference import (
     rotate,
     two_softmaxes,
 )
-from timm.layers import Attention
+from timm.layers import Attention, AttentionRope
+from timm.models.eva import EvaAttention
 from torch import nn
 
 from zipeft.splices import attach, conditioned
@@ -73,6 +74,11 @@ def native_clip(model):
             yield block.attn, of_multihead(block.attn), mask
 
 
+def timm_rope(model):
+    angles = model.rope.get_embed(shape=(4, 4) if model.dynamic_img_size else None)
+    return ((block.attn, of_timm(block.attn, angles), None) for block in model.blocks)
+
+
 LAYERS = {
     "llama": decoder,
     "mistral": lambda model: decoder(model, window=(3, 3)),
@@ -94,6 +100,8 @@ LAYERS = {
     "hf_clip": clip,
     "timm_vit": lambda model: ((block.attn, of_timm(block.attn), None) for block in model.blocks),
     "timm_qk_norm": lambda model: ((block.attn, of_timm(block.attn), None) for block in model.blocks),
+    "timm_dinov3": timm_rope,
+    "timm_eva02": timm_rope,
     "open_clip": native_clip,
     "torch_encoder": lambda model: ((layer.self_attn, of_multihead(layer.self_attn), None) for layer in model.layers),
 }
@@ -229,3 +237,37 @@ def test_timm_attention(setting, fused, masked):
     (prompt,) = randomise_prompts(attach(attention, length=5))
     result = attention(x, attn_mask=given, is_causal=True) if masked == "causal" else attention(x, attn_mask=given)
     assert (result - of_timm(attention)(x, prompt, mask)).abs().max() <= TOLERANCE
+
+
+ROPE = {
+    "dinov3": (AttentionRope, {"qkv_bias": False, "rotate_half": True, "num_prefix_tokens": 3}),
+    "norms": (AttentionRope, {"qk_norm": True, "scale_norm": True, "norm_layer": nn.LayerNorm}),
+    "gated": (AttentionRope, {"gated": True}),
+    "grouped": (AttentionRope, {"qkv_fused": False, "num_kv_heads": 2}),
+    "head_dim": (AttentionRope, {"attn_head_dim": 12, "num_prefix_tokens": 0}),
+    "fused_eva": (EvaAttention, {"scale_norm": False}),
+    "separate_bias": (EvaAttention, {"scale_norm": False, "qkv_bias_separate": True}),
+    "unfused_eva": (EvaAttention, {"qkv_fused": False, "qk_norm": True, "norm_layer": nn.LayerNorm}),
+}
+
+
+@pytest.mark.parametrize("rotated", [True, False])
+@pytest.mark.parametrize("setting", ROPE)
+def test_timm_attention_with_a_rotary_embedding(setting, rotated):
+    kind, options = ROPE[setting]
+    if not options.keys() <= kind.__init__.__annotations__.keys():
+        pytest.skip(f"timm {timm.__version__} has no such setting")
+    torch.manual_seed(0)
+    attention = randomise(kind(32, num_heads=4, **options)).eval()
+    angle = torch.rand(7 - attention.num_prefix_tokens, attention.head_dim // 2) * 6
+    angle = torch.cat([angle, angle], -1) if attention.rotate_half else angle.repeat_interleave(2, -1)
+    angles = torch.cat([angle.sin(), angle.cos()], -1) if rotated else None
+    x = torch.randn(2, 7, 32)
+    before = attention(x, rope=angles)
+    (prompt,) = attach(attention, length=5)
+    assert torch.equal(attention(x, rope=angles), before)
+    randomise_prompts([prompt])
+    expected = of_timm(attention, angles)(x, prompt)
+    assert (expected - before).abs().max() > 0.05
+    for result in (attention(x, rope=angles), attention(x, angles)):
+        assert (result - expected).abs().max() <= TOLERANCE

@@ -21,12 +21,13 @@ from zipeft.splices.multihead_attention import MultiheadSplice
 from zipeft.splices.open_clip_attention import OpenCLIPSplice
 from zipeft.splices.prefix import PrefixSplice
 from zipeft.splices.timm_attention import TimmSplice
+from zipeft.splices.timm_rope_attention import TimmRopeSplice
 from zipeft.splices.transformers_attention import TransformersSplice
 from zipeft.splices.unjoined import pooling, unjoined
 
 __all__ = ["PrefixSplice", "Splice", "attach", "conditioned", "detach", "prompts", "register"]
 
-_splices: list[type[Splice]] = [TransformersSplice, TimmSplice, MultiheadSplice, OpenCLIPSplice]
+_splices: list[type[Splice]] = [TransformersSplice, TimmSplice, TimmRopeSplice, MultiheadSplice, OpenCLIPSplice]
 
 
 def register(splice: type[Splice]) -> type[Splice]:
