@@ -246,7 +246,7 @@ ZOO = {
     "timm_vit": Entry(timm_vit, lambda: {"x": images()}, called, BOTH),
     "timm_qk_norm": Entry(lambda: timm_vit(qk_norm=True, scale_attn_norm=True), lambda: {"x": images()}, called, BOTH),
     "timm_dinov3": Entry(lambda: timm_rope("vit_small_patch16_dinov3"), lambda: {"x": images()}, called, BOTH),
-    "timm_eva02": Entry(lambda: timm_rope("eva02_base_patch14_448"), lambda: {"x": images()}, called, BOTH),
+    "timm_eva02": Entry(lambda: timm_rope("eva02_base_patch14_448"), lambda: {"x": images()}, called),
     "open_clip": Entry(native_clip, lambda: {"image": images(), "text": text()["input_ids"]}, native_towers),
     "torch_encoder": Entry(torch_encoder, hidden_states, called),
 }
