@@ -280,7 +280,8 @@ def test_prompts_behind_the_first_tokens_are_cached_where_they_stand(method, off
     whole = model(**inputs, use_cache=False).logits
     cache = DynamicCache()
     parts = [forward(model, inputs["input_ids"][:, part], cache) for part in (slice(0, 3), slice(3, 4), slice(4, 7))]
-    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-9, rtol=0)
+    # The eager kernel takes the softmax in float32, whose rounding depends on how many tokens come at once.
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-9 if kernel == "sdpa" else 1e-5, rtol=0)
 
 
 def filled(model):

@@ -41,17 +41,20 @@ def test_the_parts_are_those_of_the_analysis_of_variance(shape):
     of_seeds, of_items, rest = mean_squares(tables[0])
     found = estimate(tables[:1])
     assert found.mean == pytest.approx(tables[0].mean())
-    assert found.parts[0].variance == pytest.approx(of_seeds / tables[0].size)
-    assert found.parts[1].variance == pytest.approx(max(0, of_items - rest) / tables[0].size)
-    assert [part.freedom for part in found.parts] == [shape[0] - 1, shape[1] - 1]
+    assert found.seeds.variance == pytest.approx(of_seeds / tables[0].size)
+    assert found.noise.variance == pytest.approx(rest / tables[0].size)
+    assert found.items[0].variance == pytest.approx(max(0, of_items - rest) / tables[0].size)
+    freedoms = (shape[0] - 1, (shape[0] - 1) * (shape[1] - 1), shape[1] - 1)
+    assert (found.seeds.freedom, found.noise.freedom, found.items[0].freedom) == freedoms
     assert found.seed_ratio == pytest.approx(sqrt(max(0, of_seeds - rest) / of_items))
     # Of several data sets each has its items' part, while seeds are in common.
     both = estimate(tables)
     own = [estimate([table]) for table in tables]
     by_seed = (tables[0].mean(1) + tables[1].mean(1)) / 2
-    assert both.parts[0].variance == pytest.approx(stats.sem(by_seed) ** 2)
-    assert [p.variance for p in both.parts[1:]] == pytest.approx([each.parts[1].variance / 4 for each in own])
-    assert [p.freedom for p in both.parts[1:]] == [shape[1] - 1, 5]
+    assert both.seeds.variance == pytest.approx(stats.sem(by_seed) ** 2)
+    assert both.noise.variance == pytest.approx(sum(each.noise.variance for each in own) / 4)
+    assert [part.variance for part in both.items] == pytest.approx([each.items[0].variance / 4 for each in own])
+    assert [part.freedom for part in both.items] == [shape[1] - 1, 5]
 
 
 @pytest.mark.parametrize("shape", [(1, 30), (6, 1)], ids=["one seed", "no items"])
@@ -64,8 +67,12 @@ def test_one_source_alone_gives_students_t(shape):
 
 
 def test_the_interval_adds_squared_half_widths_by_hand():
-    found = Estimate(0.5, (Part(0.01, 2), Part(0.04, 99)))
+    found = Estimate(0.5, Part(0.01, 2), Part(0.002, 198), (Part(0.04, 99),))
     half = sqrt(0.01 * 4.302653**2 + 0.04 * 1.984217**2)
+    assert found.interval() == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
+    # Seeds that agree by chance are no surer than the noise in each.
+    found = Estimate(0.5, Part(0.0, 2), Part(0.002, 198), (Part(0.04, 99),))
+    half = sqrt(0.002 * 1.972017**2 + 0.04 * 1.984217**2)
     assert found.interval() == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
 
 
@@ -101,7 +108,7 @@ def test_degenerate_tables_have_an_interval(table, low, high, p):
 def test_a_single_number_has_no_interval():
     for tables in ([np.array([[0.5]])], [np.array([[0.5]]), np.array([[0.7]])]):
         found = estimate(tables)
-        assert (found.parts, found.interval(), found.seed_ratio) == ((), None, None)
+        assert (found.seeds, found.items, found.interval(), found.seed_ratio) == (None, (), None, None)
 
 
 # Where the truth is known.
@@ -134,6 +141,17 @@ def test_level_and_coverage_hold_in_every_cell_of_the_document():
     assert len(documented) == len(found)
     for theirs, ours in zip(documented, found, strict=True):
         assert vars(theirs) == pytest.approx(vars(ours), abs=0.4), as_row(ours)
+
+
+def test_level_holds_where_answers_are_right_or_wrong():
+    # Two methods that differ in few answers often differ by the very same number of them from all three seeds.
+    rng, gaps = np.random.default_rng(8), []
+    for _ in range(1500):
+        differ, right = rng.random((3, 60)) < 0.1, rng.random((3, 60)) < 0.5
+        gaps.append(estimate([differ * np.where(right, 1.0, -1.0)]))
+    for level in (LEVEL, LEVEL / simulation.PAIRS):
+        wrong = np.mean([simulation.is_wrong(gap, level) for gap in gaps])
+        assert wrong <= level + 3 * sqrt(level / 1500)
 
 
 def test_a_difference_is_found_and_its_size_matters():

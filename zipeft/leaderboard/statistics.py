@@ -38,29 +38,39 @@ class Part:
     variance: float
     freedom: int
 
+    def squared(self, level: float) -> float:
+        """Return the square of half the width of this part's own interval."""
+        from scipy.special import stdtrit
+
+        return self.variance * float(stdtrit(self.freedom, level / 2)) ** 2
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over data sets, and the parts of its variance; without parts it is a single number.
+    """A mean over data sets, and what its variance comes from; with neither part it is a single number.
+
+    ``noise`` is in the part of ``seeds``, which is no narrower than that: three seeds may agree by chance, and scores
+    of few examples often do.
 
     ``seed_ratio`` is the standard error of the mean that seeds cause over the one that items cause; None where either
     is not known, or items cause none.
     """
 
     mean: float
-    parts: tuple[Part, ...] = ()
+    seeds: Part | None = None
+    noise: Part | None = None
+    items: tuple[Part, ...] = ()
     seed_ratio: float | None = None
 
     def half_width(self, level: float) -> float:
         """Return half the width of the interval that leaves out the true mean with probability ``level``."""
-        from scipy.special import stdtrit
-
-        return sqrt(sum(part.variance * stdtrit(part.freedom, level / 2) ** 2 for part in self.parts))
+        of_seeds = max((part.squared(level) for part in (self.seeds, self.noise) if part), default=0.0)
+        return sqrt(of_seeds + sum(part.squared(level) for part in self.items))
 
     def interval(self) -> tuple[float, float] | None:
         """Return the ends of the 95 % interval of the mean; None where nothing is known of its variance."""
         half = self.half_width(1 - CONFIDENCE)
-        return (self.mean - half, self.mean + half) if self.parts else None
+        return (self.mean - half, self.mean + half) if self.seeds or self.items else None
 
     def p_value(self) -> float:
         """Return the two-sided p-value of the mean: it is below 5 % where the 95 % interval leaves out 0."""
@@ -85,13 +95,14 @@ def estimate(tables: Sequence[np.ndarray]) -> Estimate:
     seeds = len(by_seed)
     pieces, share = map(_pieces, tables), 1 / len(tables) ** 2
     of_items = [(share * both, share * noise, freedom) for both, noise, freedom in pieces if freedom]
-    parts = [Part(max(0.0, both - noise), freedom) for both, noise, freedom in of_items]
+    parts = tuple(Part(max(0.0, both - noise), freedom) for both, noise, freedom in of_items)
     if seeds == 1:
-        return Estimate(float(by_seed[0]), tuple(parts))
+        return Estimate(float(by_seed[0]), items=parts)
     of_seeds = float(by_seed.var(ddof=1)) / seeds
-    pure, items = of_seeds - sum(noise for _, noise, _ in of_items), sum(both for both, _, _ in of_items)
-    ratio = sqrt(max(0.0, pure) / items) if items else None
-    return Estimate(float(by_seed.mean()), (Part(of_seeds, seeds - 1), *parts), ratio)
+    both, noise, freedom = map(sum, zip(*of_items, strict=True)) if of_items else (0.0, 0.0, 0)
+    ratio = sqrt(max(0.0, of_seeds - noise) / both) if both else None
+    of_noise = Part(noise, freedom * (seeds - 1)) if freedom else None
+    return Estimate(float(by_seed.mean()), Part(of_seeds, seeds - 1), of_noise, parts, ratio)
 
 
 def _pieces(table: np.ndarray) -> tuple[float, float, int]:
