@@ -93,9 +93,10 @@ def test_p_is_below_a_level_where_its_interval_leaves_out_0():
         (np.full((3, 50), 0.0), 0.0, 0.0, 1.0),
         (np.full((3, 50), 1e-17), 0.0, 0.0, 1.0),  # zero but for rounding
         (np.array([[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]]), 0.2 - 0.248414, 0.2 + 0.248414, 0.0741799),
+        (np.array([[0.3], [0.3 + 1e-16], [0.1 + 0.2]]), 0.3, 0.3, 0.0),  # all but no variation
         (np.array([[0.1], [0.2], [0.3]]), 0.2 - 0.248414, 0.2 + 0.248414, 0.0741799),
     ],
-    ids=["no variation", "zero", "rounding", "no variation of items", "one item"],
+    ids=["no variation", "zero", "rounding", "no variation of items", "rounding of seeds", "one item"],
 )
 def test_degenerate_tables_have_an_interval(table, low, high, p):
     with warnings.catch_warnings():

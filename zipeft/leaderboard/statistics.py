@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log, log10, sqrt
+from sys import float_info
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -83,8 +84,12 @@ class Estimate:
             return LEAST_P
         if self.half_width(MOST_P) >= distance:
             return 1.0
+
         # In logarithms the curve is smooth, down to levels that differ from 0 by little.
-        return 10 ** brentq(lambda power: log(self.half_width(10**power) / distance), log10(LEAST_P), log10(MOST_P))
+        def gap(power: float) -> float:
+            return log(max(self.half_width(10**power), float_info.min) / distance)
+
+        return 10 ** brentq(gap, log10(LEAST_P), log10(MOST_P))
 
 
 def estimate(tables: Sequence[np.ndarray]) -> Estimate:
