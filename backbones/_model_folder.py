@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zipeft import carriers
+from zipeft import carriers, strict_json
 from zipeft.errors import UserError
-from zipeft.state_dicts import check_fetched, unwrapped
+from zipeft.git_lfs import check_fetched
+from zipeft.state_dicts import unwrapped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,8 +104,8 @@ def end_tokens(folder: Path) -> list[int]:
     """
     path = folder / GENERATION
     try:
-        found = json.loads(path.read_bytes()).get("eos_token_id") if path.is_file() else None
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        found = strict_json.parse(path.read_bytes()).get("eos_token_id") if path.is_file() else None
+    except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{str(path)!r} cannot be read ({line(error)}): take it out") from error
     ids = found if isinstance(found, list) else [] if found is None else [found]
     if not all(type(token) is int and 0 <= token < MOST_TOKENS for token in ids):
@@ -122,10 +122,10 @@ def weight_files(folder: Path) -> list[Path]:
     if not name.endswith(".index.json"):
         return [folder / name]
     try:
-        shards = sorted(set(json.loads((folder / name).read_bytes())["weight_map"].values()))
+        shards = sorted(set(strict_json.parse((folder / name).read_bytes())["weight_map"].values()))
         if not shards or any(Path(shard).name != shard or len(shard) > LONGEST_NAME for shard in shards):
             raise ValueError("it names no files beside it")
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f"{str(folder / name)!r} is no list of the files of weights ({line(error)})") from error
     return [folder / shard for shard in shards]
 

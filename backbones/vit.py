@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zipeft import carriers
 from zipeft.backbone import ImageBackbone, Weights
 from zipeft.errors import UserError
-from zipeft.state_dicts import check_fetched, check_finite, unwrapped
+from zipeft.git_lfs import check_fetched
+from zipeft.state_dicts import check_finite, unwrapped
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,6 +10,7 @@ from pathlib import Path
 from posixpath import normpath
 from typing import Any, NamedTuple
 
+from zipeft import strict_json
 from zipeft.data_folder import composed, locate, subfolders, unreadable
 from zipeft.errors import UserError
 from zipeft.files import read_text
@@ -146,10 +147,10 @@ def as_name(name: str) -> str:
 
 def read_json(path: Path) -> Any:
     try:
-        return json.loads(read_text(path))
+        return strict_json.parse(read_text(path))
     except OSError as error:
         raise unreadable(error) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}): repair it") from None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, NamedTuple
 
+from zipeft import strict_json
 from zipeft.data_folder import unreadable
 from zipeft.errors import UserError
 from zipeft.files import open_file, read_text
@@ -143,12 +144,12 @@ def _json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 at byte {error.start}: convert it") from None
     try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        return strict_json.parse(text)
+    except ValueError as error:
         if len(lines := _lines(text)) > 1 and (path.suffix.lower() == ".jsonl" or _is_object(lines[0][1])):
             return [_line(path, number, line) for number, line in lines]
-        where = f" (line {error.lineno}: {error.msg})" if isinstance(error, json.JSONDecodeError) else ""
-        raise UserError(f"{path} is no JSON{where}: it may have been cut off, get it again") from None
+        where = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else error
+        raise UserError(f"{path} is no JSON ({where}): it may have been cut off, get it again") from None
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
@@ -157,16 +158,17 @@ def _lines(text: str) -> list[tuple[int, str]]:
 
 def _is_object(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(strict_json.parse(line), dict)
     except ValueError:
         return False
 
 
 def _line(path: Path, number: int, line: str) -> Any:
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is no JSON in line {number} ({error.msg}): correct or remove the line") from None
+        return strict_json.parse(line)
+    except ValueError as error:
+        reason = getattr(error, "msg", error)
+        raise UserError(f"{path} is no JSON in line {number} ({reason}): correct or remove the line") from None
 
 
 def _parquet(path: Path) -> list[Any]:

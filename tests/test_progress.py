@@ -13,7 +13,6 @@ from result_factory import make_failure, make_result
 from toys import ToyTask, ToyViT, registered
 
 from zipeft.errors import UserError
-from zipeft.estimate import Estimate
 from zipeft.experiment import Experiment
 from zipeft.methods.linear import Linear
 from zipeft.plan import Comparison, Contender
@@ -22,6 +21,7 @@ from zipeft.protocol import Protocol
 from zipeft.results import Store
 from zipeft.run import main
 from zipeft.sweep import Entry, Policy
+from zipeft.time_left import TimeLeft
 
 # --- the estimate -----------------------------------------------------------------------------------------------------
 
@@ -54,7 +54,7 @@ KINDS = st.dictionaries(
 @given(KINDS, st.data())
 def test_the_time_left_is_right_at_every_step_where_earlier_trainings_are_known(kinds, data):
     clock = Clock()
-    estimate = Estimate(clock)
+    estimate = TimeLeft(clock)
     work = [kind for kind, (_, number) in kinds.items() for _ in range(number)]
     for kind, (seconds, number) in kinds.items():
         estimate.plan(kind, number)
@@ -76,7 +76,7 @@ def test_the_time_left_is_right_at_every_step_where_earlier_trainings_are_known(
 @given(KINDS)
 def test_what_trainings_took_here_comes_before_what_earlier_ones_took(kinds):
     clock = Clock()
-    estimate = Estimate(clock)
+    estimate = TimeLeft(clock)
     for kind, (seconds, number) in kinds.items():
         estimate.plan(kind, 1 + number)
         estimate.remember(kind, [10 * seconds + 1])
@@ -89,7 +89,7 @@ def test_what_trainings_took_here_comes_before_what_earlier_ones_took(kinds):
 
 @given(KINDS, st.integers(0, 4), st.booleans())
 def test_what_is_done_already_and_what_can_never_be_done_take_no_time(kinds, done, dropped):
-    estimate = Estimate(Clock())
+    estimate = TimeLeft(Clock())
     for kind, (seconds, number) in kinds.items():
         estimate.plan(kind, number)
         estimate.remember(kind, [seconds])
@@ -108,7 +108,7 @@ def test_what_is_done_already_and_what_can_never_be_done_take_no_time(kinds, don
 @given(KINDS, st.lists(st.tuples(st.sampled_from(["begin", "step", "end", "fail", "drop"]), st.floats(0, 100))))
 def test_whatever_happens_time_and_share_stay_in_their_bounds(kinds, events):
     clock = Clock()
-    estimate = Estimate(clock)
+    estimate = TimeLeft(clock)
     for kind, (_, number) in kinds.items():
         estimate.plan(kind, number)
     waiting = [kind for kind, (_, number) in kinds.items() for _ in range(number)]
@@ -134,7 +134,7 @@ def test_whatever_happens_time_and_share_stay_in_their_bounds(kinds, events):
 
 def test_the_first_training_tells_of_the_others_by_its_own_steps():
     clock = Clock()
-    estimate = Estimate(clock)
+    estimate = TimeLeft(clock)
     estimate.plan(("a",), 1)
     estimate.plan(("b",), 3)
     assert (estimate.left(), estimate.share()) == (None, 0)
@@ -152,7 +152,7 @@ def test_the_first_training_tells_of_the_others_by_its_own_steps():
 def test_fast_last_steps_do_not_hide_what_is_slow_and_still_to_come():
     """What a bar over steps alone says: seconds, where hours are to come."""
     clock = Clock()
-    estimate = Estimate(clock)
+    estimate = TimeLeft(clock)
     for kind, seconds in ((("full",), 3600), (("linear",), 5)):
         estimate.plan(kind, 2)
         estimate.remember(kind, [seconds])
@@ -164,7 +164,7 @@ def test_fast_last_steps_do_not_hide_what_is_slow_and_still_to_come():
 
 def test_trainings_that_run_at_once_share_the_time():
     clock = Clock()
-    estimate = Estimate(clock)
+    estimate = TimeLeft(clock)
     estimate.plan(("a",), 6)
     estimate.remember(("a",), [60])
     for name in "xy":
@@ -180,7 +180,7 @@ def test_trainings_that_run_at_once_share_the_time():
 
 
 def test_a_failure_says_nothing_of_what_others_take():
-    estimate = Estimate(Clock())
+    estimate = TimeLeft(Clock())
     estimate.plan(("a",), 2)
     estimate.begin("it", ("a",))
     estimate.end("it", whole=False)

@@ -325,6 +325,9 @@ def without(*keys):
     [
         ('{"data": [', "is no JSON (line 1"),
         ("", "is no JSON (line 1"),
+        ("[" * 100_000, "is no JSON (it is nested too deeply)"),
+        ('{"id": "a"}\n' + "[" * 100_000, "is no JSON in line 2 (it is nested too deeply)"),
+        (f'{{"version": {"1" * 5000}}}', "is no JSON (Exceeds the limit"),
         ('{"id": "a", "context": "b"}\n{"id": "b', "is no JSON in line 2"),
         ({"data": []}, "holds no questions"),
         ({"questions": []}, "is not of a known layout"),

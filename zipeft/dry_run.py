@@ -11,9 +11,8 @@ from functools import cached_property
 from textwrap import fill
 
 from zipeft import carriers
-from zipeft.earlier import remember
+from zipeft.earlier_times import remember
 from zipeft.errors import UserError
-from zipeft.estimate import Estimate, Kind
 from zipeft.experiment import Experiment, Run
 from zipeft.leaderboard.numbers import DASH, duration, listing, size, span
 from zipeft.leaderboard.tables import tabulated, text_table
@@ -22,6 +21,7 @@ from zipeft.results import BackboneRecord, Store
 from zipeft.results.differences import brief
 from zipeft.settings import as_json
 from zipeft.sweep import Entry, Policy
+from zipeft.time_left import Kind, TimeLeft
 from zipeft.training import total_steps
 from zipeft.words import counted
 
@@ -72,7 +72,7 @@ def dry_run(
 
     With ``steps``, so many of each method are taken on each data set that is at hand, and timed.
     """
-    estimate, outlooks = Estimate(), []
+    estimate, outlooks = TimeLeft(), []
     with _offline():
         for comparison, experiment in work:
             parts = (experiment.task_name, experiment.task), experiment.protocol, experiment.accelerator
@@ -82,7 +82,7 @@ def dry_run(
     return text, not any(outlook.faults for outlook in outlooks)
 
 
-def _outlook(outlook: Outlook, store: Store, policy: Policy, estimate: Estimate, steps: int) -> Outlook:
+def _outlook(outlook: Outlook, store: Store, policy: Policy, estimate: TimeLeft, steps: int) -> Outlook:
     comparison, experiment = outlook.comparison, outlook.experiment
     outlook.lines = [*_heading(comparison, experiment), _weights(experiment)]
     for kind in comparison.kinds():
@@ -110,7 +110,7 @@ def _outlook(outlook: Outlook, store: Store, policy: Policy, estimate: Estimate,
     return outlook
 
 
-def _time(outlook: Outlook, entry: Entry, steps: int, estimate: Estimate) -> None:
+def _time(outlook: Outlook, entry: Entry, steps: int, estimate: TimeLeft) -> None:
     """Time some steps of a method on a data set, and say so; what cannot train costs nothing but its own time."""
     what = f"{counted(steps, 'step')} of {entry.contender.name} on {entry.dataset}"
     print(f"zipeft: timing {what}", file=sys.stderr)
@@ -163,14 +163,14 @@ def _examples(experiment: Experiment, dataset: str) -> str:
     return f"{train} training, {validation} validation and {test} test examples; {data.source}"
 
 
-def _shown(outlook: Outlook, estimate: Estimate) -> str:
+def _shown(outlook: Outlook, estimate: TimeLeft) -> str:
     """Return the lines of a comparison, and a table of its methods."""
     rows = [_row(outlook, contender, estimate) for contender in outlook.comparison.contenders]
     headers = ["method", "settings", "searched", "trainings", "done", "time of one", "time left"]
     return "\n".join([*outlook.lines, tabulated(text_table(headers, rows, ""), "simple")])
 
 
-def _row(outlook: Outlook, contender: Contender, estimate: Estimate) -> list[str]:
+def _row(outlook: Outlook, contender: Contender, estimate: TimeLeft) -> list[str]:
     comparison = outlook.comparison
     kinds = [kind for kind in comparison.kinds() if kind[-1] == contender.name]
     settings = {name: brief(value) for name, value in as_json(contender.method).items() if name not in contender.space}
@@ -189,7 +189,7 @@ def _row(outlook: Outlook, contender: Contender, estimate: Estimate) -> list[str
     ]
 
 
-def _summary(outlooks: Sequence[Outlook], estimate: Estimate, steps: int) -> str:
+def _summary(outlooks: Sequence[Outlook], estimate: TimeLeft, steps: int) -> str:
     """Return how much is left and how long it takes, and by what that is known."""
     said = f"{counted(estimate.trainings, 'training')}, {estimate.done} done already"
     left = estimate.left()

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from zipeft import locks
+from zipeft import locks, strict_json
 from zipeft.errors import UserError
 from zipeft.files import check_target, read_whole
 
@@ -102,7 +102,7 @@ class JsonLines:
 
 def _record(line: bytes) -> Record | None:
     try:
-        record = json.loads(line.decode())
-    except (ValueError, RecursionError):
+        record = strict_json.parse(line.decode())
+    except ValueError:
         return None
     return record if isinstance(record, Mapping) else None

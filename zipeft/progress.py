@@ -13,13 +13,13 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from zipeft.earlier import remember
+from zipeft.earlier_times import remember
 from zipeft.errors import ReaderGone
-from zipeft.estimate import Estimate
 from zipeft.experiment import Experiment, Run
 from zipeft.plan import Comparison
 from zipeft.results import Failure, Record, Store
 from zipeft.sweep import Entry
+from zipeft.time_left import TimeLeft
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| {trainings} trainings [{elapsed}<{left}]"
 
@@ -74,12 +74,12 @@ class _Meter(tqdm):
 
 
 class Bar:
-    """Shows how much of a sweep is done, and for how long it goes on: see ``Estimate``, which it tells what happens."""
+    """Shows how much of a sweep is done, and for how long it goes on: see ``TimeLeft``, which it tells what happens."""
 
     def __init__(
         self, work: Sequence[tuple[Comparison, Experiment]], store: Store, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._estimate, self._store, self._clock = Estimate(clock), store, clock
+        self._estimate, self._store, self._clock = TimeLeft(clock), store, clock
         self._unknown = {experiment: comparison for comparison, experiment in work}
         for comparison, _ in work:
             for kind in comparison.kinds():

@@ -5,16 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from zipeft.errors import UserError
-from zipeft.files import open_file
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-POINTER = b"version https://git-lfs.github.com/spec/"
-IS_POINTER = "is a pointer of Git LFS and not the file itself: run git lfs pull there"
 
 
 def unwrapped(content: Any) -> dict[str, Tensor]:
@@ -40,15 +36,3 @@ def check_finite(named: Iterable[tuple[str, Tensor]], file: Path) -> None:
     for name, tensor in named:
         if tensor.is_floating_point() and not tensor.is_meta and not tensor.isfinite().all():
             raise UserError(f"{str(file)!r} has a weight that is not finite: {name}: get it again, or another one")
-
-
-def check_fetched(file: Path) -> None:
-    """Raise ``UserError`` for a file in whose place Git LFS left a pointer to it, and ``OSError`` if it has none."""
-    with open_file(file) as stream:
-        if is_pointer(stream):
-            raise UserError(f"{str(file)!r} {IS_POINTER}")
-
-
-def is_pointer(stream: BinaryIO) -> bool:
-    """Whether what follows in a file is what Git LFS leaves in the place of one."""
-    return stream.read(len(POINTER)) == POINTER

@@ -5,7 +5,6 @@ What is passed over, and how names are compared, is as in ``zipeft.data_folder``
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from zipeft import strict_json
 from zipeft.data_folder import composed, locate, subfolders, unreadable, visible
 from zipeft.errors import UserError
 from zipeft.files import read_text
@@ -168,12 +168,12 @@ def read_split_files(root: Path, bases: Sequence[str]) -> Listing:
 
 def _read_json(path: Path) -> Mapping[str, object]:
     try:
-        content = json.loads(read_text(path))
+        content = strict_json.parse(read_text(path))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: put {path.name} beside the other split files") from None
     except OSError as error:
         raise unreadable(error) from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}): repair it") from None
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path} is not a JSON object of image paths and class ids, or is empty: repair it")

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zipeft.errors import UserError
-from zipeft.state_dicts import check_fetched, unwrapped
+from zipeft.git_lfs import check_fetched
+from zipeft.state_dicts import unwrapped
 from zipeft.text.files import one_line
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from zipeft import strict_json
 from zipeft.errors import UserError
 from zipeft.files import read_whole
 from zipeft.text.files import as_text, one_line
@@ -159,8 +159,8 @@ def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line.decode())
-        except (ValueError, RecursionError) as error:  # bytes that are no UTF-8 are a ValueError, too
+            record = strict_json.parse(line.decode())
+        except ValueError as error:  # bytes that are no UTF-8 are a ValueError, too
             raise UserError(f"{place} is not valid JSON ({one_line(error)}): repair it") from None
         if not isinstance(record, Mapping):
             raise UserError(f"{place} is not a JSON object: give one a line")

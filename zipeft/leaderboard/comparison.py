@@ -24,8 +24,7 @@ LEAST_SEEDS = 3
 """Fewest shared seeds from which a comparison says anything."""
 
 LEAST_SEEDS_ALONE = 6
-"""The same where no two rows have the same test examples on record: their choice is then in no test, and seeds alone
-have to tell."""
+"""The same for two rows that have no scores by example, or not of the same examples: seeds alone have to tell."""
 
 BEST, TIED, WORSE, UNKNOWN = "best", "tied", "worse", "unknown"
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from zipeft import locks
+from zipeft import locks, strict_json
 from zipeft.errors import UserError
 from zipeft.files import NotAFile, clear_leftovers, read_whole, safe_name, write_atomically
 from zipeft.results.record import Failure, Record, Result, Trial, checked, from_json
@@ -168,10 +168,10 @@ def result_path(root: Path, result: Result) -> Path:
 def read_json(path: Path) -> Any:
     """Return the JSON of a file. Raises ``UserError`` that says what is wrong, without the file's name."""
     try:
-        return json.loads(read_whole(path))
+        return strict_json.parse(read_whole(path))
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"not a JSON file ({' '.join(str(error).split())}); delete it and run again") from error
 
 

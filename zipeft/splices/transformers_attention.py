@@ -48,9 +48,8 @@ class TransformersSplice(Splice):
 
     def install(self) -> None:
         self.attention.config = _JoinedConfig(self.attention.config)
-        _ = (
-            self.attention.config._attn_implementation
-        )  # registered here: within a compiled graph it would compile twice
+        # To ask for the name registers the kernel: within a compiled graph it would compile twice.
+        _ = self.attention.config._attn_implementation
         self.first_token = first_token(self.attention, self._keys_at)
 
     def remove(self) -> None:

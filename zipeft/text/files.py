@@ -12,9 +12,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from zipeft import strict_json
 from zipeft.errors import UserError, did_you_mean
 from zipeft.files import open_file, open_text, read_text
-from zipeft.state_dicts import check_fetched
+from zipeft.git_lfs import check_fetched
 
 SUFFIXES = ("tsv", "csv", "json", "jsonl", "parquet")
 
@@ -154,8 +155,8 @@ def _read_json(path: Path, columns: Columns) -> Table:
 
 def _parsed(place: str, text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return strict_json.parse(text)
+    except ValueError as error:
         raise UserError(f"{place} is not valid JSON ({error}): repair it") from None
 
 

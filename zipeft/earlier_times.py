@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zipeft.estimate import Estimate, Kind
 from zipeft.experiment import Experiment
 from zipeft.plan import Contender
 from zipeft.results import Result, Store, Trial
+from zipeft.time_left import Kind, TimeLeft
 
 MOST = 4
 """Records of each kind that are read: more would say little more, and a store may hold thousands."""
 
 
-def remember(estimate: Estimate, experiment: Experiment, contenders: Sequence[Contender], store: Store) -> list[Kind]:
+def remember(estimate: TimeLeft, experiment: Experiment, contenders: Sequence[Contender], store: Store) -> list[Kind]:
     """Tell an estimate what earlier trainings took; return the kinds of which any are on record."""
     found = []
     for dataset in experiment.task.datasets():

@@ -19,7 +19,7 @@ class _Running:
     share: float = 0.0
 
 
-class Estimate:
+class TimeLeft:
     """Trainings of known kinds that are still to be done, those that run, and the seconds that each kind takes.
 
     A kind takes the mean of what its trainings took here; else, of what earlier ones took that are on record; else as
