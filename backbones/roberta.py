@@ -48,12 +48,8 @@ class Roberta(CheckpointBackbone):
     """How tokens become the features of a text: their mean, or the first one. "auto" is as the model was trained: the
     mean for the embedded one, the first for others."""
 
-    lora_targets: ClassVar[tuple[str, ...]] = (
-        "query",
-        "value",
-        "q_proj",
-        "v_proj",
-    )  # a model has one pair or the other
+    # A model has one pair or the other.
+    lora_targets: ClassVar[tuple[str, ...]] = ("query", "value", "q_proj", "v_proj")
     embedded: ClassVar[Embedded] = Embedded(
         _minilm.NAME, _minilm.CARRIER, _minilm.folder, _minilm.LONGEST, _minilm.SPECIAL
     )
