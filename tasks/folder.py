@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from zipeft.data import Data
-from zipeft.data_folder import composed, require_folder
+from zipeft.api.data import Data
+from zipeft.api.task import Preset
 from zipeft.errors import UserError, require
-from zipeft.images import ImageTask
-from zipeft.images.data import image_data
-from zipeft.images.files import read_class_folders
-from zipeft.task import Preset
+from zipeft.images.assembly import image_data
+from zipeft.images.folders import read_class_folders
+from zipeft.images.task import ImageTask
+from zipeft.sources.folder import composed, require_folder
 
 
 @dataclass(frozen=True)

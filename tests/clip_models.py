@@ -8,8 +8,8 @@ from torch import nn
 from toys import SIZE, ToyCLIP
 
 from zipeft import registry
-from zipeft.backbones._open_clip_model import Matcher
-from zipeft.images.matching import Matching
+from zipeft.backbones.clip.matcher import Matcher
+from zipeft.objectives.matching import Matching
 
 CLASSES = ("red", "green", "light_blue")
 TEMPLATES = ("a photo of a {}.", "an icon of {}", "{}")

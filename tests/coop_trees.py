@@ -6,7 +6,7 @@ import json
 
 from pictures import refusal, save_distinct
 
-from zipeft.tasks.fewshot import FewShot
+from zipeft.tasks.coop.fewshot import FewShot
 
 CLASSES = ("sea_horse", "ant", "bee", "cat", "dog")
 SIZES = {"train": 6, "val": 5, "test": 4}

@@ -9,7 +9,7 @@ from typing import Any
 
 from result_factory import make_result
 
-from zipeft.leaderboard import main
+from zipeft.commands.leaderboard import main
 from zipeft.results import Result, save_result
 
 SCORES = {"linear": (0.40, 0.42, 0.41), "lora": (0.70, 0.66, 0.71), "zero_gated": (0.69, 0.68, 0.68)}

@@ -17,13 +17,14 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from toys import ToyTask, ToyViT
 
-from zipeft import parallel, registry
+from zipeft import registry
+from zipeft.api.learner import Learner
+from zipeft.api.method import Method
+from zipeft.api.protocol import Protocol
 from zipeft.errors import UserError
-from zipeft.examples import Encoded
-from zipeft.learner import Learner
-from zipeft.method import Method
-from zipeft.protocol import Protocol
-from zipeft.training import Trainer
+from zipeft.training import parallel
+from zipeft.training.dataset import Encoded
+from zipeft.training.loop import Trainer
 
 EXAMPLES, BATCH = 29, 7
 """Shares of two processes are of 4 and 3 examples, and of 1 and none in the last batch."""

@@ -12,7 +12,7 @@ import pytest
 from toys import split_of
 
 from zipeft.errors import UserError
-from zipeft.tasks._vtab_sets import SETS
+from zipeft.tasks.vtab.sets import SETS
 
 SPLITS = ("train", "validation", "test")
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from zipeft import leaderboard
+from zipeft.commands import leaderboard
 
 COMMITTED = Path(__file__).resolve().parents[1] / "leaderboards"
 ENDS = (*(f".{name}" for name in leaderboard.FORMATS), ".svg")

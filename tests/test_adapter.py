@@ -12,14 +12,14 @@ from safetensors.torch import load_file, save_file
 from toys import TOYS, ToyTask, ToyViT, methods_for, registered, split_of
 
 from zipeft import registry
-from zipeft.adapter import RECORD, TENSORS, adapter_bytes, load_adapter, read_record, save_adapter
-from zipeft.adapter_store import AdapterStore
-from zipeft.backbone import Weights
+from zipeft.adapters.saved import RECORD, TENSORS, adapter_bytes, load_adapter, read_record, save_adapter
+from zipeft.api.backbone import Weights
+from zipeft.api.protocol import Protocol
 from zipeft.errors import UserError
-from zipeft.examples import Encoded
-from zipeft.experiment import Experiment, Run
-from zipeft.protocol import Protocol
-from zipeft.training import Trainer
+from zipeft.experiments.adapter_store import AdapterStore
+from zipeft.experiments.experiment import Experiment, Run
+from zipeft.training.dataset import Encoded
+from zipeft.training.loop import Trainer
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ from leaderboard_factory import build, cells, drawn_results, make_results
 from toys import ToyTask
 
 from zipeft import registry
-from zipeft.leaderboard.comparison import average_columns, summary_rows
+from zipeft.api.task import Average, Summary
 from zipeft.leaderboard.numbers import DASH
-from zipeft.task import Average, Summary
+from zipeft.leaderboard.ranking import average_columns, summary_rows
 
 GROUPS = (
     Average("plain", {"a": 0.5, "b": 0.5}),

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from zipeft import registry
-from zipeft.data import NO_LABEL
-from zipeft.images.matching import Matching
-from zipeft.objective import Classification
-from zipeft.text.responses import Responses
+from zipeft.api.data import NO_LABEL
+from zipeft.api.objective import Classification
+from zipeft.objectives.matching import Matching
+from zipeft.objectives.responses import Responses
 
 SIZE = 56
 

@@ -29,8 +29,8 @@ from toys import ToyDecoder, ToyEncoder, ToyInstructions, ToyTask, ToyViT, regis
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from zipeft import registry
-from zipeft.adapter import adapter_record, save_adapter
-from zipeft.cli import main
+from zipeft.adapters.saved import adapter_record, save_adapter
+from zipeft.commands.common import main
 from zipeft.methods.zero_gated import ZeroGated
 from zipeft.results import save_result
 

@@ -12,10 +12,10 @@ from pictures import refusal
 from toys import ToyCLIP, split_of
 
 from zipeft import registry
-from zipeft.experiment import Experiment, Run
-from zipeft.protocol import Protocol
-from zipeft.settings import override
-from zipeft.tasks.base2novel import ELEVEN_SETS_TABLE, OF_AVERAGES, THREE_SETS_TABLE, BaseToNovelTask
+from zipeft.api.protocol import Protocol
+from zipeft.api.settings import override
+from zipeft.experiments.experiment import Experiment, Run
+from zipeft.tasks.coop.base2novel import ELEVEN_SETS_TABLE, OF_AVERAGES, THREE_SETS_TABLE, BaseToNovelTask
 
 
 def load(tmp_path, classes=5, shots=2):

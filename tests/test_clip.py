@@ -15,10 +15,10 @@ from torch import nn
 from toys import SIZE, TINY_CLIP, ToyPictures, split_of
 
 from zipeft import registry
-from zipeft.backbones._open_clip_model import Matcher, create
+from zipeft.api.protocol import Protocol
+from zipeft.backbones.clip.matcher import Matcher, create
 from zipeft.errors import UserError
-from zipeft.experiment import Experiment, Run
-from zipeft.protocol import Protocol
+from zipeft.experiments.experiment import Experiment, Run
 from zipeft.splices import prompts
 
 
@@ -154,7 +154,7 @@ def test_other_names_give_other_features_and_the_same_names_the_same() -> None:
 
 def test_many_texts_are_encoded_in_parts(monkeypatch, encoded) -> None:
     whole = BACKBONE.class_features(named())
-    monkeypatch.setattr("zipeft.backbones._open_clip_model.AT_ONCE", 4)
+    monkeypatch.setattr("zipeft.backbones.clip.matcher.AT_ONCE", 4)
     torch.testing.assert_close(BACKBONE.class_features(named()), whole)
     assert encoded == [9, 4, 4, 1]
 

@@ -18,10 +18,10 @@ from test_vit import Malicious
 from toys import SIZE, TINY_CLIP
 
 from zipeft import registry
-from zipeft.backbone import Weights
-from zipeft.backbones import _open_clip_choice as choices
-from zipeft.backbones._open_clip_model import Matcher, create
-from zipeft.backbones.clip import CLIP
+from zipeft.api.backbone import Weights
+from zipeft.backbones.clip import choice as choices
+from zipeft.backbones.clip.backbone import CLIP
+from zipeft.backbones.clip.matcher import Matcher, create
 from zipeft.errors import UserError
 from zipeft.splices import prompts
 

@@ -11,11 +11,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from toys import ToyPictures, methods_for
 
-from zipeft.backbones.clip import CLIP
-from zipeft.costs import count_flops
-from zipeft.examples import Encoded
-from zipeft.images.matching import BaseToNovel, Matching
+from zipeft.backbones.clip.backbone import CLIP
+from zipeft.objectives.matching import BaseToNovel, Matching
 from zipeft.splices import prompts
+from zipeft.training.costs import count_flops
+from zipeft.training.dataset import Encoded
 
 METHODS = methods_for("image-text")
 

@@ -13,11 +13,11 @@ from coop_trees import CLASSES, SIZES, entries, load, make_imagenet, make_set, r
 from pictures import SPLITS, refusal, save, save_distinct
 from toys import split_of
 
-from zipeft.named_sets import plain
 from zipeft.registry import tasks
-from zipeft.tasks._coop_sets import SETS
-from zipeft.tasks.base2novel import BaseToNovelTask
-from zipeft.tasks.fewshot import FewShot
+from zipeft.sources.named_sets import plain
+from zipeft.tasks.coop.base2novel import BaseToNovelTask
+from zipeft.tasks.coop.fewshot import FewShot
+from zipeft.tasks.coop.sets import SETS
 
 
 @pytest.fixture

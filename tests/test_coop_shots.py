@@ -12,9 +12,9 @@ from coop_trees import CLASSES, entries, load, make_set, taken
 from pictures import refusal
 from toys import split_of
 
-from zipeft.tasks._fewshot_icons import sample
-from zipeft.tasks.base2novel import BaseToNovelTask
-from zipeft.tasks.fewshot import FewShot
+from zipeft.tasks.coop.base2novel import BaseToNovelTask
+from zipeft.tasks.coop.fewshot import FewShot
+from zipeft.tasks.coop.icons import sample
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from torch import nn
 from toys import SIZE, ToyEncoder, ToyTask, ToyTexts, ToyViT, methods_for
 
 from zipeft import registry
-from zipeft.costs import count_flops
-from zipeft.data import Split
+from zipeft.api.data import Split
+from zipeft.api.learner import Learner
+from zipeft.api.protocol import Protocol
 from zipeft.errors import UserError
-from zipeft.examples import Encoded
-from zipeft.experiment import Experiment, Run
-from zipeft.learner import Learner
+from zipeft.experiments.experiment import Experiment, Run
 from zipeft.methods.full import Full
-from zipeft.protocol import Protocol
+from zipeft.training.costs import count_flops
+from zipeft.training.dataset import Encoded
 
 METHODS = methods_for("image")
 CPU = torch.device("cpu")

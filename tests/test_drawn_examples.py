@@ -10,12 +10,12 @@ import torch
 from accelerate import Accelerator
 from toys import ToyEncoder, ToyTask, ToyViT
 
-from zipeft.data import Data, Split, Window
-from zipeft.examples import Encoded
-from zipeft.experiment import Experiment, Run
+from zipeft.api.data import Data, Split, Window
+from zipeft.api.protocol import Protocol
+from zipeft.experiments.experiment import Experiment, Run
 from zipeft.methods.linear import Linear
 from zipeft.methods.zero_gated import ZeroGated
-from zipeft.protocol import Protocol
+from zipeft.training.dataset import Encoded
 
 SHOTS = 2
 
@@ -93,7 +93,7 @@ def test_the_record_says_on_how_many_examples_a_run_trains():
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_part_of_the_examples_has_its_windows_in_its_order(kept, monkeypatch):
-    monkeypatch.setattr("zipeft.examples.fits", lambda size: kept)
+    monkeypatch.setattr("zipeft.training.dataset.fits", lambda size: kept)
     lengths = [5, 2, 9]
 
     def windows(length, target):
@@ -120,7 +120,7 @@ def test_what_a_seed_draws_is_kept_where_all_of_it_would_not_fit(monkeypatch):
     data = experiment(FewShots())
     whole = data.data("colours").train
     one = data.task.encoder(data.backbone)(whole.examples[0]).nbytes
-    monkeypatch.setattr("zipeft.examples.fits", lambda size: size <= 3 * SHOTS * one)
+    monkeypatch.setattr("zipeft.training.dataset.fits", lambda size: size <= 3 * SHOTS * one)
     part = data.measure(Run("colours", "linear", Linear(), 0))[0]
     assert data._encoded("colours")["train"].kept is None
     assert data._drawn(Run("colours", "linear", Linear(), 0))["train"].kept is not None

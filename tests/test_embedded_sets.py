@@ -14,9 +14,9 @@ import pytest
 from pictures import SPLITS
 from toys import split_of
 
-from zipeft import carriers
-from zipeft.tasks import _icons, _typefaces
-from zipeft.tasks.fgvc import FGVC
+from zipeft.sources import package_archive
+from zipeft.tasks.fgvc import icons, typefaces
+from zipeft.tasks.fgvc.task import FGVC
 
 # --- embedded sets, drawn with other fonts than the carriers' ---------------------------------------------------------
 
@@ -30,7 +30,7 @@ def stand_ins(tmp_path, monkeypatch):
     def member(carrier, path):
         if not path.endswith(".json"):
             return font
-        rank = [stem for stem, _ in _icons.FONTS.values()].index(re.search(r"fonts/(.*)-charmap", path)[1])
+        rank = [stem for stem, _ in icons.FONTS.values()].index(re.search(r"fonts/(.*)-charmap", path)[1])
         names = ["home", "home-fill", "star-2", "star-bold-outline", "bell-thin", "bell", "lone"]
         if rank == 6:
             names = names[:4]  # Remix and Material Design 6 are held out: "bell" keeps a test drawing, from the latter
@@ -38,13 +38,13 @@ def stand_ins(tmp_path, monkeypatch):
         charmap.write_text(json.dumps({name: hex(ord(letters[7 * rank + at])) for at, name in enumerate(names)}))
         return charmap
 
-    monkeypatch.setattr(carriers, "member", member)
+    monkeypatch.setattr(package_archive, "member", member)
 
 
 def test_concepts_are_names_without_style():
     names = ["bell", "bell-outline", "bell-2", "bell-bold-fill", "bell-fill-bold", "bell-line", "bell-thin-3"]
-    assert {_icons.concept_of(name) for name in names} == {"bell"}
-    assert [_icons.concept_of(name) for name in ("bell-ring", "outline", "360", "solid-bell")] == [
+    assert {icons.concept_of(name) for name in names} == {"bell"}
+    assert [icons.concept_of(name) for name in ("bell-ring", "outline", "360", "solid-bell")] == [
         "bell-ring",
         "outline",
         "360",
@@ -53,31 +53,31 @@ def test_concepts_are_names_without_style():
 
 
 def glyphs(concept, **fonts):
-    return [_icons.Glyph(font, f"{concept}-{index}", index) for font, count in fonts.items() for index in range(count)]
+    return [icons.Glyph(font, f"{concept}-{index}", index) for font, count in fonts.items() for index in range(count)]
 
 
 def test_concepts_need_drawings_and_fonts():
     listed = [*glyphs("a", F=4, G=4, H=2), *glyphs("b", F=9), *glyphs("c", F=5, G=5), *glyphs("d", F=4, G=4, H=1)]
-    assert list(_icons.concepts_of(listed)) == ["a"]
-    twice = [_icons.Glyph("F", name, 7) for name in ("a", "a-bold")]
-    assert len(_icons.concepts_of(listed + twice)["a"]) == 11
+    assert list(icons.concepts_of(listed)) == ["a"]
+    twice = [icons.Glyph("F", name, 7) for name in ("a", "a-bold")]
+    assert len(icons.concepts_of(listed + twice)["a"]) == 11
 
 
 def test_concepts_need_drawings_for_training_and_test():
-    test, other = _icons.TEST_FONTS[0], "Phosphor"
+    test, other = icons.TEST_FONTS[0], "Phosphor"
     concepts = {
-        "usable": glyphs("usable", **{test: 2, other: _icons.MIN_TRAIN}),
+        "usable": glyphs("usable", **{test: 2, other: icons.MIN_TRAIN}),
         "no test": glyphs("no test", **{other: 9}),
-        "few train": glyphs("few train", **{test: 9, other: _icons.MIN_TRAIN - 1}),
+        "few train": glyphs("few train", **{test: 9, other: icons.MIN_TRAIN - 1}),
     }
-    assert list(_icons.usable(concepts)) == ["usable"]
+    assert list(icons.usable(concepts)) == ["usable"]
 
 
 def test_icons_keep_the_test_fonts_out_of_training(stand_ins):
     data = FGVC(image_size=20).load("icons")
     assert list(data.classes) == ["bell", "home", "star"]
     fonts = {split: {name.partition(":")[0] for name in split_of(data, split).names} for split in SPLITS}
-    assert fonts["test"] == set(_icons.TEST_FONTS)
+    assert fonts["test"] == set(icons.TEST_FONTS)
     assert not fonts["test"] & (fonts["train"] | fonts["validation"])
     assert Counter(data.validation.targets) == {0: 2, 1: 2, 2: 2}
     assert {image.size for split in SPLITS for image in split_of(data, split).examples} == {(20, 20)}
@@ -98,9 +98,9 @@ def test_an_icon_is_centred_at_a_fixed_extent(stand_ins):
 
 
 def test_the_same_drawing_is_kept_once(stand_ins):
-    same = [_icons.Glyph("Phosphor", "a", ord("A")), _icons.Glyph("Remix", "a", ord("A"))]
-    other = _icons.Glyph("Remix", "b", ord("B"))
-    assert [drawing.name for drawing in _icons.draw("a", [*same, other], 16)] == ["Phosphor:a", "Remix:b"]
+    same = [icons.Glyph("Phosphor", "a", ord("A")), icons.Glyph("Remix", "a", ord("A"))]
+    other = icons.Glyph("Remix", "b", ord("B"))
+    assert [drawing.name for drawing in icons.draw("a", [*same, other], 16)] == ["Phosphor:a", "Remix:b"]
 
 
 @pytest.mark.parametrize("name", ["icons", "typefaces"])
@@ -153,13 +153,13 @@ def test_typefaces_share_their_words_and_keep_test_words_and_sizes_apart(stand_i
     words = {split: set(" ".join(found["Lato"]).split()) for split, found in texts.items()}
     for one, other in (("train", "test"), ("validation", "test")):  # words and sizes at once; "at" joins them
         assert words[one] & words[other] == {"at"}
-    assert words["train"] & words["validation"] == {"at", *map(str, _typefaces.TRAIN_SIZES)}
+    assert words["train"] & words["validation"] == {"at", *map(str, typefaces.TRAIN_SIZES)}
 
 
 def test_word_lists_have_no_word_twice():
-    words = [*_typefaces.TRAIN_WORDS, *_typefaces.TEST_WORDS]
+    words = [*typefaces.TRAIN_WORDS, *typefaces.TEST_WORDS]
     assert len(set(words)) == len(words)
-    assert not set(_typefaces.TRAIN_SIZES) & set(_typefaces.TEST_SIZES)
+    assert not set(typefaces.TRAIN_SIZES) & set(typefaces.TEST_SIZES)
 
 
 # --- embedded sets, for real ------------------------------------------------------------------------------------------
@@ -186,13 +186,13 @@ def test_the_real_icons(size):
     assert all(len(set(split_of(data, split).targets)) == 83 for split in SPLITS)
     fonts = {split: {name.partition(":")[0] for name in split_of(data, split).names} for split in SPLITS}
     assert fonts["test"] == {"Material Design 6", "Remix"}
-    assert fonts["train"] == set(_icons.FONTS) - fonts["test"]
+    assert fonts["train"] == set(icons.FONTS) - fonts["test"]
     disjoint(data)
 
 
 @pytest.mark.slow
 def test_no_real_glyph_stands_for_two_concepts():
-    concepts = _icons.usable(_icons.concepts_of(_icons.read_glyphs()))
+    concepts = icons.usable(icons.concepts_of(icons.read_glyphs()))
     drawn = [(glyph.font, glyph.codepoint) for group in concepts.values() for glyph in group]
     assert len(set(drawn)) == len(drawn)
 
@@ -200,7 +200,7 @@ def test_no_real_glyph_stands_for_two_concepts():
 @pytest.mark.slow
 def test_the_real_typefaces():
     data = FGVC(image_size=56).load("typefaces")
-    assert list(data.classes) == sorted(_typefaces.FONTS)
+    assert list(data.classes) == sorted(typefaces.FONTS)
     assert [len(split_of(data, split)) for split in SPLITS] == [336, 84, 336]
     disjoint(data)
     for split in SPLITS:
@@ -212,6 +212,6 @@ def test_the_real_typefaces():
 
 @pytest.mark.slow
 def test_every_text_family_of_the_carrier_is_a_class():
-    files = [path.as_posix() for path in carriers.members(_typefaces.CARRIER, "rendercv_fonts/*-Regular.?tf")]
+    files = [path.as_posix() for path in package_archive.members(typefaces.CARRIER, "rendercv_fonts/*-Regular.?tf")]
     families = {path.split("/")[-2] for path in files}
-    assert families == set(_typefaces.FONTS)
+    assert families == set(typefaces.FONTS)

@@ -11,10 +11,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from zipeft import registry
-from zipeft.adapter import adapter_record, save_adapter
-from zipeft.data import NO_LABEL
-from zipeft.eval import main
-from zipeft.learner import Learner
+from zipeft.adapters.saved import adapter_record, save_adapter
+from zipeft.api.data import NO_LABEL
+from zipeft.api.learner import Learner
+from zipeft.commands.harness import main
 from zipeft.methods.zero_gated import ZeroGated
 from zipeft.splices import prompts
 

@@ -15,7 +15,7 @@ from zipeft.registry import Registry
 
 @pytest.fixture
 def hf_vit(example_plugin, monkeypatch):
-    from zipeft.backbone import Backbone
+    from zipeft.api.backbone import Backbone
 
     monkeypatch.syspath_prepend(str(example_plugin))
     return Registry("backbone", Backbone).get("hf_vit")

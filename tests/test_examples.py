@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from toys import ToyEncoder, ToyTexts
 
 from zipeft import registry
-from zipeft.data import Split, Window
+from zipeft.api.data import Split, Window
+from zipeft.api.learner import Learner
+from zipeft.api.protocol import Protocol
 from zipeft.errors import UserError
-from zipeft.examples import Encoded
-from zipeft.learner import Learner
-from zipeft.parallel import Share
-from zipeft.protocol import Protocol
-from zipeft.training import Trainer
+from zipeft.training.dataset import Encoded
+from zipeft.training.loop import Trainer
+from zipeft.training.parallel import Share
 
 BACKBONE = ToyEncoder()
 
@@ -84,7 +84,7 @@ def test_batches_are_padded_to_their_longest_and_labels_with_what_no_loss_counts
 
 
 def test_windows_that_would_be_lost_for_lack_of_memory_are_an_error(monkeypatch):
-    monkeypatch.setattr("zipeft.examples.fits", lambda size: False)
+    monkeypatch.setattr("zipeft.training.dataset.fits", lambda size: False)
     data = Encoded(
         Split([1, 2], [0, 0], ["a", "b"]),
         lambda parts, _: [Window({"input_ids": torch.ones(3)}, 0)] * parts,
@@ -116,7 +116,7 @@ class Echo(Learner):
 
 @pytest.mark.parametrize(("windows", "kept"), [(1, True), (1, False), (3, True)])
 def test_predictions_come_back_in_order_one_an_example_from_all_its_windows(windows, kept, monkeypatch):
-    monkeypatch.setattr("zipeft.examples.fits", lambda size: kept)
+    monkeypatch.setattr("zipeft.training.dataset.fits", lambda size: kept)
     data = encoded([5, 2, 9, 2, 7, 1, 3], windows)
     assert len(data) == 7 * windows
     echo = Echo(BACKBONE, BACKBONE.build(), torch.nn.Identity())

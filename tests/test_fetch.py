@@ -11,9 +11,9 @@ import PIL.Image
 import pytest
 from pictures import say_that_vtab_has
 
-from zipeft import fetch
-from zipeft.tasks import _vtab_embedded
-from zipeft.tasks._vtab_sets import SETS
+from zipeft.commands import fetch
+from zipeft.tasks.vtab import embedded as vtab_embedded
+from zipeft.tasks.vtab.sets import SETS
 
 
 def run(capsys, *arguments):
@@ -78,14 +78,14 @@ def published(monkeypatch):
 
 @pytest.fixture
 def embedded(monkeypatch):
-    monkeypatch.setattr(_vtab_embedded, "fetch", lambda name: "ready: nothing to get")
+    monkeypatch.setattr(vtab_embedded, "fetch", lambda name: "ready: nothing to get")
 
 
 def test_embedded_sets_need_no_folder_and_published_ones_say_so(capsys, embedded):
     status, outcomes, error = run(capsys, "vtab")
     assert (status, error) == (0, "")
-    assert list(outcomes) == [*_vtab_embedded.EMBEDDED, *SETS]
-    assert all(outcomes[name] == "ready: nothing to get" for name in _vtab_embedded.EMBEDDED)
+    assert list(outcomes) == [*vtab_embedded.EMBEDDED, *SETS]
+    assert all(outcomes[name] == "ready: nothing to get" for name in vtab_embedded.EMBEDDED)
     assert all(outcomes[name].startswith("not there: name a folder with --data-dir") for name in SETS if SETS[name].hub)
     assert outcomes["sun397"].startswith("not there: put it into a folder sun397 of --data-dir")
     assert "smallnorb:2.0.0 of TensorFlow (train: the first 800; validation" in outcomes["smallnorb-azimuth"]

@@ -16,13 +16,14 @@ from pictures import SPLITS, refusal
 from toys import ToyCLIP, split_of
 
 from zipeft import registry
-from zipeft.experiment import Experiment, Run
-from zipeft.protocol import Protocol
-from zipeft.settings import override
-from zipeft.tasks import _fewshot_icons, _icons
-from zipeft.tasks._coop_presets import SPACES
-from zipeft.tasks._coop_sets import SETS
-from zipeft.tasks.fewshot import VIT_TABLE, FewShot
+from zipeft.api.protocol import Protocol
+from zipeft.api.settings import override
+from zipeft.experiments.experiment import Experiment, Run
+from zipeft.tasks.coop import icons as fewshot_icons
+from zipeft.tasks.coop.fewshot import VIT_TABLE, FewShot
+from zipeft.tasks.coop.presets import SPACES
+from zipeft.tasks.coop.sets import SETS
+from zipeft.tasks.fgvc import icons
 
 # --- the task ---------------------------------------------------------------------------------------------------------
 
@@ -94,16 +95,16 @@ CONCEPTS = ("arrow-up", "bell", "cat", "star_half")
 @pytest.fixture
 def stand_ins(monkeypatch):
     """Let squares of grey stand in for the drawings of four concepts: ten by fonts of training, three by the others."""
-    places = [("Phosphor", 10), (_icons.TEST_FONTS[0], 2), (_icons.TEST_FONTS[1], 1)]
+    places = [("Phosphor", 10), (icons.TEST_FONTS[0], 2), (icons.TEST_FONTS[1], 1)]
     fonts = [font for font, count in places for _ in range(count)]
     glyphs = [
-        _icons.Glyph(font, f"{concept}-{index}", 20 * at + index)
+        icons.Glyph(font, f"{concept}-{index}", 20 * at + index)
         for at, concept in enumerate((*CONCEPTS, "other"))
         for index, font in enumerate(fonts)
     ]
-    monkeypatch.setattr(_fewshot_icons, "HELD_OUT", CONCEPTS[::-1])
-    monkeypatch.setattr(_fewshot_icons, "read_glyphs", lambda: glyphs)
-    monkeypatch.setattr(_icons, "_ink", lambda glyph: PIL.Image.new("L", (30, 30), 100 + glyph.codepoint))
+    monkeypatch.setattr(fewshot_icons, "HELD_OUT", CONCEPTS[::-1])
+    monkeypatch.setattr(fewshot_icons, "read_glyphs", lambda: glyphs)
+    monkeypatch.setattr(icons, "_ink", lambda glyph: PIL.Image.new("L", (30, 30), 100 + glyph.codepoint))
 
 
 def test_icons_are_tested_on_fonts_that_training_never_saw(stand_ins):
@@ -116,7 +117,7 @@ def test_icons_are_tested_on_fonts_that_training_never_saw(stand_ins):
         for name, target in zip(split_of(data, split).names, split_of(data, split).targets, strict=True):
             font, glyph = name.split(":")
             assert glyph.startswith(CONCEPTS[target])
-            assert (font in _icons.TEST_FONTS) == (split == "test")
+            assert (font in icons.TEST_FONTS) == (split == "test")
     assert data.counts() == (16, 8, 12)
     assert FewShot(split_seed=1).load("icons-4shot").train.names != data.train.names
     assert "4 classes with fewer images, 8.0 a class on average" in FewShot().load("icons-16shot").note

@@ -11,9 +11,9 @@ import pytest
 from pictures import SPLITS, refusal, save, save_distinct
 from toys import split_of
 
+from zipeft.api.settings import override
 from zipeft.registry import tasks
-from zipeft.settings import override
-from zipeft.tasks.fgvc import FGVC, PUBLISHED_SETS
+from zipeft.tasks.fgvc.task import FGVC, PUBLISHED_SETS
 
 
 def class_folders(root, classes=("a", "b"), splits=("train", "val", "test"), each=3):

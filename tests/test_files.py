@@ -10,19 +10,21 @@ import re
 import pytest
 from result_factory import make_result
 
-from zipeft import eval, generate, judge, locks
-from zipeft.adapter import read_record, read_tensors
-from zipeft.answers import read_questions
+from zipeft import locks
+from zipeft.adapters.formats import files as interchange
+from zipeft.adapters.saved import read_record, read_tensors
+from zipeft.commands import generate, harness, judge
+from zipeft.commands.run import main
 from zipeft.errors import CannotWrite, UserError
 from zipeft.files import NotAFile, open_file, read_text, read_whole, safe_name, write_atomically
-from zipeft.interchange import files as interchange
+from zipeft.generation.questions import read_questions
 from zipeft.json_lines import JsonLines
-from zipeft.judge.answers import read_contest
-from zipeft.package_index import sha256_of
+from zipeft.judge.contest import read_contest
 from zipeft.results import Result, Store, read_records
-from zipeft.run import main
-from zipeft.tasks import _conll, _squad_files
-from zipeft.text.files import read_table
+from zipeft.sources.package_index import sha256_of
+from zipeft.tasks.labelling import conll
+from zipeft.tasks.squad import files as squad_files
+from zipeft.text.tables import read_table
 
 
 def test_names_that_differ_stay_apart():
@@ -92,9 +94,9 @@ READERS = {
     "text.tsv": lambda path: read_table(path, [["text"]]),
     "text.json": lambda path: read_table(path, [["text"]]),
     "text.parquet": lambda path: read_table(path, [["text"]]),
-    "squad.json": lambda path: _squad_files.read_questions([path]),
-    "squad.parquet": lambda path: _squad_files.read_questions([path]),
-    "train.txt": _conll.read_table,
+    "squad.json": lambda path: squad_files.read_questions([path]),
+    "squad.parquet": lambda path: squad_files.read_questions([path]),
+    "train.txt": conll.read_table,
     "prompts.jsonl": read_questions,
     "answers.jsonl": lambda path: read_contest(path, path),
     "sweep.toml": lambda path: main(["--config", str(path)]),
@@ -144,7 +146,7 @@ def test_what_is_no_file_is_not_written(odd, tmp_path, capsys):
     assert capsys.readouterr().err == f"zipeft: error: {line}\n"
     assert judge.main(["a", "b", "--endpoint", "http://localhost/v1", "--model", "m", "--json", str(path)]) == 2
     assert capsys.readouterr().err == f"zipeft: error: {line}\n"
-    assert eval.main(["--backbone", "llama", "--tasks", "arc_easy", "--out", str(path)]) == 2
+    assert harness.main(["--backbone", "llama", "--tasks", "arc_easy", "--out", str(path)]) == 2
     assert capsys.readouterr().err == f"zipeft: error: {line}\n"
     assert not path.is_file()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.jsonl", "prompts.jsonl"]

@@ -14,9 +14,10 @@ import pytest
 from pictures import names, refusal, save, save_distinct
 from toys import split_of
 
-from zipeft import registry, settings
-from zipeft.images import data as image_data
-from zipeft.images.files import image_files, read_class_folders, read_split_files
+from zipeft import registry
+from zipeft.api import settings
+from zipeft.images import assembly as image_data
+from zipeft.images.folders import image_files, read_class_folders, read_split_files
 from zipeft.tasks.folder import Folder
 
 unlinkable = pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")

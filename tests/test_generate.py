@@ -17,15 +17,15 @@ import torch
 from toys import WORDS, ToyDecoder, ToyInstructions, registered, toy_decoder_tokenizer
 
 from zipeft import registry
-from zipeft.adapter import adapter_record, save_adapter
-from zipeft.answers import Question, read_questions
-from zipeft.backbones.llama import Llama
-from zipeft.generate import main
-from zipeft.generation import Printer, Speaker, batches
-from zipeft.judge.answers import read_contest
-from zipeft.learner import Learner
-from zipeft.tasks._instruct_data import Instruction
-from zipeft.tasks._instruct_windows import windows_of
+from zipeft.adapters.saved import adapter_record, save_adapter
+from zipeft.api.learner import Learner
+from zipeft.backbones.llama.backbone import Llama
+from zipeft.commands.generate import main
+from zipeft.generation.generator import Printer, Speaker, batches
+from zipeft.generation.questions import Question, read_questions
+from zipeft.judge.contest import read_contest
+from zipeft.tasks.instruct.data import Instruction
+from zipeft.tasks.instruct.windows import windows_of
 from zipeft.text.thoughts import without_thoughts
 
 TEMPLATE = "{instruction} the {input} end"
@@ -347,7 +347,7 @@ SCRIPT = """
 import sys, time
 from toys import registered
 from zipeft.backbones.llama import Llama
-from zipeft.generate import main
+from zipeft.commands.generate import main
 generate = Llama.generate
 def slowly(*arguments, **options):
     time.sleep(0.2)
@@ -473,7 +473,7 @@ def test_lines_that_are_wrong_elsewhere_are_named(tmp_path, capsys):
 
 
 def test_two_processes_do_not_write_one_file(tmp_path, capsys):
-    from zipeft.answers import Answers
+    from zipeft.generation.questions import Answers
 
     prompts, out = written(tmp_path / "prompts.jsonl", records()), tmp_path / "answers.jsonl"
     with Answers(out, [], {}):
@@ -542,7 +542,7 @@ def test_adapters_that_do_not_answer_are_refused(tmp_path, capsys):
 
 
 def test_help_is_light():
-    code = "import sys; from zipeft.generate import main; main(['--help'])"
+    code = "import sys; from zipeft.commands.generate import main; main(['--help'])"
     check = "import sys\ntry:\n    exec(sys.argv[1])\nexcept SystemExit:\n    pass\nassert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", check, code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

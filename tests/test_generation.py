@@ -15,12 +15,12 @@ from toys import methods_for
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache, StaticCache
 
 from zipeft import registry
-from zipeft.backbones.llama import Llama
-from zipeft.data import NO_LABEL
+from zipeft.api.data import NO_LABEL
+from zipeft.backbones.llama.backbone import Llama
 from zipeft.errors import UserError
 from zipeft.methods.prompt import DeepPrompt, Prompt
+from zipeft.objectives.responses import Responses
 from zipeft.splices import prompts
-from zipeft.text.responses import Responses
 
 NEW = 9
 LENGTH = 3

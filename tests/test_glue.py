@@ -25,19 +25,21 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from toys import split_of
 from transformers import PreTrainedTokenizerFast
 
-from zipeft import carriers
+from zipeft.api.protocol import Protocol
+from zipeft.api.sealed import TestKey
+from zipeft.api.settings import override
 from zipeft.errors import UserError
-from zipeft.protocol import Protocol
 from zipeft.registry import tasks
-from zipeft.settings import override
-from zipeft.splits import choose
-from zipeft.tasks import _bigbench, _claims, _hub, _reviews
-from zipeft.tasks._glue_sets import REPOSITORY, REVISION, SETS
-from zipeft.tasks.glue import EMBEDDED, GLUE
-from zipeft.tasks.squad import SQuAD
-from zipeft.test_lock import TestKey
-from zipeft.text.data import Example, cut_groups, linked, split_by_group, text_data, words_of
-from zipeft.text.files import find_split, read_table
+from zipeft.sources import hub_download, package_archive
+from zipeft.sources.splits import choose
+from zipeft.tasks import bigbench_archive
+from zipeft.tasks.glue import claims as _claims
+from zipeft.tasks.glue import reviews
+from zipeft.tasks.glue.sets import REPOSITORY, REVISION, SETS
+from zipeft.tasks.glue.task import EMBEDDED, GLUE
+from zipeft.tasks.squad.task import SQuAD
+from zipeft.text.assembly import Example, cut_groups, linked, split_by_group, text_data, words_of
+from zipeft.text.tables import find_split, read_table
 
 NAMES = {
     "cola": "CoLA", "sst-2": "SST-2", "mrpc": "MRPC", "sts-b": "STS-B", "qqp": "QQP", "mnli": "MNLI", "qnli": "QNLI",
@@ -652,7 +654,7 @@ def hub(tmp_path, monkeypatch):
         return str(snapshot)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    monkeypatch.setattr(_hub, "ask", lambda *_: None)
+    monkeypatch.setattr(hub_download, "ask", lambda *_: None)
     return snapshot, asked
 
 
@@ -757,7 +759,7 @@ def stand_ins(tmp_path, monkeypatch):
         with tarfile.open(archive, "w:gz") as bundle:
             for kind, lines in {"movie": movies, "shop": shop, **texts}.items():
                 text = lines if isinstance(lines, str) else "".join("\t".join(map(str, row)) + "\r\n" for row in lines)
-                info = tarfile.TarInfo(_reviews.FILES[kind])
+                info = tarfile.TarInfo(reviews.FILES[kind])
                 info.size = len(text.encode())
                 bundle.addfile(info, io.BytesIO(text.encode()))
 
@@ -769,13 +771,13 @@ def stand_ins(tmp_path, monkeypatch):
             examples.append({"input": f"{title}: {said}\nClaim: claim {page} {quote}", "target_scores": scores})
     claims = write(tmp_path / "task.json", json.dumps({"examples": examples}))
     pack()
-    monkeypatch.setattr(carriers, "member", lambda carrier, path: archive)
-    monkeypatch.setattr(_bigbench, "benchmark_files", lambda path: [claims])
+    monkeypatch.setattr(package_archive, "member", lambda carrier, path: archive)
+    monkeypatch.setattr(bigbench_archive, "benchmark_files", lambda path: [claims])
     return pack
 
 
 def test_a_polarity_is_a_rating_far_enough_from_zero(stand_ins):
-    ratings = {each.name: each.rating for each in _reviews.read_sentences("movie")}
+    ratings = {each.name: each.rating for each in reviews.read_sentences("movie")}
     data = GLUE().load("movie-sentiment")
     named = {name: target for split in SPLITS for name, target in zip(*both(data, split), strict=True)}
     assert named == {name: int(rating > 0) for name, rating in ratings.items() if abs(rating) >= 0.5}
@@ -793,7 +795,7 @@ def both(data, split):
 
 def test_ratings_are_those_of_all_sentences(stand_ins):
     data = GLUE().load("review-ratings")
-    ratings = {each.name: each.rating for kind in ("movie", "shop") for each in _reviews.read_sentences(kind)}
+    ratings = {each.name: each.rating for kind in ("movie", "shop") for each in reviews.read_sentences(kind)}
     assert {name: target for split in SPLITS for name, target in zip(*both(data, split), strict=True)} == ratings
     assert len(ratings) == 94 + 102
     assert not data.classes
@@ -844,9 +846,9 @@ def test_embedded_test_data_are_the_same_for_every_seed(stand_ins, name):
 def test_a_damaged_carrier_is_named(stand_ins, text):
     stand_ins(movie=text)
     assert "reviews.tar.gz is damaged" in refusal(GLUE().load, "movie-sentiment")
-    write(Path(carriers.member(None, "")), b"no archive")
+    write(Path(package_archive.member(None, "")), b"no archive")
     assert "reviews.tar.gz is damaged" in refusal(GLUE().load, "shop-sentiment")
-    write(_bigbench.benchmark_files("")[0], '{"examples": [{"input": "x"}]}')
+    write(bigbench_archive.benchmark_files("")[0], '{"examples": [{"input": "x"}]}')
     assert "task.json is damaged" in refusal(GLUE().load, "claims")
 
 
@@ -892,7 +894,7 @@ def test_no_real_text_is_in_two_splits(name):
 
 @pytest.mark.slow
 def test_the_real_files_are_what_their_readme_says():
-    movies, shop = (_reviews.read_sentences(kind) for kind in ("movie", "shop"))
+    movies, shop = (reviews.read_sentences(kind) for kind in ("movie", "shop"))
     assert (len(movies), len(shop)) == (10605, 3708)
     assert len({each.review for each in shop}) == 300
     for each in (*movies, *shop):
@@ -905,8 +907,8 @@ def test_the_real_files_are_what_their_readme_says():
 
 
 def test_evaluation_refuses_a_folder_beside_the_hub(tmp_path):
-    from zipeft.evaluate import _with_data_dir
-    from zipeft.tasks.glue import GLUE
+    from zipeft.commands.evaluate import _with_data_dir
+    from zipeft.tasks.glue.task import GLUE
 
     with pytest.raises(UserError, match=r"--data-dir .*: source is hub and data_dir is set: drop one"):
         _with_data_dir(GLUE(source="hub"), tmp_path)

@@ -18,13 +18,13 @@ from result_factory import make_result, make_trial
 from safetensors.torch import save
 from toys import ToyTask, ToyViT, registered
 
-from zipeft import pull, push
-from zipeft.adapter import load_adapter, read_record, save_adapter
-from zipeft.experiment import Experiment, Run
-from zipeft.hub import published
+from zipeft.adapters.hub import published
+from zipeft.adapters.saved import load_adapter, read_record, save_adapter
+from zipeft.api.protocol import Protocol
+from zipeft.commands import pull, push
+from zipeft.experiments.experiment import Experiment, Run
 from zipeft.leaderboard.numbers import percent
 from zipeft.methods.zero_gated import ZeroGated
-from zipeft.protocol import Protocol
 from zipeft.results import save_result
 
 FILES = {"adapter.safetensors", "adapter.json", "README.md"}

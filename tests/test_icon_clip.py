@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from zipeft import carriers
-from zipeft.backbones.icon_clip import train
-from zipeft.backbones.icon_clip.batches import Batches, augment
+from zipeft.backbones.clip.icon_clip import train
+from zipeft.backbones.clip.icon_clip.batches import Batches, augment
 from zipeft.errors import UserError
-from zipeft.tasks import _icon_concepts, _icons
-from zipeft.tasks._icon_concepts import HELD_OUT, Drawings, split
+from zipeft.sources import package_archive
+from zipeft.tasks.coop import icon_concepts
+from zipeft.tasks.coop.icon_concepts import HELD_OUT, Drawings, split
+from zipeft.tasks.fgvc import icons
 
 TINY = {
     "embed_dim": 16,
@@ -23,7 +24,7 @@ TINY = {
 }
 SETTINGS = {"steps": 6, "batch": 3, "rate": 1e-2, "decay": 0.5, "invert": 0.2, "seed": 1, "threads": 1}
 
-AUGMENT = "zipeft.backbones.icon_clip.batches.augment"
+AUGMENT = "zipeft.backbones.clip.icon_clip.batches.augment"
 
 
 @pytest.fixture
@@ -59,19 +60,19 @@ def test_a_drawing_that_training_has_is_not_counted_as_unseen(drawings):
 
 @pytest.mark.slow
 def test_held_out_concepts_are_those_of_the_rule():
-    glyphs = _icons.read_glyphs()
-    tests = Counter(_icons.concept_of(glyph.name) for glyph in glyphs if glyph.font in _icons.TEST_FONTS)
-    concepts = _icons.usable(_icons.concepts_of(glyphs))
+    glyphs = icons.read_glyphs()
+    tests = Counter(icons.concept_of(glyph.name) for glyph in glyphs if glyph.font in icons.TEST_FONTS)
+    concepts = icons.usable(icons.concepts_of(glyphs))
     left = {
         concept
         for concept, group in concepts.items()
-        if sum(glyph.font not in _icons.TEST_FONTS for glyph in group) >= _icon_concepts.MIN_TRAIN
-        and tests[concept] >= _icon_concepts.MIN_TEST
+        if sum(glyph.font not in icons.TEST_FONTS for glyph in group) >= icon_concepts.MIN_TRAIN
+        and tests[concept] >= icon_concepts.MIN_TEST
     }
-    trained = {_icons.concept_of(glyph.name) for glyph in glyphs if glyph.font not in _icons.TEST_FONTS}
+    trained = {icons.concept_of(glyph.name) for glyph in glyphs if glyph.font not in icons.TEST_FONTS}
     while True:
         words = Counter(word for concept in trained - left for word in concept.split("-"))
-        unread = {one for one in left if min(words[word] for word in one.split("-")) < _icon_concepts.MIN_WORD}
+        unread = {one for one in left if min(words[word] for word in one.split("-")) < icon_concepts.MIN_WORD}
         if not unread:
             break
         left -= unread
@@ -182,7 +183,7 @@ def test_a_run_writes_weights_results_and_the_card(drawings, tmp_path, monkeypat
     assert train.main(["--validate", "--steps", "2", "--batch", "4", "--threads", "1", *paths]) == 0
     results = json.loads((tmp_path / "icon_clip.json").read_text("utf-8"))
     assert results["drawings"] == 12
-    assert results["sha256"] == carriers.file_sha256(tmp_path / "icon_clip.safetensors")
+    assert results["sha256"] == package_archive.file_sha256(tmp_path / "icon_clip.safetensors")
     assert results["zero_shot"]["unseen_concepts"]["chance"] == 0.5
     assert results["zero_shot"]["unseen_concepts"]["top5"] == 1  # of two classes
     assert results["zero_shot"]["unseen_fonts"]["images"] == 6

@@ -12,14 +12,14 @@ import torch
 from clip_models import TEMPLATES, named, zero_shot
 from PIL import Image
 
-from zipeft import carriers
-from zipeft.backbones import _open_clip_choice as choices
-from zipeft.backbones.clip import CLIP
-from zipeft.backbones.icon_clip import report, train
-from zipeft.tasks import _icons
-from zipeft.tasks._icon_concepts import HELD_OUT
+from zipeft.backbones.clip import choice as choices
+from zipeft.backbones.clip.backbone import CLIP
+from zipeft.backbones.clip.icon_clip import report, train
+from zipeft.sources import package_archive
+from zipeft.tasks.coop.icon_concepts import HELD_OUT
+from zipeft.tasks.fgvc import icons
 
-FOLDER = Path(__file__).parents[1] / "backbones/icon_clip"
+FOLDER = Path(__file__).parents[1] / "backbones/clip/icon_clip"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_weights_are_small_and_load_strictly(results):
 
     weights = FOLDER / "icon_clip.safetensors"
     assert weights.stat().st_size <= 20e6
-    assert carriers.file_sha256(weights) == results["sha256"]
+    assert package_archive.file_sha256(weights) == results["sha256"]
     model = open_clip.CLIP(**json.loads((FOLDER / "open_clip_config.json").read_text("utf-8"))["model_cfg"])
     model.load_state_dict(load_file(weights), strict=True)
     assert all(parameter.isfinite().all() for parameter in model.parameters())
@@ -78,14 +78,14 @@ def test_results_agree_with_open_clip_used_by_hand(results):
 
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{FOLDER}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{FOLDER}")
-    groups = _icons.concepts_of(_icons.read_glyphs())
+    groups = icons.concepts_of(icons.read_glyphs())
     model.eval()
     with torch.no_grad():
         texts = model.encode_text(tokenizer([f"a {concept.replace('-', ' ')} icon" for concept in HELD_OUT]))
         texts, right, count = texts / texts.norm(dim=1, keepdim=True), 0, 0
         for target, concept in enumerate(HELD_OUT):
-            for drawing in _icons.draw(concept, groups[concept], 96):
-                if drawing.name.startswith(_icons.TEST_FONTS):
+            for drawing in icons.draw(concept, groups[concept], 96):
+                if drawing.name.startswith(icons.TEST_FONTS):
                     right += int((texts @ model.encode_image(preprocess(drawing.image)[None])[0]).argmax() == target)
                     count += 1
     assert count == results["zero_shot"]["few_shot"]["images"]
@@ -103,7 +103,7 @@ def test_training_has_no_held_out_font_and_no_held_out_concept(results):
     validation = train.split_of(48, validate=True)
     assert not set(validation.unseen_concepts.concepts) & (set(validation.train.concepts) | set(HELD_OUT))
     for part in validation:
-        assert not set(part.fonts) & set(_icons.TEST_FONTS)
+        assert not set(part.fonts) & set(icons.TEST_FONTS)
 
 
 def test_embedded_weights_are_loaded_whole() -> None:

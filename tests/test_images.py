@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import refusal
 
-from zipeft import settings
-from zipeft.images import ImageTask, fit
+from zipeft.api import settings
 from zipeft.images.reading import to_rgb
-from zipeft.splits import choose_classes, cut
+from zipeft.images.task import ImageTask, fit
+from zipeft.sources.splits import choose_classes, cut
 from zipeft.tasks.folder import Folder
 
 # --- splits -----------------------------------------------------------------------------------------------------------

@@ -21,20 +21,20 @@ from tokenizers import AddedToken, Tokenizer, models, processors
 from toys import ToyDecoder, registered, split_of
 from transformers import PreTrainedTokenizerFast
 
-from zipeft.data import NO_LABEL
-from zipeft.examples import Encoded
-from zipeft.protocol import Protocol
+from zipeft.api.data import NO_LABEL
+from zipeft.api.protocol import Protocol
+from zipeft.api.sealed import TestKey
+from zipeft.api.settings import as_json, from_json, override
 from zipeft.registry import tasks
 from zipeft.results import differences
 from zipeft.results import from_json as from_json_file
-from zipeft.settings import as_json, from_json, override
-from zipeft.tasks import _hub
-from zipeft.tasks._instruct_data import Instruction
-from zipeft.tasks._instruct_files import REPOSITORY, REVISION
-from zipeft.tasks._instruct_windows import windows_of
-from zipeft.tasks.instruct import EMBEDDED, Instruct
-from zipeft.test_lock import TestKey
+from zipeft.sources import hub_download
+from zipeft.tasks.instruct.data import Instruction
+from zipeft.tasks.instruct.files import REPOSITORY, REVISION
+from zipeft.tasks.instruct.task import EMBEDDED, Instruct
+from zipeft.tasks.instruct.windows import windows_of
 from zipeft.text import templates
+from zipeft.training.dataset import Encoded
 
 ALPACA_WITH_INPUT = """\
 Below is an instruction that describes a task, paired with an input that provides further context. Write a response \
@@ -715,7 +715,7 @@ def hub(monkeypatch):
         return datasets.DatasetDict({split: datasets.Dataset.from_list(rows) for split, rows in there[repository]})
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    monkeypatch.setattr(_hub, "ask", lambda *_: None)
+    monkeypatch.setattr(hub_download, "ask", lambda *_: None)
     return there, asked
 
 
@@ -728,7 +728,7 @@ def test_without_a_hub_what_is_in_the_cache_is_taken(hub, monkeypatch):
     monkeypatch.setattr(
         datasets, "load_dataset", lambda *a, **k: (modes.append(datasets.config.HF_HUB_OFFLINE), give(*a, **k))[1]
     )
-    monkeypatch.setattr(_hub, "ask", unreachable)
+    monkeypatch.setattr(hub_download, "ask", unreachable)
     assert "did not give tatsu-lab/alpaca (no route): connect" in refusal(Instruct(source="hub").load, "alpaca")
     there[REPOSITORY] = [("train", alpaca(40))]
     assert len(split_of(Instruct(source="hub").load("alpaca"), "train")) > 0
@@ -805,8 +805,8 @@ def test_records_whose_prompts_leave_no_room_are_left_out_and_counted(tmp_path):
 
 
 def test_a_file_goes_through_a_run(tmp_path, monkeypatch, capsys):
-    from zipeft.evaluate import main as evaluate
-    from zipeft.run import main
+    from zipeft.commands.evaluate import main as evaluate
+    from zipeft.commands.run import main
 
     monkeypatch.chdir(tmp_path)
     words = ("good", "bad", "so", "very")

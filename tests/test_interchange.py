@@ -14,11 +14,11 @@ from toys import ToyTask, ToyViT, registered, toy_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from zipeft import registry
-from zipeft.adapter import adapter_record, load_adapter, read_record, save_adapter
-from zipeft.backbones.llama import Llama
-from zipeft.convert import main
-from zipeft.evaluate import main as evaluate
-from zipeft.learner import Learner
+from zipeft.adapters.saved import adapter_record, load_adapter, read_record, save_adapter
+from zipeft.api.learner import Learner
+from zipeft.backbones.llama.backbone import Llama
+from zipeft.commands.convert import main
+from zipeft.commands.evaluate import main as evaluate
 from zipeft.methods.zero_gated import ZeroGated
 from zipeft.splices import prompts
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from chat_server import DISCONNECT, Raw, completion, serving, shown
 
-from zipeft.cli import main
+from zipeft.commands.common import main
 from zipeft.json_lines import JsonLines
 from zipeft.judge import client as judge_client
-from zipeft.judge.answers import read_contest
+from zipeft.judge.contest import read_contest
 from zipeft.judge.journal import Journal
 from zipeft.judge.statistics import change, outcome
 from zipeft.judge.verdicts import FIRST, SECOND, TIE, Verdict
@@ -914,7 +914,7 @@ def test_without_the_client_one_line_names_the_extra(monkeypatch, capsys):
 def test_help_is_light(tmp_path):
     program = """
 import sys
-from zipeft.cli import main
+from zipeft.commands.common import main
 try:
     main(["judge", "--help"])
 except SystemExit as stopped:

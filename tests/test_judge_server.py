@@ -44,10 +44,10 @@ QUESTIONS = [
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A folder with the embedded model that says which class it is of, as the server wants it to."""
-    from zipeft.backbones import _smollm2
+    from zipeft.backbones.llama import smollm2
 
     folder = tmp_path_factory.mktemp("model")
-    for file in _smollm2.folder().iterdir():
+    for file in smollm2.folder().iterdir():
         (folder / file.name).symlink_to(file)
     config = json.loads((folder / "config.json").read_text()) | {"architectures": ["LlamaForCausalLM"]}
     (folder / "config.json").unlink()

@@ -15,10 +15,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from toys import split_of
 from transformers import PreTrainedTokenizerFast
 
-from zipeft.settings import override
-from zipeft.tasks._conll import bracket_tags, find_splits, to_bio
-from zipeft.tasks._labelling_data import Example
-from zipeft.tasks.labelling import Labelling
+from zipeft.api.settings import override
+from zipeft.tasks.labelling.conll import bracket_tags, find_splits, to_bio
+from zipeft.tasks.labelling.data import Example
+from zipeft.tasks.labelling.task import Labelling
 
 ENTITIES = """\
 -DOCSTART- -X- -X- O

@@ -19,16 +19,17 @@ from leaderboard_factory import build, drawn_results, make_results
 from result_factory import PROTOCOL, make_failure, make_result, make_trial, unmeasured
 from scipy.stats import ttest_1samp
 
-from zipeft.leaderboard import main, numbers
+from zipeft.commands.leaderboard import main
+from zipeft.formatting import counted
+from zipeft.leaderboard import numbers
 from zipeft.leaderboard.blocks import DOWN, UP
-from zipeft.leaderboard.comparison import BEST, TIED, UNKNOWN, WORSE, summary_rows
 from zipeft.leaderboard.costs import MEMORY, held_up, meaning
 from zipeft.leaderboard.numbers import DASH
-from zipeft.leaderboard.other_scores import other_table
+from zipeft.leaderboard.ranking import BEST, TIED, UNKNOWN, WORSE, summary_rows
+from zipeft.leaderboard.secondary_scores import other_table
 from zipeft.leaderboard.sections import section_differences, sections
 from zipeft.leaderboard.tables import cost_table, terminal_table
 from zipeft.results import Store, result_path, save_result
-from zipeft.words import counted
 
 # Rows.
 

@@ -15,12 +15,12 @@ from leaderboard_factory import build, cells, drawn_results, make_results
 from result_factory import PROTOCOL, make_result, unmeasured
 
 from zipeft import registry
-from zipeft.leaderboard.html import inline
-from zipeft.leaderboard.latex import escape as escape_latex
-from zipeft.leaderboard.markdown import escape as escape_markdown
+from zipeft.api.task import PublishedTable, Task
 from zipeft.leaderboard.numbers import DASH
+from zipeft.leaderboard.render.html import inline
+from zipeft.leaderboard.render.latex import escape as escape_latex
+from zipeft.leaderboard.render.markdown import escape as escape_markdown
 from zipeft.results import Tried, save_result
-from zipeft.task import PublishedTable, Task
 
 SPACE = {
     "head_learning_rate": {"low": 0.001, "high": 0.1, "log": True},

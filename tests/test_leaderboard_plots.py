@@ -13,8 +13,8 @@ import pytest
 from leaderboard_factory import build, make_results
 from result_factory import PROTOCOL, make_result
 
-from zipeft.leaderboard import curves, plots, scatter
-from zipeft.leaderboard.comparison import summary_rows
+from zipeft.leaderboard.plots import curves, scatter, style
+from zipeft.leaderboard.ranking import summary_rows
 from zipeft.results import Epoch
 
 ENDS = ("parameters", "time", "loss")
@@ -37,7 +37,7 @@ def test_plots_are_svgs_of_paths(tmp_path):
         svg = files[f"vit-fgvc-{end}.svg"]
         assert "<text" not in svg
         assert "date" not in svg
-        assert set(plots.COLOURS.values()) >= {"#" + part[:6] for part in svg.split(": #")[1:]}
+        assert set(style.COLOURS.values()) >= {"#" + part[:6] for part in svg.split(": #")[1:]}
 
 
 def test_incomparable_results_are_panels_of_their_own(tmp_path):
@@ -51,7 +51,7 @@ def test_the_font_ships_with_matplotlib():
     import matplotlib
     from matplotlib import font_manager
 
-    with plots.plot_style():
+    with style.plot_style():
         for weight in ("normal", "bold"):
             path = font_manager.findfont(font_manager.FontProperties(weight=weight), fallback_to_default=False)
             assert Path(matplotlib.get_data_path()) in Path(path).parents

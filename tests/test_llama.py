@@ -10,9 +10,10 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from zipeft.backbones import _model_folder, _model_hub
-from zipeft.backbones.llama import Llama
-from zipeft.data import NO_LABEL
+from zipeft.api.data import NO_LABEL
+from zipeft.backbones.llama.backbone import Llama
+from zipeft.backbones.transformers_models import folder as model_folder
+from zipeft.backbones.transformers_models import hub
 from zipeft.errors import UserError
 
 WORDS = ["<s>", "</s>", "<unk>", "<turn>", *"abcdefgh"]
@@ -100,17 +101,17 @@ def test_a_text_ends_where_the_models_own_settings_say_and_nothing_else_of_them_
     assert len(set(whole)) > 1
     end = next(token for token in whole[1:] if token != whole[0])
     settings = {"eos_token_id": [1, end], "do_sample": True, "temperature": 9.0, "repetition_penalty": 9.0}
-    (tmp_path / "chat" / _model_folder.GENERATION).write_text(json.dumps(settings))
+    (tmp_path / "chat" / model_folder.GENERATION).write_text(json.dumps(settings))
     (cut,) = plain.generate(plain.build(), inputs("abc"), 12)
     assert cut == whole[: whole.index(end)]
-    assert _model_folder.GENERATION in _model_hub._wanted({_model_folder.GENERATION, "model.safetensors"})
+    assert model_folder.GENERATION in hub._wanted({model_folder.GENERATION, "model.safetensors"})
     broken = {
         "{": "cannot be read",
         "[" * 100_000: "cannot be read",
         '{"eos_token_id": "x"}': "has the eos_token_id 'x'",
     }
     for text, words in {**broken, f'{{"eos_token_id": {10**30}}}': f"has the eos_token_id {10**30}"}.items():
-        (tmp_path / "chat" / _model_folder.GENERATION).write_text(text)
+        (tmp_path / "chat" / model_folder.GENERATION).write_text(text)
         assert words in refusal(folder)
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from pictures import refusal
 
-from zipeft.images.matching import BaseToNovel, Matching
-from zipeft.images.matching import harmonic_mean as ours
-from zipeft.objective import Classification
+from zipeft.api.objective import Classification
+from zipeft.objectives.matching import BaseToNovel, Matching
+from zipeft.objectives.matching import harmonic_mean as ours
 
 NAMES = tuple("abcdefg")
 

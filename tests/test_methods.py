@@ -10,9 +10,9 @@ from accelerate import Accelerator
 from toys import SIZE, TOYS, ToyDecoder, ToyInstructions, ToyTask, ToyViT, methods_for
 
 from zipeft import registry
-from zipeft.experiment import Experiment, Run
-from zipeft.learner import Learner
-from zipeft.protocol import Protocol
+from zipeft.api.learner import Learner
+from zipeft.api.protocol import Protocol
+from zipeft.experiments.experiment import Experiment, Run
 
 METHODS = methods_for("image")
 START_AT_THE_FROZEN_MODEL = {"adaptformer", "linear", "full", "bitfit", "lora", "zero_gated"}
@@ -103,7 +103,7 @@ def test_computing_the_frozen_prefix_once_changes_no_result(modality, name, sett
     (dataset,) = experiment.task.datasets()
     run = Run(dataset, name, registry.methods.get(name)(**settings), seed=0)
     kept, _ = experiment.measure(run)
-    monkeypatch.setattr("zipeft.experiment.fits", lambda size: False)
+    monkeypatch.setattr("zipeft.experiments.experiment.fits", lambda size: False)
     experiment._prefixes.clear()
     anew, _ = experiment.measure(run)
     assert [e.train_loss for e in anew.history] == pytest.approx([e.train_loss for e in kept.history], abs=1e-5)

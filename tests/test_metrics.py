@@ -367,7 +367,7 @@ def test_scores_of_several_metrics_come_in_the_order_of_their_names():
 
 
 def test_importing_metrics_and_objectives_imports_nothing_heavy():
-    code = "import sys, zipeft.metrics.answers, zipeft.metrics.tags, zipeft.text.objectives; print(*sys.modules)"
+    code = "import sys, zipeft.metrics.answers, zipeft.metrics.tags, zipeft.objectives.texts; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "zipeft.text.objectives" in loaded
+    assert "zipeft.objectives.texts" in loaded
     assert not {"evaluate", "datasets", "torch", "numpy", "sklearn", "scipy", "pandas"} & set(loaded)

@@ -10,11 +10,12 @@ import pytest
 from pictures import SPLITS, refusal
 from toys import split_of
 
-from zipeft.data import NO_LABEL
-from zipeft.tasks import _bigbench, _natural_instructions
-from zipeft.tasks._instruct_windows import windows_of
-from zipeft.tasks.instruct import EMBEDDED, Instruct
-from zipeft.test_lock import TestKey
+from zipeft.api.data import NO_LABEL
+from zipeft.api.sealed import TestKey
+from zipeft.tasks import bigbench_archive
+from zipeft.tasks.instruct import natural_instructions
+from zipeft.tasks.instruct.task import EMBEDDED, Instruct
+from zipeft.tasks.instruct.windows import windows_of
 
 
 def write(path, text):
@@ -23,7 +24,7 @@ def write(path, text):
     return path
 
 
-SEEN, UNSEEN = _natural_instructions.SEEN, _natural_instructions.UNSEEN
+SEEN, UNSEEN = natural_instructions.SEEN, natural_instructions.UNSEEN
 ROWS = 60
 
 
@@ -50,7 +51,7 @@ def stand_ins(tmp_path, monkeypatch):
     folder = tmp_path / "carrier"
     for name in (*SEEN, *UNSEEN):
         write(folder / f"natural_instructions/{name}/task.json", json.dumps(subtask(name)))
-    monkeypatch.setattr(_bigbench, "benchmark_files", lambda *paths: [folder / path for path in paths])
+    monkeypatch.setattr(bigbench_archive, "benchmark_files", lambda *paths: [folder / path for path in paths])
     return folder / "natural_instructions"
 
 
@@ -152,8 +153,8 @@ def test_answers_take_turns_where_one_is_the_rule(stand_ins):
     for index, example in enumerate(skewed["examples"]):
         example["target"] = ["Yes." if index % 10 == 0 else "No."]
     write(stand_ins / SEEN[10] / "task.json", json.dumps(skewed))
-    (records,) = _natural_instructions.read([SEEN[10]], "prompt")
-    first = _natural_instructions._pool(records)[:12]
+    (records,) = natural_instructions.read([SEEN[10]], "prompt")
+    first = natural_instructions._pool(records)[:12]
     assert Counter(record.references for record in first) == {("Yes.",): 6, ("No.",): 6}
 
 
@@ -199,7 +200,7 @@ def test_the_real_subtasks_share_no_passage_and_are_even(seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("template", ["alpaca", "chat"])
 def test_the_presets_hold_every_real_example_whole(template):
-    from zipeft.backbones.llama import Llama
+    from zipeft.backbones.llama.backbone import Llama
 
     backbone, length = Llama(), min(preset.task["max_length"] for preset in Instruct.presets.values())
     windows = windows_of(backbone.tokenizer(), template, length, refuse_overlong=True)

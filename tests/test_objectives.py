@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zipeft.data import NO_LABEL, Window
-from zipeft.objective import Classification
-from zipeft.text.objectives import Regression, SequenceLabelling, TextClassification
+from zipeft.api.data import NO_LABEL, Window
+from zipeft.api.objective import Classification
+from zipeft.objectives.texts import Regression, SequenceLabelling, TextClassification
 
 # --- classes ----------------------------------------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ from parallel_training import observe
 from torch.utils.data import SequentialSampler
 from toys import methods_for
 
-from zipeft import parallel
-from zipeft.parallel import Share, ShareOfBatches
+from zipeft.training import parallel
+from zipeft.training.parallel import Share, ShareOfBatches
 
 SCRIPT = Path(__file__).with_name("parallel_training.py")
 FAST = ["linear", "zero_gated"]

@@ -13,9 +13,9 @@ from peft import AdaptionPromptConfig, PeftModel, get_peft_model
 from torch import nn
 from torch.nn import functional
 
+from zipeft.adapters.formats import GatedPrompts, adaption_prompt
+from zipeft.api.learner import Learner
 from zipeft.errors import UserError
-from zipeft.interchange import GatedPrompts, adaption_prompt
-from zipeft.learner import Learner
 from zipeft.splices import attach
 
 LENGTH, LAYERS, STEPS = 5, 2, 12
@@ -207,7 +207,7 @@ def test_a_model_without_adaption_prompts_in_peft_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_both_train_alike_on_the_embedded_model():
-    from zipeft.backbones.llama import Llama
+    from zipeft.backbones.llama.backbone import Llama
 
     backbone = Llama()
     tokens = backbone.tokenizer()(["The cat sat on the mat.", "A prompt, and a gate that starts at zero."]).input_ids

@@ -10,11 +10,11 @@ import pytest
 from toys import ToyTask, ToyViT, registered
 
 from zipeft import registry
+from zipeft.api.search import Choice, Range
+from zipeft.commands.run import _parse, main
 from zipeft.errors import UserError
+from zipeft.experiments.plan import make_plan
 from zipeft.methods.lora import LoRA
-from zipeft.plan import make_plan
-from zipeft.run import _parse, main
-from zipeft.search import Choice, Range
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,9 @@ from test_reference import LAYERS, recorded
 from torch import nn
 from torch.nn import functional
 
-from zipeft import prefix
 from zipeft.errors import UserError
 from zipeft.methods.prefix import Prefix
+from zipeft.modules import prefix
 from zipeft.splices import PrefixSplice, attach, detach, prompts
 
 LENGTH = 3

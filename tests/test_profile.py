@@ -9,10 +9,10 @@ import torch
 from toys import ToyCLIP, ToyEncoder, ToyViT, methods_for, registered
 
 from zipeft import registry
-from zipeft.adapter import TENSORS, adapter_bytes, save_adapter
+from zipeft.adapters.saved import TENSORS, adapter_bytes, save_adapter
+from zipeft.api.learner import Learner
+from zipeft.commands.profile import main
 from zipeft.leaderboard.numbers import DASH
-from zipeft.learner import Learner
-from zipeft.profile import main
 
 
 @pytest.fixture(autouse=True)

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from result_factory import make_failure, make_result
 from toys import ToyTask, ToyViT, registered
 
+from zipeft.api.protocol import Protocol
+from zipeft.commands.run import main
 from zipeft.errors import UserError
-from zipeft.experiment import Experiment
+from zipeft.experiments.experiment import Experiment
+from zipeft.experiments.plan import Comparison, Contender
+from zipeft.experiments.progress import Bar
+from zipeft.experiments.sweep import Entry, Policy
+from zipeft.experiments.time_left import TimeLeft
 from zipeft.methods.linear import Linear
-from zipeft.plan import Comparison, Contender
-from zipeft.progress import Bar
-from zipeft.protocol import Protocol
 from zipeft.results import Store
-from zipeft.run import main
-from zipeft.sweep import Entry, Policy
-from zipeft.time_left import TimeLeft
 
 # --- the estimate -----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import nn
 
-from zipeft.prompt import ZeroGatedPrompt, attend
+from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt, attend
 
 WIDTH, HEADS, DIM, LENGTH = 16, 4, 8, 3
 

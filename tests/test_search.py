@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from toys import TOYS
 
 from zipeft import registry
-from zipeft.plan import Contender
-from zipeft.protocol import Protocol
-from zipeft.search import Choice, Range, as_record, best, draw
+from zipeft.api.protocol import Protocol
+from zipeft.api.search import Choice, Range, as_record, best, draw
+from zipeft.experiments.plan import Contender
 
 SPACE = {"rate": Range(1e-4, 1e-1), "length": Choice((1, 2, 4)), "share": Range(0.0, 2.0, log=False)}
 METHODS = [name for name in registry.methods.names() if registry.methods.get(name).space]

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zipeft.api.settings import as_json, describe, from_json, override, parse_assignments
 from zipeft.errors import UserError
-from zipeft.settings import as_json, describe, from_json, override, parse_assignments
 
 if TYPE_CHECKING:
     from decimal import Decimal

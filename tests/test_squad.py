@@ -22,13 +22,13 @@ from torch.nn.utils.rnn import pad_sequence
 from toys import split_of
 from transformers import PreTrainedTokenizerFast
 
-from zipeft.data import Window
+from zipeft.api.data import Window
+from zipeft.api.settings import override
 from zipeft.metrics.answers import best_f1
-from zipeft.settings import override
-from zipeft.tasks import _hub
-from zipeft.tasks._squad_files import Question
-from zipeft.tasks.squad import SHIFTED, SQuAD
-from zipeft.text.spans import PADDED, Answers, Origin, Span, SpanHead, Spans
+from zipeft.objectives.extractive_qa import PADDED, Answers, Origin, Span, SpanHead, Spans
+from zipeft.sources import hub_download
+from zipeft.tasks.squad.files import Question
+from zipeft.tasks.squad.task import SHIFTED, SQuAD
 
 # --- texts, tokenizers, files -----------------------------------------------------------------------------------------
 
@@ -520,7 +520,7 @@ def test_the_hub_is_asked_for_a_fixed_revision(tmp_path, monkeypatch):
         asked.append((repository, path, options))
         return write(tmp_path / f"{len(asked)}.json", squad_json(start=1000 * len(asked)))
 
-    monkeypatch.setattr(_hub, "ask", lambda *_: None)
+    monkeypatch.setattr(hub_download, "ask", lambda *_: None)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     data = SQuAD(source="hub").load("squad-v1.1")
@@ -848,7 +848,7 @@ def carrier(tmp_path, monkeypatch):
         content["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]["answer_start"] += 1
         return write(tmp_path / path, content)
 
-    monkeypatch.setattr("zipeft.tasks._squad_sets.benchmark_files", lambda *paths: list(map(benchmark_file, paths)))
+    monkeypatch.setattr("zipeft.tasks.squad.sets.benchmark_files", lambda *paths: list(map(benchmark_file, paths)))
 
 
 def test_the_embedded_set_is_tested_on_other_domains_too(carrier):

@@ -20,11 +20,11 @@ import pytest
 from toys import ToyDecoder, ToyTask, methods_for, registered, toy_decoder_tokenizer
 
 from zipeft import registry
+from zipeft.api.method import Method
+from zipeft.api.search import Range, Space
+from zipeft.commands.run import main
 from zipeft.errors import UserError
-from zipeft.method import Method
 from zipeft.results import Failure, Result, Store, Trial, read_records
-from zipeft.run import main
-from zipeft.search import Range, Space
 
 SCRIPT = Path(__file__).with_name("toy_run.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

@@ -13,13 +13,13 @@ from accelerate import Accelerator
 from toys import ToyTask, ToyViT
 
 from zipeft import registry
-from zipeft.data import Data, Split
+from zipeft.api.data import Data, Split
+from zipeft.api.method import Method
+from zipeft.api.protocol import Protocol
+from zipeft.api.sealed import SealedSplit, TestKey, TestLocked, training
 from zipeft.errors import UserError
-from zipeft.examples import Encoded
-from zipeft.experiment import Experiment, Run
-from zipeft.method import Method
-from zipeft.protocol import Protocol
-from zipeft.test_lock import SealedSplit, TestKey, TestLocked, training
+from zipeft.experiments.experiment import Experiment, Run
+from zipeft.training.dataset import Encoded
 
 LINEAR = registry.methods.get("linear")()
 SPLIT = Split(["a", "b"], [0, 1], ["x", "y"])

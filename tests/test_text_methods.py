@@ -8,9 +8,9 @@ from accelerate import Accelerator
 from toys import ToyEncoder, ToyTexts, methods_for
 
 from zipeft import registry
-from zipeft.experiment import Experiment, Run
-from zipeft.learner import Learner
-from zipeft.protocol import Protocol
+from zipeft.api.learner import Learner
+from zipeft.api.protocol import Protocol
+from zipeft.experiments.experiment import Experiment, Run
 
 METHODS = methods_for("text")
 BACKBONE, TASK = ToyEncoder(), ToyTexts(examples=96)

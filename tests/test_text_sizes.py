@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from zipeft.run import main
+from zipeft.commands.run import main
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from zipeft.errors import UserError
 from zipeft.methods.prompt import DeepPrompt, Prompt
-from zipeft.token_prompt import insert
+from zipeft.modules.prompt_tokens import insert
 
 LENGTH = 3
 METHODS = pytest.mark.parametrize("method", [Prompt, DeepPrompt], ids=["shallow", "deep"])

@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader
 from toys import ToyTask, ToyViT
 
 from zipeft import registry
-from zipeft.data import Window
+from zipeft.api.data import Window
+from zipeft.api.learner import Learner
+from zipeft.api.protocol import Protocol
 from zipeft.errors import UserError
-from zipeft.examples import Encoded
-from zipeft.learner import Learner
-from zipeft.protocol import Protocol
-from zipeft.training import Best, Trainer, _optimizer, _warm_cosine, total_steps
+from zipeft.training.dataset import Encoded
+from zipeft.training.loop import Best, Trainer, _optimizer, _warm_cosine, total_steps
 
 LINEAR = registry.methods.get("linear")()
 
@@ -160,7 +160,7 @@ def test_examples_that_do_not_fit_in_memory_are_encoded_when_they_are_needed(mon
     split = ToyTask().load("colours").train
     kept = Encoded(split, windows, ToyViT())
     assert len(calls) == 48 + 1
-    monkeypatch.setattr("zipeft.examples.fits", lambda size: False)
+    monkeypatch.setattr("zipeft.training.dataset.fits", lambda size: False)
     calls.clear()
     lazy = Encoded(split, windows, ToyViT())
     batches = [list(data.shuffled(8, seed=3)) for data in (kept, lazy)]

@@ -12,23 +12,23 @@ from leaderboard_factory import build, make_results
 from result_factory import make_result
 from toys import ToyDecoder, ToyInstructions, ToyTask, ToyViT
 
-from zipeft import stopwatch
-from zipeft.data import Data, Split, Window
-from zipeft.experiment import Experiment, Run
-from zipeft.images.matching import BaseToNovel, Matching
-from zipeft.leaderboard.comparison import summary_rows
+from zipeft.api.data import Data, Split, Window
+from zipeft.api.objective import Classification
+from zipeft.api.protocol import Protocol
+from zipeft.experiments.experiment import Experiment, Run
 from zipeft.leaderboard.numbers import DASH
-from zipeft.leaderboard.other_scores import other_table
+from zipeft.leaderboard.ranking import summary_rows
+from zipeft.leaderboard.secondary_scores import other_table
 from zipeft.leaderboard.tables import main_table, terminal_table
 from zipeft.leaderboard.trivial import meaning, trivial_row
 from zipeft.methods.linear import Linear
 from zipeft.methods.untuned import Untuned
-from zipeft.objective import Classification
-from zipeft.protocol import Protocol
+from zipeft.objectives.extractive_qa import Answers, Origin, Spans
+from zipeft.objectives.matching import BaseToNovel, Matching
+from zipeft.objectives.responses import Responses
+from zipeft.objectives.texts import Regression, SequenceLabelling, TextClassification
 from zipeft.results import Trivial
-from zipeft.text.objectives import Regression, SequenceLabelling, TextClassification
-from zipeft.text.responses import Responses
-from zipeft.text.spans import Answers, Origin, Spans
+from zipeft.training import stopwatch
 
 CLASSES = ["a", "b", "c"]
 

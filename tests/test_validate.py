@@ -11,10 +11,10 @@ import jsonschema
 import pytest
 from result_factory import make_failure, make_result, make_trial
 
-from zipeft.cli import main as zipeft
+from zipeft.commands.common import main as zipeft
+from zipeft.commands.validate import main
 from zipeft.results import SCHEMA, Store, read_records
 from zipeft.results.json_schema import json_schema, text
-from zipeft.validate import main
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "leaderboards" / "results"

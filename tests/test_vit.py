@@ -17,10 +17,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from zipeft import carriers
-from zipeft.backbones import _dinov2_onnx, vit
-from zipeft.backbones.vit import ViT
+from zipeft.backbones.vit import backbone as vit
+from zipeft.backbones.vit import dinov2_onnx
+from zipeft.backbones.vit.backbone import ViT
 from zipeft.errors import UserError
+from zipeft.sources import package_archive
 
 # timm's own tiny models for tests: class token; average pooling; attention pooling.
 POOLS = ["test_vit", "test_vit2", "test_vit3"]
@@ -462,7 +463,7 @@ def test_embedded_model_computes_what_the_graph_computes(embedded: torch.nn.Modu
     from onnx.reference import ReferenceEvaluator
     from onnx.utils import Extractor
 
-    graph = onnx.load(carriers.member(vit.CARRIER, vit.MEMBER))
+    graph = onnx.load(package_archive.member(vit.CARRIER, vit.MEMBER))
     ends = ["/backbone/embeddings/Concat_1_output_0", "/backbone/embeddings/Add_output_0"]
     ends += ["/backbone/encoder/layer.2/Add_1_output_0", "/backbone/layernorm/Add_1_output_0"]
     graph.graph.value_info.extend(onnx.helper.make_tensor_value_info(end, 1, [1, 257, 384]) for end in ends)
@@ -512,8 +513,8 @@ def test_embedded_features_recognise_images(embedded: torch.nn.Module) -> None:
 
 @pytest.mark.slow
 def test_conversion_reads_every_parameter_of_the_backbone() -> None:
-    found = _dinov2_onnx.parameters(carriers.member(vit.CARRIER, vit.MEMBER))
-    state = _dinov2_onnx.timm_state(found)
+    found = dinov2_onnx.parameters(package_archive.member(vit.CARRIER, vit.MEMBER))
+    state = dinov2_onnx.timm_state(found)
     assert sum(value.size for value in found.values()) == sum(value.size for value in state.values())
     assert state.keys() == ViT(pretrained=False).build().state_dict().keys()
 

@@ -12,14 +12,15 @@ import pytest
 from pictures import SPLITS, png, refusal
 from toys import split_of
 
-from zipeft.package_index import sha256_of
+from zipeft.api.settings import override
 from zipeft.registry import methods, tasks
-from zipeft.settings import override
-from zipeft.tasks import _counting, _vtab_embedded, _vtab_sets
-from zipeft.tasks._vtab_data import shuffled
-from zipeft.tasks._vtab_sets import SETS
-from zipeft.tasks._vtab_tables import AVERAGES, GROUP_MEANS, ORDER, TABLES
-from zipeft.tasks.vtab import VTAB
+from zipeft.sources.package_index import sha256_of
+from zipeft.tasks.vtab import counting, embedded
+from zipeft.tasks.vtab import sets as vtab_sets
+from zipeft.tasks.vtab.data import shuffled
+from zipeft.tasks.vtab.published import AVERAGES, GROUP_MEANS, ORDER, TABLES
+from zipeft.tasks.vtab.sets import SETS
+from zipeft.tasks.vtab.task import VTAB
 
 EMBEDDED = (
     "cifar10-images",
@@ -96,11 +97,11 @@ def test_published_scores_stand_in_their_own_columns(method, scores):
 @pytest.mark.parametrize(
     ("function", "values"),
     [
-        (_vtab_sets.count_label, {3: 0, 10: 7}),
-        (_vtab_sets.clevr_distance_label, {1.0: 0, 8.0: 0, 8.01: 1, 8.5: 1, 9.2: 3, 10.0: 4, 10.01: 5, 50.0: 5}),
-        (_vtab_sets.kitti_distance_label, {(): 3, (1.0,): 0, (30.0, 8.0): 0, (10.0,): 1, (20.0,): 1, (20.5, 90.0): 2}),
-        (_vtab_sets.location_label, {0: 0, 1: 0, 2: 1, 31: 15}),
-        (_vtab_sets.orientation_label, {0: 0, 2: 0, 3: 1, 4: 1, 5: 2, 39: 15}),
+        (vtab_sets.count_label, {3: 0, 10: 7}),
+        (vtab_sets.clevr_distance_label, {1.0: 0, 8.0: 0, 8.01: 1, 8.5: 1, 9.2: 3, 10.0: 4, 10.01: 5, 50.0: 5}),
+        (vtab_sets.kitti_distance_label, {(): 3, (1.0,): 0, (30.0, 8.0): 0, (10.0,): 1, (20.0,): 1, (20.5, 90.0): 2}),
+        (vtab_sets.location_label, {0: 0, 1: 0, 2: 1, 31: 15}),
+        (vtab_sets.orientation_label, {0: 0, 2: 0, 3: 1, 4: 1, 5: 2, 39: 15}),
     ],
 )
 def test_labels_are_as_vtab_defines_them(function, values):
@@ -173,7 +174,7 @@ def test_scenes_have_as_many_objects_as_their_labels_say():
         part = split_of(data, split)
         for place in range(20):
             index = int(part.names[place].split()[1])
-            assert len(_counting.scene(0, index)) == int(data.classes[part.targets[place]])
+            assert len(counting.scene(0, index)) == int(data.classes[part.targets[place]])
     assert min(Counter(data.train.targets).values()) > 60  # of 100 a class
     assert len(VTAB().load("drawn-count").test) == 5000
 
@@ -185,24 +186,24 @@ def test_scenes_are_deterministic_and_no_two_are_alike():
     assert drawn[:2] == [VTAB().load("drawn-count").train.examples[place].tobytes() for place in range(2)]
     assert other.train.examples[0].tobytes() not in drawn
     assert other.checksum != data.checksum
-    objects = {seed: {solid for index in range(9) for solid in _counting.scene(seed, index)} for seed in (0, 1)}
+    objects = {seed: {solid for index in range(9) for solid in counting.scene(seed, index)} for seed in (0, 1)}
     assert not objects[0] & objects[1]
 
 
 def test_no_object_is_hidden_or_cut_off():
     for index in range(60):
-        solids = _counting.scene(0, index)
+        solids = counting.scene(0, index)
         assert [solid.y for solid in solids] == sorted(solid.y for solid in solids)
         for place, solid in enumerate(solids):
             others = solids[:place] + solids[place + 1 :]
-            assert _counting.clearance(solid, others) >= _counting.CLEARANCE
+            assert counting.clearance(solid, others) >= counting.CLEARANCE
             assert solid.radius <= solid.x <= 1 - solid.radius
             assert solid.radius <= solid.y <= 1 - 1.25 * solid.radius
 
 
 def test_every_object_shows_in_its_colour():
-    image = np.asarray(_counting.draw(0, 3)).astype(int)
-    for solid in _counting.scene(0, 3):
+    image = np.asarray(counting.draw(0, 3)).astype(int)
+    for solid in counting.scene(0, 3):
         x, y = round(solid.x * 128), round(solid.y * 128)
         near = image[y - 1 : y + 2, x - 1 : x + 2].mean(axis=(0, 1))
         assert np.ptp(solid.colour) == 0 or np.corrcoef(near, solid.colour)[0, 1] > 0.9
@@ -226,10 +227,10 @@ def carriers(tmp_path, monkeypatch):
     rows = [[index % 251, index // 251, *[0] * 782, index * 10 // 1020] for index in range(1020)]
     digits = tmp_path / "digits.csv.gz"
     np.savetxt(digits, rows, "%d", delimiter=",")
-    monkeypatch.setattr("zipeft.tasks._bigbench.benchmark_files", lambda *paths: [tmp_path / "task.json"])
-    monkeypatch.setattr("zipeft.carriers.member", lambda carrier, path: digits)
-    monkeypatch.setattr(_vtab_embedded, "CIFAR_SHA256", sha256_of(tmp_path / "task.json"))
-    monkeypatch.setattr(_vtab_embedded, "MNIST_SHA256", sha256_of(digits))
+    monkeypatch.setattr("zipeft.tasks.bigbench_archive.benchmark_files", lambda *paths: [tmp_path / "task.json"])
+    monkeypatch.setattr("zipeft.sources.package_archive.member", lambda carrier, path: digits)
+    monkeypatch.setattr(embedded, "CIFAR_SHA256", sha256_of(tmp_path / "task.json"))
+    monkeypatch.setattr(embedded, "MNIST_SHA256", sha256_of(digits))
     return tmp_path
 
 
@@ -263,7 +264,7 @@ def test_a_damaged_carrier_is_one_line(carriers, name, file):
     content = bytearray((carriers / file).read_bytes())
     content[len(content) // 2] ^= 1
     (carriers / file).write_bytes(content)
-    for use in (VTAB().load, _vtab_embedded.fetch):
+    for use in (VTAB().load, embedded.fetch):
         assert f"{file} is damaged (SHA-256 " in refusal(use, name)
 
 
@@ -289,4 +290,4 @@ def test_the_real_carriers(name, total):
     counts = Counter(target for split in SPLITS for target in split_of(data, split).targets)
     assert counts == dict.fromkeys(range(10), total // 10)
     assert data.train.examples[0].size == ((32, 32) if total == 10_000 else (28, 28))
-    assert _vtab_embedded.fetch(name).startswith(f"ready: {total:,} images in carrier")
+    assert embedded.fetch(name).startswith(f"ready: {total:,} images in carrier")

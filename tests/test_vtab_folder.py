@@ -14,8 +14,8 @@ import pytest
 from pictures import SPLITS, refusal, say_that_vtab_has
 from toys import split_of
 
-from zipeft.tasks._vtab_sets import SETS
-from zipeft.tasks.vtab import VTAB
+from zipeft.tasks.vtab.sets import SETS
+from zipeft.tasks.vtab.task import VTAB
 
 LISTS = {"train800.txt": 800, "val200.txt": 200, "test.txt": 30}
 

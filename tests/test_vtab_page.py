@@ -9,14 +9,14 @@ from leaderboard_factory import build, cells
 from result_factory import make_result
 from toys import registered
 
-from zipeft.leaderboard.comparison import summary_rows
+from zipeft.commands.run import main
 from zipeft.leaderboard.numbers import DASH
+from zipeft.leaderboard.ranking import summary_rows
 from zipeft.leaderboard.tables import main_table
 from zipeft.results import Result
-from zipeft.run import main
-from zipeft.tasks._vtab_embedded import EMBEDDED
-from zipeft.tasks._vtab_embedded import GROUPS as EMBEDDED_GROUPS
-from zipeft.tasks._vtab_sets import SETS
+from zipeft.tasks.vtab.embedded import EMBEDDED
+from zipeft.tasks.vtab.embedded import GROUPS as EMBEDDED_GROUPS
+from zipeft.tasks.vtab.sets import SETS
 
 GROUPS = {
     group: [name for name in SETS if SETS[name].group == group] for group in ("natural", "specialised", "structured")

@@ -10,7 +10,7 @@ import sys
 import torch
 from toys import registered
 
-from zipeft.run import main
+from zipeft.commands.run import main
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

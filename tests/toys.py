@@ -19,18 +19,18 @@ from torchvision.transforms.functional import pil_to_tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 from zipeft import registry
-from zipeft.backbone import ImageBackbone, LanguageBackbone, TextBackbone, Weights
-from zipeft.backbones._open_clip_model import Matcher, create
-from zipeft.backbones.clip import CLIP
-from zipeft.backbones.llama import Llama
-from zipeft.data import Data, Split, Window
-from zipeft.images.matching import Matching
-from zipeft.objective import Classification
-from zipeft.task import Preset, Task
-from zipeft.tasks._instruct_data import Instruction
-from zipeft.tasks._instruct_windows import windows_of
-from zipeft.test_lock import TestKey
-from zipeft.text.responses import Responses
+from zipeft.api.backbone import ImageBackbone, LanguageBackbone, TextBackbone, Weights
+from zipeft.api.data import Data, Split, Window
+from zipeft.api.objective import Classification
+from zipeft.api.sealed import TestKey
+from zipeft.api.task import Preset, Task
+from zipeft.backbones.clip.backbone import CLIP
+from zipeft.backbones.clip.matcher import Matcher, create
+from zipeft.backbones.llama.backbone import Llama
+from zipeft.objectives.matching import Matching
+from zipeft.objectives.responses import Responses
+from zipeft.tasks.instruct.data import Instruction
+from zipeft.tasks.instruct.windows import windows_of
 
 SIZE = 16
 

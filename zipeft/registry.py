@@ -13,10 +13,10 @@ from importlib.metadata import EntryPoint, entry_points
 from threading import Lock
 from typing import Generic, TypeVar
 
-from zipeft.backbone import Backbone
+from zipeft.api.backbone import Backbone
+from zipeft.api.method import Method
+from zipeft.api.task import Task
 from zipeft.errors import UserError, did_you_mean
-from zipeft.method import Method
-from zipeft.task import Task
 
 T = TypeVar("T")
 

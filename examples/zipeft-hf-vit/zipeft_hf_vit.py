@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zipeft.backbone import ImageBackbone, Weights
+from zipeft.api.backbone import ImageBackbone, Weights
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:

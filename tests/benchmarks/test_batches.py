@@ -14,12 +14,12 @@ import torch
 from accelerate import Accelerator
 
 from zipeft import registry
-from zipeft.data import Split, Window
-from zipeft.examples import Encoded
-from zipeft.learner import Learner
-from zipeft.objective import Classification
-from zipeft.protocol import Protocol
-from zipeft.training import Trainer
+from zipeft.api.data import Split, Window
+from zipeft.api.learner import Learner
+from zipeft.api.objective import Classification
+from zipeft.api.protocol import Protocol
+from zipeft.training.dataset import Encoded
+from zipeft.training.loop import Trainer
 
 pytestmark = pytest.mark.slow
 

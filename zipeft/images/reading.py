@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, overload
 
 from zipeft.errors import UserError
 from zipeft.files import open_file
-from zipeft.git_lfs import IS_POINTER, is_pointer
+from zipeft.sources.git_lfs import IS_POINTER, is_pointer
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,12 +9,12 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zipeft.errors import UserError
-from zipeft.judge.answers import Contest, Pair
+from zipeft.formatting import counted
+from zipeft.judge.contest import Contest, Pair
 from zipeft.judge.journal import Journal, key_of
 from zipeft.judge.prompts import PROTOCOLS, prompt
 from zipeft.judge.replies import FILTERED, Reply
 from zipeft.judge.verdicts import Verdict
-from zipeft.words import counted
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from zipeft.errors import UserError
+from zipeft.formatting import counted
 from zipeft.judge.replies import CUT, FILTERED, REFUSED, Reply
-from zipeft.text.files import one_line
-from zipeft.words import counted
+from zipeft.text.tables import one_line
 
 try:
     import openai

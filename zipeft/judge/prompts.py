@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zipeft.judge.answers import Turns
+from zipeft.judge.contest import Turns
 from zipeft.judge.verdicts import Verdict, read_mark, read_scores
 
 TASK = """\

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zipeft.judge.answers import Contest
 from zipeft.judge.asking import ORDERS, Hearing, Judge, Order, hear
+from zipeft.judge.contest import Contest
 from zipeft.judge.journal import Journal
 from zipeft.judge.verdicts import FIRST, SECOND, TIE, Verdict
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from zipeft.leaderboard import main
+from zipeft.commands.leaderboard import main
 
 if __name__ == "__main__":
     sys.exit(main())

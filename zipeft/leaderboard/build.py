@@ -10,16 +10,16 @@ from urllib.parse import quote
 
 from zipeft.errors import UserError
 from zipeft.files import safe_name
-from zipeft.leaderboard import curves, scatter
 from zipeft.leaderboard.blocks import Figure
-from zipeft.leaderboard.comparison import summary_rows
-from zipeft.leaderboard.html import html
-from zipeft.leaderboard.latex import latex
-from zipeft.leaderboard.markdown import markdown
 from zipeft.leaderboard.page import Group, Page, heading, title
-from zipeft.leaderboard.plots import svg
+from zipeft.leaderboard.plots import curves, scatter
+from zipeft.leaderboard.plots.style import svg
+from zipeft.leaderboard.ranking import summary_rows
+from zipeft.leaderboard.render.csv_file import spreadsheet
+from zipeft.leaderboard.render.html import html
+from zipeft.leaderboard.render.latex import latex
+from zipeft.leaderboard.render.markdown import markdown
 from zipeft.leaderboard.sections import sections
-from zipeft.leaderboard.spreadsheet import spreadsheet
 from zipeft.results import Failure, Record, Result
 from zipeft.results.store import read_records
 

@@ -6,21 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zipeft.leaderboard import costs, other_scores, trivial
+from zipeft.formatting import counted
+from zipeft.leaderboard import costs, secondary_scores, trivial
 from zipeft.leaderboard.blocks import Block, Bullets, Figure, Heading, Paragraph, Table
-from zipeft.leaderboard.comparison import Row
+from zipeft.leaderboard.legend import BOLD, caveats, legend
 from zipeft.leaderboard.numbers import count, listing
 from zipeft.leaderboard.provenance import provenance
+from zipeft.leaderboard.ranking import Row
 from zipeft.leaderboard.sections import Section, section_differences
 from zipeft.leaderboard.tables import cost_table, main_table, text_table
 from zipeft.leaderboard.task_of_page import task_of
-from zipeft.leaderboard.words import BOLD, caveats, legend
 from zipeft.results import PROTOCOL_FIELDS, Failure, Result
 from zipeft.results.differences import brief, flatten
-from zipeft.words import counted
 
 if TYPE_CHECKING:
-    from zipeft.task import PublishedTable
+    from zipeft.api.task import PublishedTable
 
 PUBLISHED = "Published elsewhere, on other data and another backbone: not comparable with the rows above"
 
@@ -91,10 +91,10 @@ def _group(first: Group, group: Group) -> Iterator[Block]:
     yield Paragraph(" ".join([*legend(group.rows), BOLD, *_unranked(group.rows), *trivial.meaning(group.rows)]))
     if limits := caveats(group.rows):
         yield Paragraph(" ".join(limits))
-    if others := other_scores.other_table(group.rows):
+    if others := secondary_scores.other_table(group.rows):
         yield Heading("Other scores", 3)
         yield others
-        yield Paragraph(other_scores.meaning(group.rows))
+        yield Paragraph(secondary_scores.meaning(group.rows))
     yield Heading("What it costs", 3)
     yield cost_table(group.rows)
     yield Paragraph(" ".join(costs.meaning(results)))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
+from zipeft.formatting import counted
 from zipeft.leaderboard.blocks import Block, Bullets, Cell, Commands, Heading, Paragraph, Table
 from zipeft.leaderboard.labels import chosen, fixed, method_key, method_labels, space, spoken
 from zipeft.leaderboard.numbers import DASH, listing, percent
@@ -13,7 +14,6 @@ from zipeft.leaderboard.sections import grouped
 from zipeft.leaderboard.tables import text_table
 from zipeft.results import Result, Tried
 from zipeft.results.environment import Environment
-from zipeft.words import counted
 
 
 def provenance(sections: Sequence[Sequence[Result]], links: Mapping[int, str]) -> Iterator[Block]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from zipeft.api.task import Average
 from zipeft.leaderboard import costs
 from zipeft.leaderboard.blocks import DOWN, Cell, Column, Table
-from zipeft.leaderboard.comparison import TIED, Row, Score, average_columns, summary_rows
 from zipeft.leaderboard.costs import Quantity
+from zipeft.leaderboard.legend import legend
 from zipeft.leaderboard.numbers import DASH, percent
-from zipeft.leaderboard.other_scores import other_table
+from zipeft.leaderboard.ranking import TIED, Row, Score, average_columns, summary_rows
+from zipeft.leaderboard.secondary_scores import other_table
 from zipeft.leaderboard.sections import Section, section_differences, sections
 from zipeft.leaderboard.task_of_page import task_of
 from zipeft.leaderboard.trivial import meaning, trivial_row
-from zipeft.leaderboard.words import legend
 from zipeft.results import Result
-from zipeft.task import Average
 
 
 def main_table(rows: Sequence[Row]) -> Table:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
+    from zipeft.api.task import Task
     from zipeft.results import Result
-    from zipeft.task import Task
 
 
 def task_of(results: Iterable[Result]) -> type[Task] | None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from math import fsum
 from statistics import fmean
 
-from zipeft.images.matching import BaseToNovel
-from zipeft.leaderboard.comparison import Row
+from zipeft.api.objective import MAJORITY
 from zipeft.leaderboard.numbers import listing
+from zipeft.leaderboard.ranking import Row
 from zipeft.leaderboard.sections import grouped
-from zipeft.objective import MAJORITY
+from zipeft.objectives.matching import BaseToNovel
 from zipeft.results import Result, Trivial
 
 MOST_FREQUENT = "most frequent test class"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from zipeft.api.method import HEAD_SPACE, Method, require_size
+from zipeft.api.search import Range, Space
 from zipeft.errors import require
-from zipeft.method import HEAD_SPACE, Method, require_size
-from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from zipeft.backbone import Backbone
+    from zipeft.api.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class AdaptFormer(Method):
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         """Raises ``UserError`` if a block has no feed-forward layer that an adapter can join."""
-        from zipeft.bottleneck import insert
+        from zipeft.modules.bottleneck import insert
 
         settings = {"bottleneck": self.bottleneck, "scale": self.scale, "dropout": self.dropout}
         insert(backbone.blocks(model), width=backbone.hidden_width(model), **settings)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.method import Method, require_size
-from zipeft.search import Range, Space
+from zipeft.api.method import Method, require_size
+from zipeft.api.search import Range, Space
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from zipeft.backbone import ImageTextBackbone
+    from zipeft.api.backbone import ImageTextBackbone
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.method import HEAD_SPACE, Method
-from zipeft.search import Space
+from zipeft.api.method import HEAD_SPACE, Method
+from zipeft.api.search import Space
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from zipeft.backbone import Backbone
-    from zipeft.objective import Objective
+    from zipeft.api.backbone import Backbone
+    from zipeft.api.objective import Objective
 
 
 @dataclass(frozen=True)

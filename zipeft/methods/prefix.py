@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from zipeft.api.method import HEAD_SPACE, Method, require_size
+from zipeft.api.search import Range, Space
 from zipeft.errors import UserError, require
-from zipeft.method import HEAD_SPACE, Method, require_size
-from zipeft.search import Range, Space
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from zipeft.backbone import Backbone
+    from zipeft.api.backbone import Backbone
 
 
 @dataclass(frozen=True)

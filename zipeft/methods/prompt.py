@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.method import HEAD_SPACE, Method, require_size
-from zipeft.search import Range, Space
+from zipeft.api.method import HEAD_SPACE, Method, require_size
+from zipeft.api.search import Range, Space
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from zipeft.backbone import Backbone
+    from zipeft.api.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Prompt(Method):
         require_size("length", self.length)
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
-        from zipeft.token_prompt import insert
+        from zipeft.modules.prompt_tokens import insert
 
         insert(backbone.blocks(model), entries=1, **self._place(backbone, model))
 
@@ -43,7 +43,7 @@ class DeepPrompt(Prompt):
     learning_rate: float = 3e-3
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
-        from zipeft.token_prompt import insert
+        from zipeft.modules.prompt_tokens import insert
 
         blocks = backbone.blocks(model)
         insert(blocks, entries=len(blocks), **self._place(backbone, model))

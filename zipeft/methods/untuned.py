@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.method import Method
-from zipeft.search import Space
+from zipeft.api.method import Method
+from zipeft.api.search import Space
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from zipeft.backbone import Backbone
+    from zipeft.api.backbone import Backbone
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zipeft.errors import UserError
-from zipeft.prompt import ZeroGatedPrompt
+from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt
 from zipeft.splices.base import Splice
 from zipeft.splices.multihead_attention import MultiheadSplice
 from zipeft.splices.open_clip_attention import OpenCLIPSplice

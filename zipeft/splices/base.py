@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from zipeft.prompt import ZeroGatedPrompt
+from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt
 
 PROMPT_NAME = "zero_gated_prompt"
 """Under this name a gated prompt is a submodule of the attention layer that it joins."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zipeft.errors import UserError
-from zipeft.prefix import Prefix, widened
+from zipeft.modules.prefix import Prefix, widened
 from zipeft.splices.transformers_attention import TransformersSplice, key_value_heads
 
 

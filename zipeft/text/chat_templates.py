@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zipeft.errors import UserError
-from zipeft.text.files import one_line
+from zipeft.text.tables import one_line
 from zipeft.text.thoughts import TAGS
 
 if TYPE_CHECKING:

@@ -1,0 +1,5 @@
+"""CLIP models of OpenCLIP: images matched with texts."""
+
+from zipeft.backbones.clip.backbone import CLIP
+
+__all__ = ["CLIP"]

@@ -1,0 +1,141 @@
+"""A model of open_clip, and the classes that it tells apart by their texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zipeft.backbones.clip.texts import Tokenizer, tokens_behind_words, tokens_of_templates, tokens_of_words
+from zipeft.errors import UserError
+
+AT_ONCE = 256
+"""How many texts are encoded at once, which bounds the memory that many classes take."""
+
+
+def create(config: Mapping[str, Any]) -> nn.Module:
+    """Return a model of open_clip at random weights, the same each time, in float32 and evaluation mode."""
+    settings = dict(config)
+    kind = open_clip.CustomTextCLIP if settings.pop("custom_text", False) else open_clip.CLIP
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return kind(**settings).eval()
+
+
+class Matcher(nn.Module):
+    """A model of open_clip that matches images with classes, which it knows by their names.
+
+    The features of the classes' texts are kept from one forward to the next as long as no parameter that makes them
+    changes: for good where the text tower is frozen, and where it trains while gradients are off.
+    """
+
+    def __init__(self, clip: nn.Module) -> None:
+        super().__init__()
+        self.clip, self.training = clip, clip.training
+        self.classes: tuple[str, ...] = ()
+        self.templates: tuple[str, ...] = ()
+        self.register_buffer("tokens", None, persistent=False)
+        self.register_parameter("context", None)
+        self._kept: tuple[tuple, Tensor, list[Tensor]] | None = None
+
+    @property
+    def text(self) -> nn.Module:
+        """The module that holds the text tower's parts: the model itself, or a tower of its own."""
+        return getattr(self.clip, "text", self.clip)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (batch, classes) of images (batch, 3, height, width): scaled cosines."""
+        features = functional.normalize(self.clip.encode_image(images), dim=-1)  # first: a prefix ends in this tower
+        logits = self.clip.logit_scale.exp() * features @ self.class_features().T
+        return logits if self.clip.logit_bias is None else logits + self.clip.logit_bias
+
+    def name_classes(self, classes: Sequence[str], templates: Sequence[str], tokenizer: Tokenizer) -> None:
+        """Tell apart these classes from now on. Raises ``UserError`` for a text that is too long."""
+        named = tuple(classes), tuple(templates)
+        if named != (self.classes, self.templates):
+            self._know(*named, tokenizer, 0 if self.context is None else len(self.context))
+
+    def learn_context(self, length: int, initial: str, tokenizer: Tokenizer) -> None:
+        """Let learnt words stand before the names from now on.
+
+        Raises: ``UserError`` if there is no room for so many, or ``initial`` are not as many.
+        """
+        embedding = self.text.token_embedding.weight
+        start = torch.empty(length, embedding.shape[1], device=embedding.device, dtype=torch.float32).normal_(std=0.02)
+        if initial:
+            words = tokens_of_words(tokenizer, initial)
+            if len(words) != length:
+                raise UserError(f"the initial words {initial!r} are {len(words)} tokens, and length is {length}")
+            start = embedding[words.to(embedding.device)].detach().float()
+        self._know(self.classes, self.templates, tokenizer, length)
+        self.context = nn.Parameter(start)
+
+    def class_features(self) -> Tensor:
+        """Return the normalised text features (classes, width), averaged over templates.
+
+        Raises: ``UserError`` if no classes are named.
+        """
+        if self.tokens is None or not self.classes:
+            raise UserError("this model matches images with classes, and none are named yet")
+        if torch.is_grad_enabled() and self._text_trains():
+            self._kept = None
+            return self._encode_classes()
+        if self._kept is None or self._kept[0] != self._state()[0]:
+            with torch.inference_mode(False), torch.no_grad():
+                features = self._encode_classes()
+            # Looked at again: peft's LoRA puts equal weights in the place of a frozen attention's at every forward.
+            state, read = self._state()
+            self._kept = state, features, read
+        return self._kept[1]
+
+    def train(self, mode: bool = True) -> Matcher:
+        """Forget what was kept if the text tower trains: fused optimisers change parameters without counting it."""
+        if self._text_trains():
+            self._kept = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": None}
+
+    def _know(self, classes: tuple[str, ...], templates: tuple[str, ...], tokenizer: Tokenizer, words: int) -> None:
+        if words:
+            tokens = tokens_behind_words(tokenizer, classes or ("",), words)
+        else:
+            tokens = tokens_of_templates(tokenizer, classes, templates)
+        self.tokens = tokens.to(self.clip.logit_scale.device)
+        self.classes, self.templates, self._kept = classes, templates, None
+
+    def _encode_classes(self) -> Tensor:
+        parts = [self._encode(tokens) for tokens in self.tokens.flatten(0, 1).split(AT_ONCE)]
+        features = torch.cat(parts).unflatten(0, self.tokens.shape[:2])
+        return functional.normalize(features.mean(1), dim=-1)
+
+    def _encode(self, tokens: Tensor) -> Tensor:
+        """Return the normalised features (texts, width) of tokens (texts, context length)."""
+        if self.context is None:
+            return self.clip.encode_text(tokens, normalize=True)
+        with self.text.token_embedding.register_forward_hook(self._put_context):
+            return self.clip.encode_text(tokens, normalize=True)
+
+    def _put_context(self, _embedding: nn.Module, _args: tuple, embedded: Tensor) -> Tensor:
+        words = self.context.to(embedded.dtype).expand(len(embedded), -1, -1)
+        return torch.cat([embedded[:, :1], words, embedded[:, 1 + len(self.context) :]], dim=1)
+
+    def _of_text(self) -> list[Tensor]:
+        """Return the parameters that make text features."""
+        others = ("clip.visual.", "clip.logit_")
+        return [parameter for name, parameter in self.named_parameters() if not name.startswith(others)]
+
+    def _text_trains(self) -> bool:
+        return any(parameter.requires_grad for parameter in self._of_text())
+
+    def _state(self) -> tuple[tuple, list[Tensor]]:
+        """Return what changes whenever text features would, and the tensors, whose memory must not go to others."""
+        read = self._of_text()
+        kind = read[0].device.type
+        autocasts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        return (autocasts, *((p.data_ptr(), p._version, p.dtype, p.device) for p in read)), read

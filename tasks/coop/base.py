@@ -1,0 +1,102 @@
+"""What tasks on images with named classes share: their settings, and the data sets in full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from zipeft.api.task import Task
+from zipeft.errors import require
+from zipeft.tasks.coop.sets import NAMED, SETS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from zipeft.api.backbone import ImageTextBackbone
+    from zipeft.tasks.coop.shots import Pool
+
+EMBEDDED = "icons"
+
+ICON_TEMPLATE = "a {} icon"
+"""The first of the texts that the embedded CLIP was trained on."""
+
+
+@dataclass(frozen=True)
+class NamedClassesTask(Task):
+    """Images whose classes are known by their names, in CoOp's layout or embedded.
+
+    Images go through the model's own preprocessing, in training too: CoOp also crops and flips them at random, and
+    this does not.
+    """
+
+    sets: tuple[str, ...] = ()
+    """Names of the data sets to take; none for all there are."""
+
+    template: str = ""
+    """The text of a class, with {} for its name; empty for the one that the data set has."""
+
+    skip_broken: bool = False
+    """Decode every file when the data are loaded and leave out those that fail; else the first of them ends the run."""
+
+    split_seed: int = 0
+    """Seed of the validation data where the data bring none: of the embedded icons and of ImageNet."""
+
+    modality: ClassVar[str] = "image-text"
+    unrecorded: ClassVar[tuple[str, ...]] = ("data_dir", "sets")
+
+    def __post_init__(self) -> None:
+        require(self.template.count("{}") == 1 or not self.template, "template: write {} once, for the class's name")
+        require(0 <= self.split_seed < 2**32, f"split_seed is {self.split_seed}: give a number from 0 to {2**32 - 1}")
+
+    def encoder(self, backbone: ImageTextBackbone) -> Callable[[Image], Tensor]:
+        """Return the model's own preprocessing of an RGB image."""
+        return backbone.preprocess()
+
+    def taken(self) -> Sequence[str]:
+        """Return the data sets that are taken, of those there are. Raises ``UserError`` for one that is not."""
+        there = [EMBEDDED] if self.data_dir is None else list(NAMED.places(self.data_dir))
+        if not self.sets:
+            return there
+        return list(dict.fromkeys(self._find(name, there) for name in self.sets))
+
+    def known(self, name: str) -> str:
+        """Return which of the sets ``name`` means. Raises ``UserError`` if none."""
+        return self._find(name, self.taken())
+
+    def pool(self, name: str) -> Pool:
+        """Return a data set in full; the last one is kept, as several data sets of few shots share it."""
+        return self._pool(name)
+
+    def templates(self, name: str) -> tuple[str, ...]:
+        """Return the texts of a class of a data set, without a look at whether it is there."""
+        return (self.template or (ICON_TEMPLATE if name == EMBEDDED else SETS[name].template),)
+
+    def shifted_folders(self) -> dict[str, Path]:
+        """Return the folders of test data from other domains, by their names."""
+        return {}
+
+    def __getstate__(self) -> dict[str, object]:
+        """What is kept is not pickled: another process loads its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_pool"}
+
+    @cached_property
+    def _pool(self) -> Callable[[str], Pool]:
+        return lru_cache(maxsize=1)(self._load)
+
+    def _load(self, name: str) -> Pool:
+        if self.data_dir is None:
+            from zipeft.tasks.coop.icons import load_icons
+
+            return load_icons(self.split_seed)
+        from zipeft.tasks.coop.data import load_pool
+
+        root = NAMED.places(self.data_dir)[name]
+        return load_pool(name, root, self.shifted_folders(), self.split_seed, self.skip_broken)
+
+    def _find(self, name: str, there: Sequence[str]) -> str:
+        elsewhere = "" if self.data_dir else "name its folder with --data-dir"
+        return NAMED.known(name, there, self.data_dir, elsewhere=elsewhere)

@@ -1,0 +1,5 @@
+"""Fine-grained image classification."""
+
+from zipeft.tasks.fgvc.task import FGVC
+
+__all__ = ["FGVC"]

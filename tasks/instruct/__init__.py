@@ -1,0 +1,5 @@
+"""Instruction tuning."""
+
+from zipeft.tasks.instruct.task import Instruct
+
+__all__ = ["Instruct"]

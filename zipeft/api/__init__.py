@@ -1,0 +1,1 @@
+"""What a plug-in implements or is handed: backbones, tasks, methods, objectives, data, and their settings."""

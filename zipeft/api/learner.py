@@ -1,0 +1,117 @@
+"""The model that learns: a backbone with a method applied, and a head; it can start above its frozen layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from zipeft.api.backbone import Backbone
+
+
+class Learner(nn.Module):
+    """A backbone and a head, which reads the backbone's "features" or its "tokens" (see ``Objective.reads``).
+
+    The *prefix* is what no trainable parameter changes: the hidden states (batch, tokens, width) that leave the last of
+    the ``frozen_blocks``, or what the head reads if only the head trains. Where inputs are not augmented the
+    prefix is the same in every epoch, so it can be computed once and handed to ``forward``.
+    """
+
+    def __init__(self, backbone: Backbone, model: nn.Module, head: nn.Module, reads: str = "features") -> None:
+        super().__init__()
+        self.backbone, self.model, self.head, self.reads = backbone, model, head, reads
+        self.frozen_blocks = 0
+        self.only_head_trains = False
+        self.chosen: dict[str, float] = {}
+        """What ``Objective.choose`` chose on validation data."""
+
+    def find_prefix(self, inputs: Any) -> None:
+        """Find how far up the model is frozen, by asking autograd what carries a gradient for one batch of inputs."""
+        blocks = self.backbone.blocks(self.model)
+        carries: list[bool] = []
+
+        def keep(_block: nn.Module, _args: tuple, hidden: Tensor) -> None:
+            carries.append(hidden.requires_grad)
+
+        with torch.enable_grad(), _hooks(blocks, keep):
+            features = self._read(inputs)
+        self.only_head_trains = not features.requires_grad
+        self.frozen_blocks = carries.index(True) if True in carries else len(carries)
+
+    @property
+    def has_prefix(self) -> bool:
+        return self.only_head_trains or self.frozen_blocks > 0
+
+    @torch.no_grad()
+    def prefix(self, inputs: Any) -> Tensor:
+        """Compute the prefix of a batch of inputs, and nothing above it."""
+        if self.only_head_trains:
+            return self._read(inputs)
+        last = self.backbone.blocks(self.model)[self.frozen_blocks - 1]
+        with _hooks([last], _stop):
+            try:
+                self._read(inputs)
+            except _Reached as reached:
+                return reached.hidden
+        raise RuntimeError(f"{type(self.model).__name__} did not run its blocks")
+
+    def forward(self, inputs: Any = None, prefix: Tensor | None = None) -> Tensor:
+        """Return the head's outputs for inputs, or from their prefix (and the inputs, unless only the head trains)."""
+        if prefix is None:
+            features = self._read(inputs)
+        elif self.only_head_trains:
+            features = prefix
+        else:
+            with _returning(self.backbone.blocks(self.model)[: self.frozen_blocks], prefix):
+                features = self._read(inputs)
+        return self.head(features.float())
+
+    def train(self, mode: bool = True) -> Learner:
+        """Put what can learn in training mode; frozen blocks below it stay in evaluation mode, without dropout."""
+        super().train(mode)
+        if mode and self.has_prefix:
+            self.model.eval()
+            if not self.only_head_trains:
+                for block in self.backbone.blocks(self.model)[self.frozen_blocks :]:
+                    block.train()
+        return self
+
+    def _read(self, inputs: Any) -> Tensor:
+        return getattr(self.backbone, self.reads)(self.model, inputs)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that train, by name; those of the head begin with ``head.``."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+
+class _Reached(Exception):
+    def __init__(self, hidden: Tensor) -> None:
+        self.hidden = hidden
+
+
+def _stop(_block: nn.Module, _args: tuple, hidden: Tensor) -> None:
+    raise _Reached(hidden)
+
+
+@contextmanager
+def _hooks(blocks: Sequence[nn.Module], hook: Any) -> Iterator[None]:
+    with ExitStack() as stack:
+        for block in blocks:
+            stack.enter_context(block.register_forward_hook(hook))
+        yield
+
+
+@contextmanager
+def _returning(blocks: Sequence[nn.Module], hidden: Tensor) -> Iterator[None]:
+    """Let blocks return the given hidden states at once."""
+    for block in blocks:
+        block.forward = lambda *_args, **_options: hidden
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward

@@ -1,0 +1,84 @@
+"""What a method plug-in provides: a change to a frozen model that says which parameters train.
+
+Plug-ins are named in the entry-point group ``zipeft.methods``. This module imports no torch, and a plug-in
+should import its heavy libraries inside its methods, so that ``zipeft ls`` stays instant.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from zipeft.api.search import Range, Space
+from zipeft.errors import require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from zipeft.api.backbone import Backbone
+    from zipeft.api.learner import Learner
+    from zipeft.api.objective import Objective
+
+
+HEAD_SPACE: Space = {"head_learning_rate": Range(2e-3, 5e-2)}
+"""The head is the same for every method, and so is the range in which its learning rate is searched."""
+
+LARGEST = 10_000
+"""No prompt is longer than this, and no bottleneck wider: it would fill any memory, and learn no more."""
+
+
+def require_size(name: str, value: int) -> None:
+    """Raise ``ValueError`` for a length, width or rank that is none, or that nobody can mean."""
+    require(value >= 1, f"{name} must be 1 or more")
+    require(value <= LARGEST, f"{name} must be {LARGEST:,} or less")
+
+
+@dataclass(frozen=True)
+class Method(abc.ABC):
+    """A way of fine-tuning. An instance's fields are its settings; the head trains beside it in any case.
+
+    ``space`` is what the method publishes of itself for a search: in which range each setting makes sense. The first
+    line of a subclass's docstring is its description in ``zipeft ls``.
+    """
+
+    learning_rate: float = 1e-3
+    """Peak learning rate of the method's own parameters."""
+
+    head_learning_rate: float = 1e-2
+    """Peak learning rate of the head."""
+
+    weight_decay: float = 1e-4
+
+    modalities: ClassVar[tuple[str, ...]] = ("image", "text", "instruction", "image-text")
+    """The kinds of backbone that the method goes with."""
+
+    space: ClassVar[Space] = {"learning_rate": Range(1e-4, 1e-1), **HEAD_SPACE}
+
+    def __post_init__(self) -> None:
+        require(self.learning_rate > 0, "learning_rate must be above 0")
+        require(self.head_learning_rate > 0, "head_learning_rate must be above 0")
+        require(self.weight_decay >= 0, "weight_decay must be 0 or more")
+
+    def objective(self, objective: Objective) -> Objective:
+        """Return a data set's objective as the method has it: the same, but for methods with a head of their own."""
+        return objective
+
+    @abc.abstractmethod
+    def apply(self, backbone: Backbone, model: nn.Module) -> None:
+        """Change ``model`` in place. It arrives with every parameter frozen; what is to train has
+        ``requires_grad`` set when this returns. Trainable parameters are float32 whatever the model's dtype."""
+
+    def learner(self, backbone: Backbone, model: nn.Module, objective: Objective, classes: Sequence[str]) -> Learner:
+        """Return what is to learn: a frozen model, changed in place by this method, and a head.
+
+        ``objective`` is a data set's as this method has it.
+        """
+        from zipeft.api.learner import Learner
+
+        objective.prepare(backbone, model, classes)
+        head = objective.head(classes, backbone.width(model))
+        self.apply(backbone, model)
+        return Learner(backbone, model, head, objective.reads)

@@ -1,0 +1,155 @@
+"""What is learnt on a data set: a head, its loss, what is predicted, and how predictions are scored.
+
+This module imports no torch: tasks, which are listed without it, import this.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from zipeft.api.backbone import Backbone
+    from zipeft.api.data import Window
+    from zipeft.api.learner import Learner
+
+
+@dataclass(frozen=True)
+class TrivialAnswer:
+    """An answer that reads no example, or hardly: what a table's scores have to be held against.
+
+    ``words`` say which; ``scores`` takes the windows of each example of a split, and its targets.
+    """
+
+    words: str
+    scores: Callable[[Iterable[Sequence[Window]], Sequence[Any]], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Objective(abc.ABC):
+    """The objective of a data set. Its fields are what it has to know of the data (the scale of a rating, say)."""
+
+    metric: ClassVar[str]
+    """Which score selects and ranks: a fraction, 1.0 is perfect."""
+
+    reads: ClassVar[str] = "features"
+    """What the head reads: a backbone's "features" (batch, width), its "tokens" (batch, tokens, width), the
+    "log_probs" (batch, tokens) of a ``LanguageBackbone``, or the "matches" (batch, classes) of an
+    ``ImageTextBackbone``."""
+
+    def prepare(self, backbone: Backbone, model: nn.Module, classes: Sequence[str]) -> None:  # noqa: B027
+        """Tell a model, in place and before a method is applied to it, what it has to know of the classes."""
+
+    def probed(self) -> Objective:
+        """Return the objective of a linear probe: the same, where a head is learnt in any case.
+
+        Raises: ``UserError`` where no head that is learnt can do what the objective asks.
+        """
+        return self
+
+    @abc.abstractmethod
+    def head(self, classes: Sequence[str], width: int) -> nn.Module:
+        """Return a fresh head on features of ``width``. It always trains."""
+
+    @abc.abstractmethod
+    def loss(self, outputs: Tensor, targets: Any) -> Tensor:
+        """Return the training loss of a batch of windows, a scalar.
+
+        It is a mean over the windows, even where a window has many labels: processes that share a batch weigh their
+        losses by windows.
+        """
+
+    @abc.abstractmethod
+    def predict(self, outputs: Tensor) -> Sequence[Any]:
+        """Return one prediction a window of the batch, in memory of the CPU."""
+
+    def respond(self, learner: Learner, batch: Mapping[str, Any], final: bool) -> Sequence[Any]:
+        """Return one prediction a window of a batch of inputs, of which the learner takes inputs or prefixes.
+
+        ``final`` says that nothing is chosen by these predictions any more: what is expensive is done then alone.
+        """
+        return self.predict(learner(**batch))
+
+    def merge(self, windows: Sequence[Window], predictions: Sequence[Any]) -> Any:
+        """Return the prediction for an example from those for its windows."""
+        return predictions[0]
+
+    def choose(self, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
+        """Return what has to be chosen on validation data to make predictions final, such as a threshold.
+
+        It is recorded among the validation scores.
+        """
+        return {}
+
+    def decide(self, predictions: Sequence[Any], chosen: Mapping[str, float]) -> Sequence[Any]:
+        """Return final predictions by what ``choose`` returned."""
+        return predictions
+
+    @abc.abstractmethod
+    def score(self, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
+        """Return named scores over a whole split; ``metric`` is among them."""
+
+    def item_scores(self, predictions: Sequence[Any], targets: Sequence[Any]) -> list[float]:
+        """Return one score an example, whose mean is ``metric``: intervals then cover the choice of test examples.
+
+        Empty where the metric is no mean over examples, as a correlation is.
+        """
+        return []
+
+    def trivial(self, train: Sequence[Any], classes: Sequence[str]) -> TrivialAnswer | None:
+        """Return the trivial answer that the training targets speak for; None where no answer is trivial."""
+        return None
+
+    def always(self, words: str, prediction: Any) -> TrivialAnswer:
+        """Return the answer that is the same final prediction for every example."""
+        return TrivialAnswer(words, lambda windows, targets: self.score([prediction] * len(targets), targets))
+
+    def record(self, value: Any) -> Any:
+        """Return what a result file keeps of a prediction or a target, as JSON; no text of the data."""
+        return value
+
+
+MAJORITY = "majority class"
+
+
+def by_frequency(labels: Sequence[int]) -> list[int]:
+    """Return the labels that occur, the most frequent first; of equally frequent ones the lowest."""
+    counts = Counter(map(int, labels))
+    return sorted(counts, key=lambda label: (-counts[label], label))
+
+
+@dataclass(frozen=True)
+class Classification(Objective):
+    """One label an example: linear head, cross-entropy, accuracy."""
+
+    metric: ClassVar[str] = "accuracy"
+
+    def head(self, classes: Sequence[str], width: int) -> nn.Module:
+        from torch import nn
+
+        return nn.Linear(width, len(classes))
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        from torch.nn import functional
+
+        return functional.cross_entropy(outputs, targets)
+
+    def predict(self, outputs: Tensor) -> list[int]:
+        return outputs.argmax(-1).tolist()
+
+    def score(self, predictions: Sequence[int], targets: Sequence[int]) -> dict[str, float]:
+        from sklearn.metrics import accuracy_score
+
+        return {"accuracy": float(accuracy_score(targets, predictions))}
+
+    def item_scores(self, predictions: Sequence[int], targets: Sequence[int]) -> list[float]:
+        return [float(prediction == target) for prediction, target in zip(predictions, targets, strict=True)]
+
+    def trivial(self, train: Sequence[int], classes: Sequence[str]) -> TrivialAnswer | None:
+        """Return that everything is of the most frequent class, the first of several."""
+        return self.always(MAJORITY, by_frequency(train)[0])

@@ -1,0 +1,65 @@
+"""How every method of a comparison is trained. Torch-free, so that the command line can read it cheaply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from zipeft.api.search import SAMPLER
+from zipeft.errors import require
+
+SEEDS = 2**32
+"""Seeds are below this: NumPy takes no others."""
+
+MOST_TRIALS = 10_000
+
+MOST = 1_000_000
+"""Epochs, and examples of a batch."""
+
+MOST_STEPS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The training protocol, the same for every method of a comparison; only learning rates are a method's own."""
+
+    preset: str = "quick"
+    epochs: int = 10
+    batch_size: int = 32
+    max_steps: int = 0
+    """Stop after so many optimiser steps; 0 for no limit."""
+    warmup: float = 0.1
+    """The part of all steps in which the learning rate rises from zero; then it falls along a cosine."""
+    clip: float = 1.0
+    """Gradients are clipped to this norm."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    trials: int = 0
+    """How many settings of its search space each method tries on validation data; 0 takes the default settings."""
+    search_seed: int = 1000
+    """Seeds what is tried, and the training of the trials: no seed that the runs themselves are likely to have."""
+
+    optimizer: ClassVar[str] = "AdamW"
+    selection: ClassVar[str] = "best epoch on validation, the later of ties"
+
+    def __post_init__(self) -> None:
+        require(1 <= self.epochs <= MOST, f"epochs must be from 1 to {MOST:,}")
+        require(1 <= self.batch_size <= MOST, f"batch_size must be from 1 to {MOST:,}")
+        require(0 <= self.max_steps <= MOST_STEPS, f"max_steps must be from 0 (no limit) to {MOST_STEPS:,}")
+        require(0 <= self.warmup < 1, "warmup must be at least 0 and below 1")
+        require(self.clip > 0, "clip must be above 0")
+        require(0 <= self.trials <= MOST_TRIALS, f"trials must be from 0 (no search) to {MOST_TRIALS:,}")
+        require(0 <= self.search_seed < SEEDS, f"search_seed must be from 0 to {SEEDS - 1}")
+
+    def of_run(self) -> dict[str, object]:
+        """Return what goes into the record of a run and into its identity. Without a search, no word of its seed."""
+        search = {"sampler": SAMPLER} if self.trials else {}
+        left_out = () if self.trials else ("search_seed",)
+        return {**self._settings(*left_out), **search}
+
+    def of_trial(self) -> dict[str, object]:
+        """Return what goes into the record of a trial: whatever their number, a trial gives the same."""
+        return self._settings("trials")
+
+    def _settings(self, *left_out: str) -> dict[str, object]:
+        settings = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in left_out}
+        return {**settings, "optimizer": self.optimizer, "schedule": "cosine", "selection": self.selection}

@@ -1,0 +1,134 @@
+"""What a task plug-in provides: data sets with splits, an objective for each, and its presets.
+
+Plug-ins are named in the entry-point group ``zipeft.tasks``. This module imports no torch, and a plug-in
+should import its heavy libraries inside its methods, so that ``zipeft ls`` stays instant.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zipeft.api.data import Data, Window
+from zipeft.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from zipeft.api.backbone import Backbone
+    from zipeft.api.objective import Objective
+    from zipeft.api.search import Space
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named size of the task: settings of the task (``task``), of the training (``protocol``), and the methods
+    that run when none are named (``methods``; empty means all).
+
+    ``settings`` of methods take the place of their defaults, where those do not suit the task at this size. They should
+    come from a search, on validation data, that gave every method the same number of trials. ``spaces`` of methods take
+    the place of those that they publish: where a language model diverges, a ViT may not have begun to learn.
+    """
+
+    task: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    methods: Sequence[str] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    spaces: Mapping[str, Space] = field(default_factory=dict)
+    seeds: int = 3
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """Results that others published on the real task; shown beside measured rows, never ranked with them.
+
+    ``rows`` maps a method, as published, to one value a column.
+    """
+
+    title: str
+    source: str
+    columns: Sequence[str]
+    rows: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Average:
+    """A mean over some of a task's data sets, shown beside their columns: ``weights`` by data set, which add up to 1.
+
+    It is shown only where all of its data sets have a score.
+    """
+
+    name: str
+    weights: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        if abs(sum(self.weights.values()) - 1) > 1e-9:
+            raise ValueError(f"the weights of {self.name!r} add up to {sum(self.weights.values())}, not to 1")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One number from a method's other scores: ``of`` takes their means over data sets and seeds, by name.
+
+    ``meaning`` is a sentence that says what it is. It is shown only where every data set has the scores of ``needs``.
+    """
+
+    name: str
+    meaning: str
+    needs: tuple[str, ...]
+    of: Callable[[Mapping[str, float]], float]
+
+
+@dataclass(frozen=True)
+class Task(abc.ABC):
+    """A family of data sets with one protocol. An instance's fields are settings of the run.
+
+    The first line of a subclass's docstring is its description in ``zipeft ls``.
+    """
+
+    data_dir: Path | None = None
+    """A folder of the user's data; None stands for the embedded default."""
+
+    modality: ClassVar[str]
+    presets: ClassVar[Mapping[str, Preset]]
+    published: ClassVar[Sequence[PublishedTable]] = ()
+    averages: ClassVar[Sequence[Average]] = ()
+    """Means over groups of data sets, by the names that they have on a page."""
+    summaries: ClassVar[Sequence[Summary]] = ()
+    unrecorded: ClassVar[tuple[str, ...]] = ("data_dir",)
+    """Settings that do not decide a result: where the data lies (their checksum is on record), which sets are run."""
+
+    @abc.abstractmethod
+    def datasets(self) -> Sequence[str]:
+        """Return the names of the data sets of this instance, cheaply. Raises ``UserError`` on bad settings."""
+
+    @abc.abstractmethod
+    def load(self, dataset: str) -> Data:
+        """Return one data set, split. The same settings always give the same splits. Raises ``UserError``."""
+
+    def load_for(self, dataset: str, backbone: Backbone) -> Data:
+        """Return the data set as a backbone can take it: ``load``, but for a task of which it depends on the backbone
+        what can be taken at all."""
+        return self.load(dataset)
+
+    @abc.abstractmethod
+    def objective(self, dataset: str, classes: Sequence[str]) -> Objective:
+        """Return what is learnt on one of the data sets, which has these ``classes``."""
+
+    def encoder(self, backbone: Backbone) -> Callable[[Any], Any]:
+        """Return the function from one raw example to what the backbone takes (without the batch dimension)."""
+        raise NotImplementedError(f"{type(self).__name__} has neither an encoder nor windows")
+
+    def windows(self, backbone: Backbone) -> Callable[[Any, Any], Sequence[Window]]:
+        """Return the function from one raw example and its target to the windows on it: one, by ``encoder``."""
+        encode = self.encoder(backbone)
+        return lambda example, target: [Window(encode(example), target)]
+
+    def fetch(self, folder: Path | None, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Get the data sets of these names, or all, into ``folder`` or the cache, and yield each name and what came of
+        it. What is there already is verified, not fetched. Raises ``UserError`` for a task that has nothing to fetch.
+        """
+        raise UserError("this task has nothing to fetch: its data are a folder of yours, or come when they are needed")

@@ -1,0 +1,256 @@
+"""``zipeft generate``: answers of a language model, with a saved adapter or as it is."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zipeft import locks, registry
+from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, exit_status
+from zipeft.errors import UserError
+from zipeft.files import check_target
+from zipeft.formatting import counted
+
+if TYPE_CHECKING:
+    from zipeft.generation.generator import Speaker
+    from zipeft.generation.questions import Question
+
+LEAST_TEMPERATURE = 1e-6
+"""Below it what is divided by it is not finite any more."""
+
+EXAMPLES = """\
+examples:
+  zipeft generate adapters/llama-instruct/alpaca/zero_gated-seed0 "What is the capital of France?"
+      the adapter's answer, by the template that it was trained with
+  zipeft generate ADAPTER "Sum this up." --input "The meeting began with ..." --temperature 0.7 --top-p 0.9 --seed 1
+  zipeft generate --backbone llama "What is the capital of France?" --template chat
+      a backbone as it is
+  zipeft generate ADAPTER --file prompts.jsonl --out answers.jsonl --max-new-tokens 512
+      answers all that is not answered in answers.jsonl yet: cut off, the same command goes on
+  zipeft generate --backbone llama --checkpoint meta-llama/Llama-3.2-1B-Instruct --file question.jsonl --out llama.jsonl
+      Vicuna's questions, say; zipeft judge compares two such files of answers
+
+prompts: JSON lines of {"instruction", "input"?, "id"?} or of FastChat's {"question_id", "text" or "turns"}; JSON, CSV,
+TSV and parquet with these columns, too.
+answers: JSON lines of {"id", "instruction", "input"?, "answer", "tokens", "model", "settings"}.
+A model that thinks before it answers is asked for an answer without a thought, and a thought is left out of an answer.
+A template that writes the date has the same one whatever the day.
+"""
+
+
+@exit_status
+def main(argv: Sequence[str] | None = None) -> int:
+    """Answer one prompt or a file of them, and return the exit status."""
+    options = _parse(argv)
+    from zipeft.generation.questions import Question, read_questions
+
+    if options.file:
+        _answer_file(read_questions(options.file), options)
+    else:
+        _answer(Question(1, options.prompt.strip(), options.input.strip()), options)
+    return 0
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    options = _parser().parse_intermixed_args(argv)
+    expected = [*(["ADAPTER"] if not options.backbone else []), *(["PROMPT"] if not options.file else [])]
+    if len(options.words) != len(expected):
+        what = " and ".join(expected) or "neither ADAPTER nor PROMPT"
+        raise UserError(f"with these options, give {what} (got {counted(len(options.words), 'word')})")
+    given = dict(zip(expected, options.words, strict=True))
+    options.adapter, options.prompt = given.get("ADAPTER"), given.get("PROMPT")
+    if bool(options.file) != bool(options.out):
+        raise UserError("--file and --out go together: the prompts, and where their answers go")
+    if options.out:
+        check_target(options.out)
+    if options.adapter is not None and not options.adapter.strip():
+        raise UserError("the ADAPTER is empty: name the folder that --save-adapters wrote")
+    chosen_backbone(options)  # refuses what is unknown, and a checkpoint that would be passed over
+    if options.input and options.file:
+        raise UserError("--input goes with a PROMPT; prompts of a file have their own")
+    if options.prompt is not None and not options.prompt.strip():
+        raise UserError("the PROMPT is empty: ask something")
+    for name, text in {"PROMPT": options.prompt, "--input": options.input, "--template": options.template}.items():
+        if text and not text.isascii() and text.encode(errors="ignore").decode() != text:
+            raise UserError(f"the {name} is not UTF-8: convert it, or check the terminal's encoding")
+    if options.top_p < 1 and not options.temperature:
+        raise UserError("--top-p goes with a --temperature above 0; at 0 nothing is drawn")
+    return options
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="zipeft generate",
+        usage="zipeft generate (ADAPTER | --backbone NAME) (PROMPT | --file PROMPTS --out ANSWERS) [options]",
+        description="Answer a prompt, or a file of them, with a saved adapter or with a backbone as it is.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "words", type=str, nargs="*", metavar="ADAPTER PROMPT", help="folder that --save-adapters wrote; what is asked"
+    )
+    add_backbone(parser, "take a backbone as it is, without an adapter")
+    parser.add_argument(
+        "--template",
+        metavar="TEMPLATE",
+        help="alpaca, chat, or a text with {instruction} and {input} (default: the adapter's; of a backbone the chat "
+        "template of its tokenizer, or else alpaca)",
+    )
+    parser.add_argument("--input", type=str, default="", metavar="TEXT", help="what the PROMPT is about")
+    parser.add_argument("--file", type=Path, metavar="PROMPTS", help="ask all that is in a file")
+    parser.add_argument("--out", type=Path, metavar="ANSWERS", help="where the answers go, and are looked for")
+    parser.add_argument("--batch-size", type=_count, default=8, metavar="N", help="prompts at once (default: 8)")
+    parser.add_argument(
+        "--max-new-tokens", type=_count, default=256, metavar="N", help="of the longest answer (default: 256)"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=_temperature,
+        default=0.0,
+        metavar="T",
+        help="at which tokens are drawn (default: 0, none is)",
+    )
+    parser.add_argument("--top-p", type=_share, default=1.0, metavar="P", help="draw from the likeliest that make up P")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default: 0)")
+    return parser
+
+
+def _count(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{value} is too small: give 1 or more")
+    return value
+
+
+def _temperature(text: str) -> float:
+    if not 0 <= (value := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no temperature: give 0 or more")
+    if 0 < value < LEAST_TEMPERATURE:
+        raise argparse.ArgumentTypeError(f"{text} is too near to 0: give 0, at which nothing is drawn")
+    return value
+
+
+def _share(text: str) -> float:
+    if not 0 < (value := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share: give a number above 0, up to 1")
+    return value
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+def _speaker(options: argparse.Namespace) -> tuple[Speaker, dict[str, Any]]:
+    """Return what answers, and the record of it that stands beside each answer."""
+    from zipeft.generation.generator import Speaker
+    from zipeft.training.parallel import new_accelerator
+
+    backbone, model, template, origin = _of_adapter(options) if options.adapter else _of_backbone(options)
+    template = _checked(template if options.template is None else options.template, options)
+    sampling = {}
+    if options.temperature:
+        sampling = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p, "top_k": 0}
+    model = model.to(new_accelerator().device)
+    settings = {"template": template, "max_new_tokens": options.max_new_tokens}
+    if sampling:  # of which the seed's draws are taken by the batch
+        drawn = ("temperature", "top_p", "seed", *(["batch_size"] if options.file else []))
+        settings |= {name: getattr(options, name) for name in drawn}
+    origin["settings"] |= settings
+    return Speaker(backbone, model, template, options.max_new_tokens, sampling, options.seed), origin
+
+
+def _of_adapter(options: argparse.Namespace) -> tuple[Any, Any, str | None, dict[str, Any]]:
+    from zipeft.adapters.saved import load_adapter, read_record, task_of
+
+    folder = Path(options.adapter)
+    record = read_record(folder)
+    _check_speaks(registry.backbones.get(record["backbone"]["name"]), f"the adapter {folder}")
+    learner, _ = load_adapter(folder)
+    origin = {"model": folder.resolve().name, "settings": {"run": record.get("run", "")}}
+    return learner.backbone, learner.model, getattr(task_of(record), "template", None), origin
+
+
+def _of_backbone(options: argparse.Namespace) -> tuple[Any, Any, str | None, dict[str, Any]]:
+    backbone = chosen_backbone(options)
+    _check_speaks(type(backbone), f"the backbone {options.backbone}")
+    model = backbone.build()
+    template = "chat" if backbone.tokenizer().chat_template else "alpaca"
+    weights = backbone.weights()
+    settings = {"checksum": weights.checksum} if weights.checksum else {}
+    return backbone, model, template, {"model": weights.checkpoint, "settings": settings}
+
+
+def _check_speaks(cls: type, what: str) -> None:
+    if cls.modality != "instruction":
+        raise UserError(f"{what} takes {cls.modality}s and says nothing: take a language model, such as llama")
+
+
+def _checked(template: str | None, options: argparse.Namespace) -> str:
+    from zipeft.text import templates
+
+    if template is None:
+        raise UserError(f"the task of {options.adapter} has no template: name one by --template")
+    try:
+        templates.check(template)
+    except ValueError as error:
+        raise UserError(f"--template: {error}") from None
+    return template
+
+
+# --- answering --------------------------------------------------------------------------------------------------------
+
+
+def _answer(question: Question, options: argparse.Namespace) -> None:
+    """Write the answer to stdout while it is made."""
+    from zipeft.generation.generator import Printer
+
+    speaker, _ = _speaker(options)
+    printer = Printer(speaker.text)
+    prompt, start = speaker.prompt(question), time.perf_counter()
+    (ids,) = speaker.answer([prompt], streamer=printer)
+    printer.finish(ids)
+    _tell(len(ids), time.perf_counter() - start)
+
+
+def _answer_file(questions: Sequence[Question], options: argparse.Namespace) -> None:
+    """Write the answers that are not in the file yet, batch by batch."""
+    from tqdm import tqdm
+
+    from zipeft.generation.generator import batches
+    from zipeft.generation.questions import Answers
+
+    locks.check(options.out.parent)  # before a model is loaded
+    speaker, origin = _speaker(options)
+    prompts = [speaker.prompt(question) for question in questions]
+    tokens, start = 0, time.perf_counter()
+    with (
+        Answers(options.out, questions, origin) as answers,
+        tqdm(total=len(questions), initial=len(answers.given), unit="answer", disable=None) as bar,
+    ):
+        there = len(answers.given)
+        for number, batch in enumerate(batches(prompts, options.batch_size)):
+            asked = [index for index in batch if answers.lacks(questions[index])]
+            if not asked:
+                continue
+            # All of the batch, whatever of it is there: with others beside it, other tokens would be drawn.
+            answered = dict(zip(batch, speaker.answer([prompts[index] for index in batch], number), strict=True))
+            answers.add([(questions[index], speaker.text(answered[index]), len(answered[index])) for index in asked])
+            tokens += sum(map(len, answered.values()))
+            bar.update(len(asked))
+    print(f"{counted(len(questions), 'answer')} in {options.out}, {there} of them from before", file=sys.stderr)
+    if tokens:
+        _tell(tokens, time.perf_counter() - start)
+
+
+def _tell(tokens: int, seconds: float) -> None:
+    print(f"{counted(tokens, 'token')}, {tokens / max(seconds, 1e-9):.1f} tokens/s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

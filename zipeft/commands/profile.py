@@ -1,0 +1,231 @@
+"""``zipeft profile``: what methods cost on a backbone, before anything is downloaded or trained for long."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from zipeft import registry
+from zipeft.api.settings import override, parse_assignments
+from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, exit_status
+from zipeft.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from zipeft.api.backbone import Backbone
+    from zipeft.api.method import Method
+
+EXAMPLES = """\
+examples:
+  zipeft profile --backbone llama --checkpoint llama-7b --meta --method full lora zero_gated --set zero_gated.layers=30
+      counts what trains and what is saved, of a model that is never in memory
+  zipeft profile --backbone vit --checkpoint vit_base_patch16_224 --image-size 224 --batch-size 8
+      takes some steps of every method on random pictures, at random weights
+  zipeft profile --backbone roberta --checkpoint roberta-large --length 384 --format github
+"""
+
+LARGEST = {"batch_size": 1_000_000, "steps": 1_000_000, "length": 1_000_000, "image_size": 4096}
+"""What each option takes at most."""
+
+CLASSES = 10
+"""Of the head, where a task would bring its own."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a method costs on a backbone. ``step_seconds`` and ``peak_bytes`` are None where nothing was run."""
+
+    method: str
+    trainable: int
+    head: int
+    of_all: float
+    adapter_bytes: int
+    step_seconds: float | None = None
+    peak_bytes: int | None = None
+
+
+@exit_status
+def main(argv: Sequence[str] | None = None) -> int:
+    """Profile methods, print a table and return the exit status."""
+    options = _parser().parse_args(argv)
+    _check(options)
+    backbone, methods = _plugins(options)
+    from tqdm import tqdm
+
+    profiles = []
+    with tqdm(methods, disable=None, leave=False) as bar:
+        for name, method in bar:
+            bar.set_description(name)
+            profiles.append(_profile(name, method, backbone, options))
+    print(_table(profiles, options.format))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name, most in LARGEST.items():
+        value = getattr(options, name)
+        if value is not None and not 1 <= value <= most:
+            raise UserError(f"--{name.replace('_', '-')} is {value}: give a number from 1 to {most:,}")
+
+
+def _plugins(options: argparse.Namespace) -> tuple[Backbone, list[tuple[str, Method]]]:
+    """Return the backbone, at random weights, and the methods, with their settings."""
+    assigned = parse_assignments(options.set)
+    of_backbone = assigned.pop(options.backbone, {})
+    backbone = chosen_backbone(options, of_backbone)
+    if backbone is None:
+        raise UserError("name a --backbone (zipeft ls backbones lists them)")
+    if backbone.pretrained and "pretrained" in of_backbone:
+        raise UserError("costs are those of random weights: leave out --set ...pretrained")
+    backbone, modality = replace(backbone, pretrained=False), backbone.modality
+    known = [name for name in registry.methods.names() if modality in registry.methods.get(name).modalities]
+    names = known if options.method == ["all"] else options.method
+    for name in names:
+        registry.methods.get(name)
+        if name not in known:
+            raise UserError(
+                f"the method {name} does not go with {options.backbone} (those that do: {', '.join(known)})"
+            )
+    methods = [(name, override(registry.methods.get(name), assigned.pop(name, {}), name)) for name in names]
+    if assigned:
+        raise UserError(f"--set {min(assigned)}...: nothing that is profiled is called so")
+    return backbone, methods
+
+
+def _profile(name: str, method: Method, backbone: Backbone, options: argparse.Namespace) -> Profile:
+    import torch
+
+    from zipeft.adapters.saved import adapter_bytes
+    from zipeft.training.costs import PeakMemory
+
+    device = torch.device("meta" if options.meta else "cpu")
+    with device:
+        learner = _learner(backbone, method)
+    sizes = {key: parameter.numel() for key, parameter in learner.trainable().items()}
+    head = sum(size for key, size in sizes.items() if key.startswith("head."))
+    everything = sum(parameter.numel() for parameter in learner.model.parameters())
+    profile = Profile(name, sum(sizes.values()) - head, head, (sum(sizes.values()) - head) / everything, 0)
+    profile = replace(profile, adapter_bytes=adapter_bytes(learner))
+    if options.meta:
+        return profile
+    with PeakMemory(device) as memory:
+        seconds = _step_seconds(learner, _inputs(backbone, options), options.steps)
+    return replace(profile, step_seconds=seconds, peak_bytes=memory.bytes)
+
+
+def _learner(backbone: Backbone, method: Method) -> Any:
+    from zipeft.api.objective import Classification
+    from zipeft.objectives.matching import Matching
+    from zipeft.objectives.responses import Responses
+
+    own = {"instruction": Responses(), "image-text": Matching()}
+    objective = method.objective(own.get(backbone.modality, Classification()))
+    classes = [f"class {index}" for index in range(CLASSES)]
+    return method.learner(backbone, backbone.build().requires_grad_(False), objective, classes)
+
+
+def _inputs(backbone: Backbone, options: argparse.Namespace) -> torch.Tensor | dict[str, torch.Tensor]:
+    """Return a batch of random pictures or tokens; of those, every fourth is a response's where there are such."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    if backbone.modality in ("image", "image-text"):
+        size = options.image_size or _own_image_size(backbone)
+        return torch.randn(options.batch_size, 3, size, size, generator=generator)
+    if options.length > backbone.max_length():
+        raise UserError(f"--length is {options.length}, but the backbone takes {backbone.max_length()} tokens")
+    shape = (options.batch_size, options.length)
+    ids = torch.randint(len(backbone.tokenizer()), shape, generator=generator)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if backbone.modality == "instruction":
+        from zipeft.api.data import NO_LABEL
+
+        prompt = options.length - max(1, options.length // 4)
+        inputs["labels"] = torch.where(torch.arange(options.length) < prompt, NO_LABEL, ids)
+    return inputs
+
+
+def _own_image_size(backbone: Backbone) -> int:
+    """Return the pixels of the pictures that a backbone makes of any, or 224 where they are for a task to choose."""
+    if backbone.modality == "image":
+        return 224
+    from PIL import Image
+
+    return backbone.preprocess()(Image.new("RGB", (256, 256))).shape[-1]
+
+
+def _step_seconds(learner: Any, inputs: Any, steps: int) -> float | None:
+    """Return the median time of an optimiser step, after one that does not count; None where nothing trains."""
+    import time
+
+    import torch
+
+    if not (parameters := list(learner.trainable().values())):
+        return None
+    optimizer, seconds = torch.optim.AdamW(parameters, lr=1e-4), []
+    learner.train()
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        outputs = learner(inputs)
+        optimizer.zero_grad()
+        outputs.square().mean().backward()
+        optimizer.step()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[1:])
+
+
+def _table(profiles: Sequence[Profile], style: str) -> str:
+    """Return the table; times and memory also as ratios to the cheapest method's."""
+    from tabulate import tabulate
+
+    from zipeft.leaderboard.numbers import DASH, count, duration, size
+
+    headers = ["method", "trainable parameters", "exactly", "of all (%)", "head", "adapter file"]
+    timed = [profile for profile in profiles if profile.step_seconds]
+    headers += ["time per step", "ratio", "peak memory", "ratio"] if timed else []
+    fastest = min((profile.step_seconds for profile in timed), default=0)
+    smallest = min((profile.peak_bytes for profile in timed), default=0)
+    rows = []
+    for profile in profiles:
+        part = f"{100 * profile.of_all:.3g}"
+        row = [profile.method, count(profile.trainable), f"{profile.trainable:,}", part, count(profile.head)]
+        row.append(size(profile.adapter_bytes))
+        if profile.step_seconds:
+            times = [duration(profile.step_seconds), f"{profile.step_seconds / fastest:.2f}"]
+            row += [*times, size(profile.peak_bytes), f"{profile.peak_bytes / smallest:.2f}"]
+        elif timed:
+            row += [DASH] * 4
+        rows.append(row)
+    aligned = ("left", *["right"] * (len(headers) - 1))
+    return tabulate(rows, headers=headers, tablefmt=style, colalign=aligned, disable_numparse=True)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="zipeft profile",
+        description="Tell what methods cost on a backbone at random weights: parameters, bytes, time and memory. Every "
+        "step computes the whole model: what a training keeps of frozen layers is not counted in.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_backbone(parser, "family of models, such as vit or llama")
+    parser.add_argument("--method", nargs="+", default=["all"], metavar="NAME", help="(default: all that go with it)")
+    parser.add_argument("--meta", action="store_true", help="count alone, on a model without memory")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="(default: 8)")
+    parser.add_argument("--length", type=int, default=128, metavar="N", help="tokens of a text (default: 128)")
+    parser.add_argument("--image-size", type=int, metavar="N", help="pixels (default: 224, or the model's own)")
+    parser.add_argument("--steps", type=int, default=3, metavar="N", help="steps that are timed (default: 3)")
+    parser.add_argument("--format", default="simple", choices=("simple", "github", "latex_booktabs"))
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME.SETTING=VALUE", help="a setting of any part, repeatable"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,289 @@
+"""``python -m zipeft.run``: compare ways of fine-tuning a backbone on a task."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
+
+from zipeft import locks
+from zipeft.api.settings import path
+from zipeft.commands.common import ArgumentParser, exit_status
+from zipeft.commands.sweep_file import read_arguments
+from zipeft.errors import UserError, printable
+from zipeft.experiments import ray_local
+from zipeft.experiments.plan import Comparison, make_plan
+from zipeft.formatting import counted
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from zipeft.experiments.adapter_store import AdapterStore
+    from zipeft.experiments.experiment import Experiment
+    from zipeft.experiments.ray_workers import RayWorkers
+    from zipeft.experiments.sweep import Outcome, Policy
+
+SOME_FAILED = 1
+
+EXAMPLES = """\
+examples:
+  python -m zipeft.run --backbone vit --task fgvc
+      compare the default methods on the embedded sets; results go to results/
+  python -m zipeft.run --backbone vit --task fgvc --method all --trials 4 --seeds 3
+      every method searches its settings in 4 trials on validation data, then runs from 3 seeds
+  python -m zipeft.run --backbone vit --task fgvc --method zero_gated lora --seeds 5 --set zero_gated.length=50
+      two methods, five seeds, longer prompts
+  python -m zipeft.run --backbone vit --task fgvc --data-dir ~/data --checkpoint vit_base_patch16_224 --preset paper
+      the published sets, from a folder, on a checkpoint from the hub
+  python -m zipeft.run --backbone vit --task folder --data-dir ~/pictures
+      your own labelled pictures, a folder a class
+  python -m zipeft.run --backbone roberta --task glue squad
+      text: the embedded sets of both tasks
+  python -m zipeft.run --backbone roberta --checkpoint roberta-large --task squad --data-dir ~/squad --preset paper
+      SQuAD from a folder with train-v1.1.json and dev-v1.1.json
+  python -m zipeft.run --backbone vit --task fgvc --trials 4 --dry-run
+      what that would run, on how many examples, how much of it is done, and how long the rest takes; --dry-run 3 times
+      three steps of every method where no earlier training tells
+  python -m zipeft.run --config sweep.toml
+      a sweep from a file of these options: backbone = ["vit"], task = ["fgvc", "folder"], trials = 4, ...
+
+`zipeft ls --verbose` lists backbones, tasks and methods with their settings and search spaces.
+An interrupted comparison goes on where it stopped when the same command is given again, also by several processes.
+"""
+
+
+@exit_status
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the comparison, print its table and return the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = _parse(arguments)
+    plan = make_plan(options)
+    for comparison in plan:
+        comparison.task[1].datasets()  # before anything is loaded: it says what is wrong with the task's settings
+    for folder in filter(None, (options.results, options.save_adapters) if options.dry_run is None else ()):
+        _check_writable(folder)
+    if options.dry_run is None:
+        locks.check(options.results)
+    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+    experiments = _experiments(plan, options, shlex.join(["python", "-m", "zipeft.run", *arguments]))
+    if options.dry_run is not None:
+        return _foresee(plan, experiments, options)
+    if not experiments[0].accelerator.is_main_process:
+        from zipeft.experiments.local_workers import follow
+
+        follow(experiments)
+        return 0
+    outcome = _sweep(plan, experiments, options)
+    return _report(outcome, options.results)
+
+
+def _experiments(plan: Sequence[Comparison], options: argparse.Namespace, command: str) -> list[Experiment]:
+    from zipeft.experiments.experiment import Experiment
+
+    precisions = {comparison.protocol.precision for comparison in plan}
+    if len(precisions) > 1:
+        raise UserError(f"the tasks' presets differ in precision ({', '.join(sorted(precisions))}): set --precision")
+    # Where a cluster computes, this machine need not have its devices.
+    accelerator = _accelerator("cpu", "fp32") if options.ray else _accelerator(options.device, precisions.pop())
+    return [Experiment(each.backbone, each.task, each.protocol, accelerator, command) for each in plan]
+
+
+def _foresee(plan: Sequence[Comparison], experiments: Sequence[Experiment], options: argparse.Namespace) -> int:
+    """Print what would be run; return the exit status."""
+    from zipeft.experiments.dry_run import dry_run
+    from zipeft.results import Store
+
+    if options.dry_run < 0:
+        raise UserError(f"--dry-run {options.dry_run}: give a number of steps to time, or none")
+    work, policy = list(zip(plan, experiments, strict=True)), _policy(options)
+    text, whole = dry_run(work, Store(options.results), policy, options.dry_run)
+    if experiments[0].accelerator.is_main_process:
+        print(text)
+    return 0 if whole else SOME_FAILED
+
+
+def _policy(options: argparse.Namespace) -> Policy:
+    from zipeft.experiments.adapter_store import AdapterStore
+    from zipeft.experiments.sweep import Policy
+
+    kept = [AdapterStore(options.save_adapters).has] if options.save_adapters else []
+    return Policy(options.redo, options.retry_failed, *kept)
+
+
+def _sweep(plan: Sequence[Comparison], experiments: Sequence[Experiment], options: argparse.Namespace) -> Outcome:
+    from zipeft.experiments.adapter_store import AdapterStore
+    from zipeft.experiments.local_workers import ThisProcess
+    from zipeft.experiments.progress import Bar
+    from zipeft.experiments.sweep import Sweep
+    from zipeft.results import Store
+
+    adapters = AdapterStore(options.save_adapters) if options.save_adapters else None
+    cluster = _cluster(experiments[0], options, adapters)  # before there is a bar that a refusal would spoil
+    store, work = Store(options.results), list(zip(plan, experiments, strict=True))
+    bar = Bar(work, store)
+    workers = cluster or ThisProcess(experiments, bar.step, adapters and adapters.keep)
+    try:
+        return Sweep(store, workers, _policy(options), bar).go(work)
+    finally:
+        workers.dismiss()
+        bar.close()
+
+
+def _cluster(experiment: Experiment, options: argparse.Namespace, adapters: AdapterStore | None) -> RayWorkers | None:
+    """Return the workers that --ray asks for, if it does."""
+    if not options.ray:
+        if options.ray_cpus is not None or options.ray_gpus is not None:
+            raise UserError("--ray-cpus and --ray-gpus go with --ray")
+        return None
+    if experiment.accelerator.num_processes > 1:
+        raise UserError("several processes that train together cannot share out a sweep as well: leave out --ray")
+    if options.ray == "local":
+        ray_local.close()
+    from zipeft.experiments.ray_workers import RayWorkers
+
+    accelerator = partial(_accelerator, precision=experiment.protocol.precision)
+    return RayWorkers(options.ray, options.ray_cpus, options.ray_gpus, options.device, accelerator, adapters)
+
+
+def _report(outcome: Outcome, folder: Path) -> int:
+    """Print the tables and what failed; return the exit status."""
+    from zipeft.leaderboard.tables import terminal_table
+
+    if not outcome.results and not outcome.failures:
+        raise UserError(outcome.broken[0])
+    if outcome.results:
+        print(terminal_table(outcome.results))
+    if there := len(outcome.results) - len(outcome.lost):
+        print(f"\n{counted(there, 'result')} in {folder}/; a page and plots:")
+        print(f"  python -m zipeft.leaderboard {folder} --out {folder}")
+    if outcome.lost:
+        gone = f"{counted(len(outcome.lost), 'result')} of these no longer in {folder}/"
+        print(f"zipeft: failed: {gone}: the same command makes them again", file=sys.stderr)
+    for line in outcome.broken:
+        print(printable(f"zipeft: failed: {line}"), file=sys.stderr)
+    for failure in outcome.failures:
+        what = f"{failure.task.dataset}, {failure.method.name}, {failure.of} of seed {failure.seed}"
+        print(printable(f"zipeft: failed: {what}: {failure.reason}"), file=sys.stderr)
+    if outcome.failures:
+        print("zipeft: failures are on record and not tried again, unless with --retry-failed", file=sys.stderr)
+    return SOME_FAILED if outcome.failures or outcome.broken or outcome.lost else 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line; what a sweep file says holds where the command line is silent."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.config:
+        silent = _parser()
+        for action in silent._actions:
+            action.default = argparse.SUPPRESS
+        given = silent.parse_args(arguments)
+        own = options.set
+        options = parser.parse_args(read_arguments(options.config, parser))
+        from_file = [assignment for assignment in options.set if _target(assignment) not in map(_target, own)]
+        vars(options).update(vars(given), set=[*from_file, *own])
+    for name in ("backbone", "task"):
+        if not getattr(options, name):
+            raise UserError(f"the following arguments are required: --{name} (see {parser.prog} --help)")
+    return options
+
+
+def _target(assignment: str) -> str:
+    return assignment.partition("=")[0].strip()
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="python -m zipeft.run",
+        description="Compare ways of fine-tuning a backbone on a task.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_argument_group("what is compared")
+    several = {"nargs": "+", "action": "extend", "metavar": "NAME"}
+    what.add_argument("--backbone", **several, help="families of models, such as vit or roberta")
+    what.add_argument("--checkpoint", metavar="NAME", help="which model of it (default: the embedded one)")
+    what.add_argument("--no-pretrained", action="store_true", help="start from random weights")
+    what.add_argument(
+        "--task",
+        **several,
+        help="tasks, such as fgvc, or one set of one, such as glue/claims; each with all backbones that take it",
+    )
+    what.add_argument(
+        "--data-dir", type=path, metavar="DIR", help="folder of the task's data (default: the embedded sets)"
+    )
+    what.add_argument("--method", **several, help="methods, or 'all' (default: the preset's)")
+    what.add_argument("--config", type=path, metavar="FILE", help="take these options from a TOML or YAML file")
+    how = parser.add_argument_group("how")
+    how.add_argument("--preset", default="quick", metavar="NAME", help="quick (default), standard or paper")
+    how.add_argument("--trials", metavar="N", help="settings that each method tries on validation data, 0 for none")
+    how.add_argument("--seeds", metavar="N", help="how many seeds, or a list of them such as 0,1,7")
+    how.add_argument("--epochs", metavar="N")
+    how.add_argument("--batch-size", metavar="N")
+    how.add_argument("--steps", metavar="N", help="stop each training after so many optimiser steps (0: never)")
+    how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    how.add_argument("--precision", choices=("fp32", "bf16", "fp16"))
+    how.add_argument(
+        "--set", action="append", default=[], metavar="NAME.SETTING=VALUE", help="a setting of any part, repeatable"
+    )
+    how.add_argument(
+        "--dry-run",
+        nargs="?",
+        const=0,
+        type=int,
+        metavar="STEPS",
+        help="train nothing, write no result, download nothing: say what would be run and how long it takes, by "
+        "records or by so many timed steps of each method (default: none)",
+    )
+    where = parser.add_argument_group("where")
+    where.add_argument("--results", type=path, default=Path("results"), metavar="DIR", help="(default: results)")
+    where.add_argument("--redo", action="store_true", help="measure again what has a result already")
+    where.add_argument("--retry-failed", action="store_true", help="try again what failed before")
+    where.add_argument("--save-adapters", type=path, metavar="DIR", help="keep what every run learnt")
+    who = parser.add_argument_group("on a Ray cluster (pip install 'zipeft[ray]')")
+    who.add_argument(
+        "--ray",
+        nargs="?",
+        const="auto",
+        metavar="ADDRESS",
+        help="(default: the one that runs here); local starts one, which no other machine can reach. Whoever reaches "
+        "another one can run code on it: start it with RAY_AUTH_MODE=token, or in a network of its own",
+    )
+    who.add_argument("--ray-cpus", type=int, metavar="N", help="CPUs of each training (default: up to 4)")
+    who.add_argument("--ray-gpus", type=float, metavar="N", help="its GPUs, such as 0.5 (default: 1 if there are any)")
+    return parser
+
+
+def _check_writable(folder: Path) -> None:
+    """Make a folder. Raises ``UserError``, before anything is measured that could not be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror}); choose another folder") from error
+
+
+def _accelerator(device: str, precision: str) -> Accelerator:
+    """Set up device and precision. Raises ``UserError`` for a device that this machine does not have."""
+    import torch
+
+    from zipeft.training.parallel import new_accelerator
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device, True):
+        raise UserError(f"--device {device}: this machine has none, or this torch was built without it")
+    try:
+        return new_accelerator(cpu=device == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
+    except ValueError as error:
+        raise UserError(f"--precision {precision}: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Sweep files: the options of ``python -m zipeft.run`` in TOML or YAML, under their own names."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zipeft.api import settings
+from zipeft.errors import UserError, did_you_mean
+from zipeft.files import read_text
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+LARGEST = 1 << 20
+"""Bytes of a sweep file."""
+
+
+def read_arguments(path: Path, parser: argparse.ArgumentParser) -> list[str]:
+    """Return the command line that a sweep file stands for.
+
+    ``backbone = ["vit"]`` is ``--backbone vit``; a table ``[set.lora]`` with ``rank = 4`` is ``--set lora.rank=4``.
+    Raises ``UserError`` for a file that cannot be read and for an option that ``parser`` does not have.
+    """
+    options = {action.dest: action for action in parser._actions if action.option_strings and action.dest != "config"}
+    arguments: list[str] = []
+    content = _content(path)
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name != key and name in content:
+            raise UserError(f"{path}: {name} is given twice, as {key!r} as well; keep one")
+        if name not in options or name == "help":
+            known = [option for option in options if option != "help"]
+            raise UserError(f"{path}: no option {key!r}{did_you_mean(name, known)} (it takes {', '.join(known)})")
+        arguments += _arguments(path, options[name], value)
+    return arguments
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    try:
+        text = read_text(path, LARGEST)
+        content = _parse(path, text)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply to be a sweep file") from None
+    except ValueError as error:  # tomllib's, yaml's and UTF-8's errors
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+    except (LookupError, TypeError, AttributeError) as error:  # of yaml's constructors, for "!!timestamp abc", say
+        raise UserError(f"{path}: a value is not what its tag says: take the tag away") from error
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path}: options are expected, such as backbone = 'vit'")
+    return content
+
+
+def _parse(path: Path, text: str) -> Any:
+    if path.suffix.lower() == ".toml":
+        return tomllib.loads(text)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return _parse_yaml(text)
+    raise UserError(f"{path}: a sweep file is named .toml, .yaml or .yml")
+
+
+def _parse_yaml(text: str) -> Any:
+    """Return the content of a YAML file. Raises ``ValueError``, also for what YAML lets pass: a key that is given twice
+    (the last would count), and keys merged from elsewhere, of which a few lines can make any number."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            if keys and max(keys.values()) > 1:
+                raise ValueError(f"{max(keys, key=keys.get)!r} is given twice; keep one{node.start_mark}")
+            if "<<" in keys:
+                raise ValueError(f"'<<' merges other keys: write them out{node.start_mark}")
+            return super().construct_mapping(node, deep)
+
+    try:
+        content = yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    return {} if content is None else content
+
+
+def _arguments(path: Path, option: argparse.Action, value: Any) -> list[str]:
+    """Return the arguments that give an option its value: "--flag=value", so that no value is taken for a flag."""
+    flag, name = option.option_strings[0], option.dest
+    if name == "set":
+        return [f"{flag}={assignment}" for assignment in _assignments(path, value)]
+    if option.nargs == 0 or (option.nargs == "?" and isinstance(value, bool)):
+        if not isinstance(value, bool):
+            raise UserError(f"{path}: {name} is true or false")
+        return [flag] * value
+    if option.nargs == "+":
+        names = [_text(path, name, item) for item in (value if isinstance(value, list) else [value])]
+        return [f"{flag}={each}" for each in names] or [flag]
+    if option.type is settings.path and not isinstance(value, str):
+        raise UserError(f"{path}: {name} is no path: write it in quotation marks")
+    if isinstance(value, bool):
+        raise UserError(f"{path}: {name} is neither true nor false, but takes a value")
+    comma = "," if isinstance(value, list) and len(value) == 1 else ""  # [7] is a list of one, not the number 7
+    return [f"{flag}={_text(path, name, value)}{comma}"]
+
+
+def _assignments(path: Path, value: Any) -> list[str]:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    if not isinstance(value, Mapping) or not all(isinstance(values, Mapping) for values in value.values()):
+        raise UserError(f"{path}: set is a table of tables, such as [set.lora] with rank = 4")
+    return [
+        f"{part}.{name}={_text(path, f'set.{part}.{name}', item)}"
+        for part, values in value.items()
+        for name, item in values.items()
+    ]
+
+
+def _text(path: Path, name: str, value: Any) -> str:
+    """Return the text of a value as the command line has it. Raises ``UserError`` for one that it has no form for."""
+    if isinstance(value, list) and not any(isinstance(item, list) for item in value):
+        return ",".join(_text(path, name, item) for item in value)
+    if not isinstance(value, str | int | float):
+        raise UserError(f"{path}: {name} takes a text, a number or a list of those, and has a {type(value).__name__}")
+    return str(value).lower() if isinstance(value, bool) else str(value)

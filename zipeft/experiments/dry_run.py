@@ -1,0 +1,226 @@
+"""``python -m zipeft.run --dry-run``: what would be run, how much of it is done, and how long the rest would take."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from textwrap import fill
+
+from zipeft.api.settings import as_json
+from zipeft.errors import UserError
+from zipeft.experiments.earlier_times import remember
+from zipeft.experiments.experiment import Experiment, Run
+from zipeft.experiments.plan import Comparison, Contender
+from zipeft.experiments.sweep import Entry, Policy
+from zipeft.experiments.time_left import Kind, TimeLeft
+from zipeft.formatting import counted
+from zipeft.leaderboard.numbers import DASH, duration, listing, size, span
+from zipeft.leaderboard.tables import tabulated, text_table
+from zipeft.results import BackboneRecord, Store
+from zipeft.results.differences import brief
+from zipeft.sources import package_archive
+from zipeft.training.loop import total_steps
+
+OFFLINE = ("ZIPEFT_OFFLINE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+WIDTH = 44
+"""Letters of a line of settings."""
+
+
+class Foreseen(Experiment):
+    """An experiment of which ids can be told before its weights are loaded."""
+
+    @cached_property
+    def _backbone_record(self) -> BackboneRecord:
+        settings = as_json(self.backbone)
+        del settings["checkpoint"]
+        return BackboneRecord(self.backbone_name, **self._weights, parameters=0, settings=settings)  # no part of ids
+
+    @cached_property
+    def _weights(self) -> dict[str, str]:
+        weights = asdict(self.backbone.weights())
+        return {name: weights[name] for name in ("checkpoint", "source", "checksum")}
+
+    @property
+    def lacks_weights(self) -> bool:
+        """Whether they would have to be downloaded."""
+        source, checksum = self._weights["source"], self._weights["checksum"]
+        return not (checksum or source == "random") or not package_archive.is_at_hand(source)
+
+
+@dataclass
+class Outlook:
+    """What is found out of one comparison. ``done`` holds the trainings on record by kind, ``faults`` are data that
+    could not be loaded, ``measured`` and ``on_record`` are the kinds of which the time is known, and how."""
+
+    comparison: Comparison
+    experiment: Foreseen
+    lines: list[str] = field(default_factory=list)
+    done: dict[Kind, int] = field(default_factory=dict)
+    faults: int = 0
+    measured: list[Kind] = field(default_factory=list)
+    on_record: list[Kind] = field(default_factory=list)
+
+
+def dry_run(
+    work: Sequence[tuple[Comparison, Experiment]], store: Store, policy: Policy, steps: int
+) -> tuple[str, bool]:
+    """Return what to print, and whether all data can be loaded. Nothing is downloaded and no result is written.
+
+    With ``steps``, so many of each method are taken on each data set that is at hand, and timed.
+    """
+    estimate, outlooks = TimeLeft(), []
+    with _offline():
+        for comparison, experiment in work:
+            parts = (experiment.task_name, experiment.task), experiment.protocol, experiment.accelerator
+            own = Foreseen((experiment.backbone_name, experiment.backbone), *parts, experiment.command)
+            outlooks.append(_outlook(Outlook(comparison, own), store, policy, estimate, steps))
+    text = "\n\n".join([*(_shown(outlook, estimate) for outlook in outlooks), _summary(outlooks, estimate, steps)])
+    return text, not any(outlook.faults for outlook in outlooks)
+
+
+def _outlook(outlook: Outlook, store: Store, policy: Policy, estimate: TimeLeft, steps: int) -> Outlook:
+    comparison, experiment = outlook.comparison, outlook.experiment
+    outlook.lines = [*_heading(comparison, experiment), _weights(experiment)]
+    for kind in comparison.kinds():
+        estimate.plan(kind, comparison.trainings)
+    outlook.on_record = remember(estimate, experiment, comparison.contenders, store)
+    for dataset in experiment.task.datasets():
+        try:
+            outlook.lines.append(f"  {dataset}: {_examples(experiment, dataset)}")
+        except package_archive.NotAtHand as error:
+            what = f"{error.carrier.label} would be downloaded, {size(error.carrier.size)}"
+            outlook.lines.append(f"  {dataset}: not counted, as {what}")
+            continue
+        except UserError as error:
+            outlook.lines.append(f"  {dataset}: cannot be loaded here: {error}")
+            outlook.faults += 1
+            continue
+        for contender in comparison.contenders:
+            entry = Entry(experiment, dataset, contender, comparison.seeds)
+            entry.look(store, policy)
+            outlook.done[entry.kind] = len(entry.records)
+            estimate.remain(entry.kind, entry.missing)
+            if steps and entry.missing and not experiment.lacks_weights:
+                _time(outlook, entry, steps, estimate)
+    experiment.forget()
+    return outlook
+
+
+def _time(outlook: Outlook, entry: Entry, steps: int, estimate: TimeLeft) -> None:
+    """Time some steps of a method on a data set, and say so; what cannot train costs nothing but its own time."""
+    what = f"{counted(steps, 'step')} of {entry.contender.name} on {entry.dataset}"
+    print(f"zipeft: timing {what}", file=sys.stderr)
+    try:
+        estimate.remember(entry.kind, [_timed(outlook.experiment, entry.dataset, entry.contender, steps)])
+        outlook.measured.append(entry.kind)
+    except UserError as error:
+        print(f"zipeft: not timed: {error}", file=sys.stderr)
+
+
+def _timed(experiment: Experiment, dataset: str, contender: Contender, steps: int) -> float:
+    """Return the seconds that a training takes by the first of its steps: as a trial, which sees no test data."""
+    short = replace(experiment.protocol, epochs=1, max_steps=steps, trials=0)
+    parts = (experiment.task_name, experiment.task), short, experiment.accelerator, experiment.command
+    trial = Foreseen((experiment.backbone_name, experiment.backbone), *parts)
+    trial.data, trial._encoded, trial.__dict__["model"] = experiment.data, experiment._encoded, experiment.model
+    run = Run(dataset, contender.name, contender.method, experiment.protocol.search_seed, trial=0)
+    cost = trial.measure(run)[0].cost
+    counts = experiment.data(dataset).counts()
+    every = total_steps(-(-counts[0] // experiment.protocol.batch_size), experiment.protocol)
+    evaluations = (experiment.protocol.epochs if cost.steps else 1) + counts[2] / max(1, counts[1])
+    train = cost.train_seconds / cost.steps * every if cost.steps else 0.0
+    return train + cost.frozen_prefix_seconds + cost.evaluation_seconds * evaluations
+
+
+# In words.
+
+
+def _heading(comparison: Comparison, experiment: Experiment) -> list[str]:
+    protocol = comparison.protocol
+    limit = f", at most {counted(protocol.max_steps, 'step')}" if protocol.max_steps else ""
+    return [
+        f"{comparison.backbone[0]} on {comparison.task[0]}, {protocol.preset} preset: "
+        f"{counted(protocol.epochs, 'epoch')} in batches of {protocol.batch_size}{limit}, {protocol.precision} on "
+        f"{experiment.accelerator.device.type}; "
+        + (f"{counted(protocol.trials, 'trial')} a method, then " if protocol.trials else "no search, ")
+        + f"{'seed' if len(comparison.seeds) == 1 else 'seeds'} {listing(list(map(str, comparison.seeds)))}"
+    ]
+
+
+def _weights(experiment: Foreseen) -> str:
+    weights = experiment._weights
+    where = "would be downloaded" if experiment.lacks_weights else "at hand"
+    return f"  weights: {weights['checkpoint']}, {weights['source']}, {where}"
+
+
+def _examples(experiment: Experiment, dataset: str) -> str:
+    data = experiment.data(dataset)
+    train, validation, test = data.counts()
+    return f"{train} training, {validation} validation and {test} test examples; {data.source}"
+
+
+def _shown(outlook: Outlook, estimate: TimeLeft) -> str:
+    """Return the lines of a comparison, and a table of its methods."""
+    rows = [_row(outlook, contender, estimate) for contender in outlook.comparison.contenders]
+    headers = ["method", "settings", "searched", "trainings", "done", "time of one", "time left"]
+    return "\n".join([*outlook.lines, tabulated(text_table(headers, rows, ""), "simple")])
+
+
+def _row(outlook: Outlook, contender: Contender, estimate: TimeLeft) -> list[str]:
+    comparison = outlook.comparison
+    kinds = [kind for kind in comparison.kinds() if kind[-1] == contender.name]
+    settings = {name: brief(value) for name, value in as_json(contender.method).items() if name not in contender.space}
+    done = sum(outlook.done.get(kind, 0) for kind in kinds)
+    times = [estimate.seconds(kind) for kind in kinds]
+    left = [estimate.remaining(kind) * (seconds or 0.0) for kind, seconds in zip(kinds, times, strict=True)]
+    known = None not in times
+    return [
+        contender.name,
+        fill(", ".join(f"{name} {value}" for name, value in settings.items()), WIDTH) or DASH,
+        fill("; ".join(f"{name} {dimension}" for name, dimension in contender.space.items()), WIDTH) or DASH,
+        str(len(kinds) * comparison.trainings),
+        str(done) if any(kind in outlook.done for kind in kinds) else "?",
+        span(times, duration) if known else "?",
+        duration(sum(left)) if known else "?",
+    ]
+
+
+def _summary(outlooks: Sequence[Outlook], estimate: TimeLeft, steps: int) -> str:
+    """Return how much is left and how long it takes, and by what that is known."""
+    said = f"{counted(estimate.trainings, 'training')}, {estimate.done} done already"
+    left = estimate.left()
+    if estimate.done == estimate.trainings:
+        return f"{said}: nothing is left to do."
+    if left is None:
+        remedy = "--dry-run 3 times three steps of each"
+        return f"{said}; how long the rest takes is not known, as nothing like them is on record: {remedy}."
+    measured = {kind for outlook in outlooks for kind in outlook.measured}
+    on_record = {kind for outlook in outlooks for kind in outlook.on_record} - measured
+    every = {kind for outlook in outlooks for kind in outlook.comparison.kinds()}
+    by = [f"{counted(steps, 'step')} of each"] if measured else []
+    by += ["earlier trainings on record"] if on_record else []
+    guessed = sorted({kind[-1] for kind in every - measured - on_record if estimate.remaining(kind)})
+    said += f"; the rest takes about {duration(left)}, one after another, by {listing(by)}"
+    return said + (f" (for {listing(guessed)}, in part or in all, by the mean of the others)." if guessed else ".")
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Let nothing be downloaded; the hub's client reads that once, when it is imported."""
+    before = {name: os.environ.get(name) for name in OFFLINE}
+    os.environ.update(dict.fromkeys(OFFLINE, "1"))
+    hub = sys.modules.get("huggingface_hub.constants")
+    known, online = (True, hub.HF_HUB_OFFLINE) if hub else (False, False)
+    if known:
+        hub.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        if known:
+            hub.HF_HUB_OFFLINE = online
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

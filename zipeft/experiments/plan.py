@@ -1,0 +1,209 @@
+"""What is to be compared: backbones and tasks by name, methods with their settings and spaces, seeds, a protocol."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import product
+from typing import Any
+
+from zipeft import registry
+from zipeft.api.backbone import Backbone
+from zipeft.api.method import Method
+from zipeft.api.protocol import SEEDS, Protocol
+from zipeft.api.search import Space, draw
+from zipeft.api.settings import override, parse_assignments
+from zipeft.api.task import Preset, Task
+from zipeft.errors import UserError, did_you_mean
+
+MOST_SEEDS = 1000
+"""More is more likely to be a seed that was meant: "--seeds 1234," has the comma of a list."""
+
+Assigned = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method as it enters a comparison: with its settings, and the space in which some of them are searched."""
+
+    name: str
+    method: Method
+    space: Space
+
+    def candidates(self, protocol: Protocol) -> list[tuple[dict[str, Any], Method]]:
+        """Return what its trials try: the drawn settings, and the method with them."""
+        drawn = draw(self.space, protocol.trials, protocol.search_seed)
+        return [(settings, replace(self.method, **settings)) for settings in drawn]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods against each other on one backbone and one task, all names resolved and all settings checked."""
+
+    backbone: tuple[str, Backbone]
+    task: tuple[str, Task]
+    contenders: tuple[Contender, ...]
+    protocol: Protocol
+    seeds: tuple[int, ...]
+
+    @property
+    def trainings(self) -> int:
+        """How often a method trains on a data set: its trials, and its runs."""
+        return self.protocol.trials + len(self.seeds)
+
+    def kinds(self, *datasets: str) -> list[tuple[str, str, str, str]]:
+        """Return backbone, task, data set and method of the trainings on data sets, or on all of them."""
+        names = datasets or self.task[1].datasets()
+        methods = [contender.name for contender in self.contenders]
+        return [(self.backbone[0], self.task[0], *pair) for pair in product(names, methods)]
+
+
+def make_plan(options: argparse.Namespace) -> list[Comparison]:
+    """Return a comparison for every backbone and task that go together.
+
+    Raises ``UserError`` for whatever is unknown or does not fit, before anything is loaded.
+    """
+    options = _with_sets_of_tasks(options)
+    assigned = parse_assignments(options.set)
+    _check_parts(assigned, options)
+    if "preset" in assigned.get("protocol", {}):
+        raise UserError("--set protocol.preset would change a preset's name alone: choose one by --preset")
+    for one, names in (("checkpoint", options.backbone), ("data_dir", options.task)):
+        if getattr(options, one) and len(names) > 1:
+            flag = one.replace("_", "-")
+            raise UserError(f"--{flag} fits one only; with several write --set {names[0]}.{one}=...")
+    return [_comparison(backbone, task, options, assigned) for backbone, task in _pairs(options)]
+
+
+def _with_sets_of_tasks(options: argparse.Namespace) -> argparse.Namespace:
+    """Return options in which "fgvc/icons", one data set of a task, has become the task and its setting ``sets``.
+
+    Raises ``UserError`` for a task that has no such setting.
+    """
+    sets: dict[str, list[str]] = {}
+    for name in options.task:
+        task, slash, dataset = name.partition("/")
+        if slash and not dataset:
+            raise UserError(f"--task {name}: name a set behind the slash, or leave it out for all")
+        sets.setdefault(task, []).append(dataset)
+    for task, names in sets.items():
+        if any(names) and "sets" not in {field.name for field in fields(registry.tasks.get(task))}:
+            raise UserError(
+                f"--task {task}/{max(names)}: {task} has no sets that can be named alone; take --task {task}"
+            )
+    chosen = [f"{task}.sets={','.join(names)}" for task, names in sets.items() if all(names)]
+    return argparse.Namespace(**{**vars(options), "task": list(sets), "set": [*options.set, *chosen]})
+
+
+def _pairs(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Yield the backbones and tasks that go together; say of the others that they are left out."""
+    pairs = list(product(dict.fromkeys(options.backbone), dict.fromkeys(options.task)))
+    fitting = 0
+    for index, (backbone, task) in enumerate(pairs):
+        takes, gives = registry.backbones.get(backbone).modality, registry.tasks.get(task).modality
+        if takes == gives:
+            fitting += 1
+            yield backbone, task
+            continue
+        message = f"{task} is a task on {gives}s; the backbone {backbone} takes {takes}s"
+        if index == len(pairs) - 1 and not fitting:
+            raise UserError(f"{message} (zipeft ls lists all)")
+        print(f"zipeft: left out: {message}", file=sys.stderr)
+
+
+def _comparison(backbone_name: str, task_name: str, options: argparse.Namespace, assigned: Assigned) -> Comparison:
+    task_class = registry.tasks.get(task_name)
+    preset = _preset(task_class, options.preset)
+    flags = {"checkpoint": options.checkpoint, "pretrained": "false" if options.no_pretrained else None}
+    backbone = _with(registry.backbones.get(backbone_name), ("backbone", backbone_name), flags, assigned)
+    task = _with(
+        task_class(**preset.task),
+        ("task", task_name),
+        {"data_dir": options.data_dir and str(options.data_dir)},
+        assigned,
+    )
+    flags = {name: getattr(options, name) for name in ("epochs", "batch_size", "precision", "trials")}
+    protocol = Protocol(preset=options.preset, **preset.protocol)
+    protocol = _with(protocol, ("protocol",), {**flags, "max_steps": options.steps}, assigned)
+    names = _fitting(
+        _method_names(options.method, preset), task_class.modality, named=options.method not in (None, ["all"])
+    )
+    contenders = tuple(_contender(name, preset, protocol, assigned) for name in names)
+    seeds = tuple(range(preset.seeds)) if options.seeds is None else _seeds(options.seeds)
+    return Comparison((backbone_name, backbone), (task_name, task), contenders, protocol, seeds)
+
+
+def _contender(name: str, preset: Preset, protocol: Protocol, assigned: Assigned) -> Contender:
+    """Return a method of a comparison; what the user has set is not searched."""
+    cls = registry.methods.get(name)
+    method = _with(cls(**preset.settings.get(name, {})), (name,), {}, assigned)
+    published = preset.spaces.get(name, cls.space)
+    space = {setting: dimension for setting, dimension in published.items() if setting not in assigned.get(name, {})}
+    return Contender(name, method, space if protocol.trials else {})
+
+
+def _preset(task: type[Task], name: str) -> Preset:
+    if name not in task.presets:
+        raise UserError(f"unknown preset {name!r}{did_you_mean(name, task.presets)} ({', '.join(task.presets)})")
+    return task.presets[name]
+
+
+def _method_names(asked: Sequence[str] | None, preset: Preset) -> list[str]:
+    if asked is None:
+        return list(preset.methods) or registry.methods.names()
+    names = [name for part in asked for name in part.split(",") if name]
+    if not names:
+        raise UserError(f"--method {' '.join(asked)}: give names of methods, or all (zipeft ls methods lists them)")
+    if names == ["all"]:
+        return registry.methods.names()
+    return list(dict.fromkeys(names))
+
+
+def _fitting(names: Sequence[str], modality: str, named: bool) -> list[str]:
+    """Return the methods that go with a kind of backbone. Raises ``UserError`` if the user ``named`` another one."""
+    fitting = [name for name in names if modality in registry.methods.get(name).modalities]
+    for name in names:
+        if named and name not in fitting:
+            goes = " and ".join(registry.methods.get(name).modalities)
+            raise UserError(f"the method {name} goes with backbones for {goes} only, not for {modality}")
+    return fitting
+
+
+def _check_parts(assigned: Iterable[str], options: argparse.Namespace) -> None:
+    """Raise ``UserError`` if --set names a part that no comparison has, or that could be more than one."""
+    tasks = {name: registry.tasks.get(name) for name in options.task}
+    presets = [_preset(task, options.preset) for task in tasks.values()]
+    methods = {name for preset in presets for name in _method_names(options.method, preset)}
+    parts = ["backbone", "task", "protocol", *options.backbone, *tasks, *sorted(methods)]
+    for name in assigned:
+        if name not in parts:
+            raise UserError(f"--set {name}...: this comparison has no {name!r}{did_you_mean(name, parts)}")
+        if parts.count(name) > 1:
+            raise UserError(f"--set {name}...: more than one part is called {name!r}; write backbone. or task.")
+
+
+def _with(target: Any, names: Sequence[str], flags: Mapping[str, str | None], assigned: Assigned) -> Any:
+    """Set fields of a part, by whichever of its names, from flags and from --set; each field at most once."""
+    values = {field: value for field, value in flags.items() if value is not None}
+    for name in names:
+        for field, value in assigned.get(name, {}).items():
+            if field in values:
+                raise UserError(f"{name}.{field} is set twice; keep one")
+            values[field] = value
+    return override(target, values, names[-1])
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(part) for part in text.split(",") if part)
+    except ValueError:
+        seeds = ()
+    if "," not in text and len(seeds) == 1:
+        seeds = tuple(range(min(seeds[0], MOST_SEEDS + 1)))
+    if not seeds or len(seeds) > MOST_SEEDS:
+        raise UserError(f"--seeds {text[:20]}: give a number of seeds, such as 3, or a list, such as 0,1,7")
+    if not 0 <= min(seeds) <= max(seeds) < SEEDS:
+        raise UserError(f"--seeds {text[:40]}: a seed is a number from 0 to {SEEDS - 1}")
+    return tuple(dict.fromkeys(seeds))

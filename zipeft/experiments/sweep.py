@@ -1,0 +1,319 @@
+"""A sweep: every training of a plan is done once, whoever does it and however often it is interrupted.
+
+What is done stands in the result store; what is being done is claimed there, by a lock that dies with its process. So
+the same command goes on where it was cut off, and several processes can share the work.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from zipeft.api.learner import Learner
+from zipeft.api.search import best
+from zipeft.errors import CannotWrite, UserError
+from zipeft.experiments.experiment import Experiment, Run
+from zipeft.experiments.plan import Comparison, Contender
+from zipeft.results import Failure, Record, Result, Store, Trial, Tried
+
+log = logging.getLogger(__name__)
+
+POLL = 1.0
+"""Seconds between two looks at whether other processes have finished what this one waits for."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What counts as done already. ``redo`` takes nothing from the store; ``retry_failed`` takes no failure;
+    ``is_kept`` says whether what a run learnt is where it shall be kept."""
+
+    redo: bool = False
+    retry_failed: bool = False
+    is_kept: Callable[[Experiment, Run], bool] = lambda experiment, run: True
+
+
+class Entry:
+    """One contender on one data set: the trials of its search, then its runs with the setting that they chose."""
+
+    def __init__(self, experiment: Experiment, dataset: str, contender: Contender, seeds: Sequence[int]) -> None:
+        self.experiment, self.dataset, self.contender, self.seeds = experiment, dataset, contender, seeds
+        self.candidates = contender.candidates(experiment.protocol)
+        self.records: dict[str, Record] = {}
+        self.trials = [
+            Run(dataset, contender.name, method, experiment.protocol.search_seed, contender.space, trial=index)
+            for index, (_, method) in enumerate(self.candidates)
+        ]
+
+    def runs(self) -> list[Run]:
+        """Return the runs, a seed each, with the setting chosen; none while trials are missing or if all failed."""
+        if not self.trials:
+            return [self._run(self.contender.method, seed) for seed in self.seeds]
+        if any(self.record(trial) is None for trial in self.trials):
+            return []
+        tried = tuple(map(self._tried, self.trials, self.candidates))
+        chosen = best([trial.validation for trial in tried])
+        if chosen is None:
+            return []
+        return [self._run(self.candidates[chosen][1], seed, tried) for seed in self.seeds]
+
+    def open(self) -> list[Run]:
+        """Return what has no record yet and needs nothing that has none."""
+        return [run for run in self.trials if self.record(run) is None] or [
+            run for run in self.runs() if self.record(run) is None
+        ]
+
+    @property
+    def kind(self) -> tuple[str, str, str, str]:
+        """What its trainings share, as ``Comparison.kinds`` has it."""
+        return self.experiment.backbone_name, self.experiment.task_name, self.dataset, self.contender.name
+
+    @property
+    def missing(self) -> int:
+        """How many trainings have no record yet."""
+        return len(self.trials) + len(self.seeds) - len(self.records)
+
+    def record(self, run: Run) -> Record | None:
+        """Return what came of a trial or run, as far as this entry knows."""
+        return self.records.get(self.experiment.id(run))
+
+    def look(self, store: Store, policy: Policy) -> None:
+        """Learn from the store what other processes, or earlier ones, have done."""
+        while learnt := [record for run in self.open() if (record := self._find(run, store, policy))]:
+            self.records.update((record.id, record) for record in learnt)  # and look again: all trials lead to runs
+
+    def _find(self, run: Run, store: Store, policy: Policy) -> Record | None:
+        if policy.redo or (run.trial is None and not policy.is_kept(self.experiment, run)):
+            return None
+        record = find(store, self.experiment, run)
+        return None if isinstance(record, Failure) and policy.retry_failed else record
+
+    def results(self) -> list[Result]:
+        return [record for record in self.records.values() if isinstance(record, Result)]
+
+    def failures(self) -> list[Failure]:
+        """Return the failures that cost a result or that nobody expected.
+
+        A trial that diverged is neither as long as another trial did not: that is what a search is for.
+        """
+        failed = [record for record in self.records.values() if isinstance(record, Failure)]
+        nothing_left = len(failed) == len(self.trials)
+        return [failure for failure in failed if failure.of == Result.kind or failure.details or nothing_left]
+
+    def _run(self, method, seed: int, tried: tuple[Tried, ...] = ()) -> Run:
+        return Run(self.dataset, self.contender.name, method, seed, self.contender.space, search=tried)
+
+    def _tried(self, trial: Run, candidate: tuple) -> Tried:
+        record, settings = self.record(trial), candidate[0]
+        if isinstance(record, Trial):
+            seconds = record.cost.train_seconds + record.cost.frozen_prefix_seconds
+            return Tried(record.id, settings, record.validation[record.task.metric], seconds, "")
+        return Tried(record.id, settings, None, 0.0, record.reason)
+
+
+def find(store: Store, experiment: Experiment, run: Run) -> Record | None:
+    """Return what the store has of a run: its record, or else that it failed."""
+    where = (experiment.backbone_name, experiment.task_name, run.dataset, experiment.id(run))
+    return store.find(run.kind, *where) or store.find(Failure, *where)
+
+
+class Workers(Protocol):
+    """Who does the trainings: this process, several that train together, or a cluster."""
+
+    def room(self) -> bool:
+        """Whether another run can be taken on now."""
+
+    def submit(self, experiment: Experiment, run: Run) -> None:
+        """Take a run on."""
+
+    def completed(self) -> list[tuple[Run, Record]]:
+        """Return what is finished, each once; wait for a moment if nothing is."""
+
+
+def attempt(
+    experiment: Experiment, run: Run, on_step: Callable[[int], None], keep: Callable[[Run, Learner], None] | None = None
+) -> Record:
+    """Measure a run; return its record, or a failure that says why there is none.
+
+    What was learnt is given to ``keep``. That it cannot be kept costs no result: the log says so.
+    """
+    try:
+        record, learner = experiment.measure(run, on_step)
+    except UserError as error:
+        return experiment.failure(run, _in_one_line(error))
+    except Exception as error:  # out of memory, a defect in a plug-in: whatever it is, the sweep goes on
+        if experiment.accelerator.num_processes > 1:
+            raise  # the other processes wait for this one in the middle of a step: all must end
+        return experiment.failure(run, _in_one_line(error), traceback.format_exc())
+    if keep and run.trial is None:
+        try:
+            keep(run, learner)
+        except Exception as error:
+            log.warning("what %s learnt is not kept: %s", run, _in_one_line(error))
+    return record
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return " ".join(str(error).split()) or "failed without a reason"
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": ")
+
+
+def _place(error: Exception) -> str:
+    """Return where an error was raised, for who has to mend it: "tasks/mine.py, line 12"."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{'/'.join(Path(frame.filename).parts[-2:])}, line {frame.lineno}"
+
+
+@dataclass
+class Outcome:
+    """What a sweep ends with. ``broken`` holds a line for every data set, or backbone, that could not be loaded, and
+    for every run of which what it learnt could not be kept. ``lost`` are those of the results that are in the store no
+    more, which somebody deleted while the sweep went on."""
+
+    results: list[Result] = field(default_factory=list)
+    lost: list[Result] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+
+class Progress(Protocol):
+    """Who is told how far a sweep is."""
+
+    def loading(self, dataset: str) -> None: ...
+    def skipped(self, comparison: Comparison, dataset: str) -> None: ...
+    def entered(self, entry: Entry) -> None: ...
+    def starting(self, entry: Entry, run: Run) -> None: ...
+    def finished(self, entry: Entry, run: Run, record: Record) -> None: ...
+    def ended(self, entry: Entry) -> None: ...
+
+
+class Sweep:
+    """Brings every entry to its end, by workers, in a store."""
+
+    def __init__(self, store: Store, workers: Workers, policy: Policy, progress: Progress) -> None:
+        self.store, self.workers, self.policy, self.progress = store, workers, policy, progress
+        self.outcome = Outcome()
+        self._fresh: Iterator[Entry] = iter(())
+        self._waiting: list[Entry] = []
+        self._running: dict[str, tuple[Entry, ExitStack]] = {}
+
+    def go(self, comparisons: Iterable[tuple[Comparison, Experiment]]) -> Outcome:
+        """Do what is missing; return all results and failures, of this time and of earlier ones.
+
+        Raises: ``UserError`` if the store cannot be written, or if nothing at all could be loaded.
+        """
+        self._fresh = self._entries(comparisons)
+        try:
+            while True:
+                self._start()
+                if self._running:
+                    for run, record in self.workers.completed():
+                        self._finish(run, record)
+                elif self._waiting:  # other processes are at work on all that is left
+                    time.sleep(POLL)
+                else:
+                    break
+        finally:
+            for _, claim in self._running.values():
+                claim.close()
+        self.store.forget_claims()
+        self.outcome.lost = [result for result in self.outcome.results if not self.store.holds(result)]
+        return self.outcome
+
+    def _entries(self, comparisons: Iterable[tuple[Comparison, Experiment]]) -> Iterator[Entry]:
+        """Yield the entries, each data set loaded when it is reached."""
+        for comparison, experiment in comparisons:
+            for dataset in experiment.task.datasets():
+                self.progress.loading(dataset)
+                try:
+                    yield from self._of_dataset(comparison, experiment, dataset)
+                except UserError as error:
+                    self._skip(comparison, dataset, _in_one_line(error))
+                except Exception as error:  # a defect, in a plug-in or here: the other data sets go on
+                    if experiment.accelerator.num_processes > 1:
+                        raise
+                    self._skip(comparison, dataset, f"{_in_one_line(error)} ({_place(error)})")
+
+    def _skip(self, comparison: Comparison, dataset: str, reason: str) -> None:
+        self.outcome.broken.append(f"{dataset}: {reason}")
+        self.progress.skipped(comparison, dataset)
+
+    def _of_dataset(self, comparison: Comparison, experiment: Experiment, dataset: str) -> list[Entry]:
+        entries = [Entry(experiment, dataset, contender, comparison.seeds) for contender in comparison.contenders]
+        for entry in entries:
+            entry.look(self.store, self.policy)
+        if any(entry.open() for entry in entries):
+            experiment.prepare(dataset)
+        for entry in entries:
+            self.progress.entered(entry)
+        return entries
+
+    def _start(self) -> None:
+        """Hand out work as long as there are room and work that nobody else has claimed."""
+        while self.workers.room() and (found := self._next()):
+            entry, run, claim = found
+            self._running[entry.experiment.id(run)] = entry, claim
+            self.progress.starting(entry, run)
+            self.workers.submit(entry.experiment, run)
+
+    def _next(self) -> tuple[Entry, Run, ExitStack] | None:
+        for entry in self._candidates():
+            for run in entry.open():
+                if claim := self._claim(entry, run):
+                    return entry, run, claim
+        return None
+
+    def _candidates(self) -> Iterator[Entry]:
+        """Yield entries that are not finished, begun ones first; let go of those that are."""
+        for entry in list(self._waiting):
+            entry.look(self.store, self.policy)
+            if self._unfinished(entry):
+                yield entry
+        for entry in self._fresh:
+            self._waiting.append(entry)
+            if self._unfinished(entry):
+                yield entry
+
+    def _unfinished(self, entry: Entry) -> bool:
+        if entry.open():
+            return True
+        self._waiting.remove(entry)
+        self.outcome.results += entry.results()
+        self.outcome.failures += entry.failures()
+        self.progress.ended(entry)
+        return False
+
+    def _claim(self, entry: Entry, run: Run) -> ExitStack | None:
+        """Return the claim on a run, or None if it is taken, or done by now."""
+        name = entry.experiment.id(run)
+        if name in self._running:
+            return None
+        claim = ExitStack()
+        if claim.enter_context(self.store.claim(name)):
+            entry.look(self.store, self.policy)  # its last holder may have finished it
+            if entry.record(run) is None:
+                return claim
+        claim.close()
+        return None
+
+    def _finish(self, run: Run, record: Record) -> None:
+        entry, claim = self._running[record.id]
+        try:
+            self.store.save(record)
+        except UserError as error:
+            if isinstance(record, Failure) or isinstance(error, CannotWrite):
+                raise
+            record = entry.experiment.failure(run, _in_one_line(error))
+            self.store.save(record)
+        entry.records[record.id] = record
+        del self._running[record.id]
+        claim.close()
+        self.progress.finished(entry, run, record)
+        if isinstance(record, Result) and not self.policy.is_kept(entry.experiment, run):
+            self.outcome.broken.append(f"{run}: what it learnt is not kept; give the command again to make it anew")

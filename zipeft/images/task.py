@@ -1,0 +1,79 @@
+"""What image tasks share: their settings, and how pixels become what a backbone takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from zipeft.api.objective import Classification
+from zipeft.api.task import Task
+from zipeft.errors import UserError
+from zipeft.images.reading import to_rgb
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from zipeft.api.backbone import ImageBackbone
+
+RESIZES = ("squash", "crop")
+
+LARGEST = 4096
+"""The largest side of what a backbone sees: beyond it, a number is more likely to be a slip."""
+
+CROP = 224 / 256
+"""The part of the shorter side that "crop" keeps: resizing to 256 and cropping 224, at any size."""
+
+
+@dataclass(frozen=True)
+class ImageTask(Task):
+    """Classification of images: settings that every image task has."""
+
+    image_size: int = 224
+    """Side, in pixels, of the square that the backbone sees."""
+
+    resize: Literal["squash", "crop"] = "squash"
+    """How an image becomes that square: "squash" ignores its shape; "crop" keeps it and takes the centre, as resizing
+    the shorter side to 256 and cropping 224 does."""
+
+    skip_broken: bool = False
+    """Decode every file when the data are loaded and leave out those that fail; else the first of them ends the run."""
+
+    split_seed: int = 0
+    """Seed of the splits (and of the choice of classes) where the data bring none of their own."""
+
+    modality: ClassVar[str] = "image"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.image_size <= LARGEST:
+            raise UserError(f"image_size is {self.image_size}: give a number of pixels from 1 to {LARGEST:,}")
+        if self.resize not in RESIZES:
+            raise UserError(f"resize is {self.resize!r}: give one of {' or '.join(RESIZES)}")
+        if not 0 <= self.split_seed < 2**32:
+            raise UserError(f"split_seed is {self.split_seed}: give a number from 0 to {2**32 - 1}")
+
+    def objective(self, dataset: str, classes: Sequence[str]) -> Classification:
+        return Classification()
+
+    def encoder(self, backbone: ImageBackbone) -> Callable[[Image], Tensor]:
+        """Return the function from one PIL image to the backbone's tensor (3, image_size, image_size)."""
+        transform = backbone.image_transform(self.image_size)
+        return partial(_encode, size=self.image_size, resize=self.resize, transform=transform)
+
+
+def _encode(image: Image, size: int, resize: str, transform: Callable[[Image], Tensor]) -> Tensor:
+    return transform(fit(to_rgb(image), size, resize))
+
+
+def fit(image: Image, size: int, resize: str) -> Image:
+    """Return the image as ``size`` x ``size`` pixels, antialiased (bicubic); ``resize`` is as in ``ImageTask``."""
+    from PIL.Image import Resampling
+
+    box = None
+    if resize == "crop":  # one step for resize and crop: no huge image in between, however long and thin this one is
+        side = min(image.size) * CROP
+        left, top = ((length - side) / 2 for length in image.size)
+        box = (left, top, left + side, top + side)
+    return image.resize((size, size), Resampling.BICUBIC, box=box)

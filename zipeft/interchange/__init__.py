@@ -1,5 +1,0 @@
-"""Adapters in the formats of others, each a module: read into ``GatedPrompts``, and written from them."""
-
-from zipeft.interchange.gated_prompts import GatedPrompts
-
-__all__ = ["GatedPrompts"]

@@ -1,0 +1,1 @@
+"""The same blocks of a page as markdown, HTML, LaTeX and CSV."""

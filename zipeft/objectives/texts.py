@@ -1,0 +1,158 @@
+"""What is learnt of texts beside classes that are scored by accuracy: other scores, ratings, and a label a word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zipeft import metrics
+from zipeft.api.data import NO_LABEL
+from zipeft.api.objective import MAJORITY, Classification, Objective, TrivialAnswer, by_frequency
+from zipeft.errors import require
+from zipeft.metrics.tags import OUTSIDE
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from zipeft.api.data import Window
+
+
+@dataclass(frozen=True)
+class TextClassification(Classification):
+    """One label an example, with other scores than accuracy, or more: those of ``zipeft.metrics``."""
+
+    scores: tuple[str, ...] = ("accuracy",)
+    """Names of the scores to report. The first one selects and ranks."""
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.scores if name not in metrics.METRICS]
+        require(bool(self.scores) and not unknown, f"scores must be some of {', '.join(metrics.METRICS)}")
+
+    @property
+    def metric(self) -> str:
+        return self.scores[0]
+
+    def score(self, predictions: Sequence[int], targets: Sequence[int]) -> dict[str, float]:
+        return metrics.compute(self.scores, predictions, targets)
+
+    def item_scores(self, predictions: Sequence[int], targets: Sequence[int]) -> list[float]:
+        return super().item_scores(predictions, targets) if self.metric == "accuracy" else []
+
+    def trivial(self, train: Sequence[int], classes: Sequence[str]) -> TrivialAnswer | None:
+        """Return that everything is of the class that scores highest so; as a rule it is the most frequent one, but F1
+        asks for class 1."""
+        if self.metric == "accuracy":
+            return super().trivial(train, classes)
+        majority, *others = by_frequency(train)
+        best = max((majority, *others), key=lambda label: self.score([label] * len(train), train)[self.metric])
+        return self.always(MAJORITY if best == majority else f"always class {best}", best)
+
+
+@dataclass(frozen=True)
+class Regression(Objective):
+    """One number an example: linear head, mean squared error, Pearson's and Spearman's correlation.
+
+    The head learns where on the scale from ``low`` to ``high`` a number is, 0 to 1, and starts in the middle: whatever
+    the scale, the same learning rates suit it. Predictions are on the scale of the targets, and may leave it.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+
+    metric: ClassVar[str] = "pearson"
+
+    def __post_init__(self) -> None:
+        require(self.low < self.high, "low must be less than high")
+
+    def head(self, classes: Sequence[str], width: int) -> nn.Linear:
+        from torch import nn
+
+        head = nn.Linear(width, 1)
+        nn.init.constant_(head.bias, 0.5)
+        return head
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean squared error of outputs (batch, 1), in units of the scale, for targets (batch,) on it."""
+        from torch.nn import functional
+
+        places = (targets - self.low) / (self.high - self.low)
+        return functional.mse_loss(outputs.squeeze(-1).float(), places.float())
+
+    def predict(self, outputs: Tensor) -> list[float]:
+        return [self.low + (self.high - self.low) * place for place in outputs.squeeze(-1).tolist()]
+
+    def score(self, predictions: Sequence[float], targets: Sequence[float]) -> dict[str, float]:
+        return metrics.compute(("pearson", "spearman"), predictions, targets)
+
+    def trivial(self, train: Sequence[float], classes: Sequence[str]) -> TrivialAnswer:
+        return self.always("mean", fmean(map(float, train)))
+
+
+@dataclass(frozen=True)
+class SequenceLabelling(Objective):
+    """One label a word: linear head on tokens, cross-entropy, micro F1 of the spans that the labels mark.
+
+    Targets of examples are label ids, one a word. Those of windows are (tokens,), -100 where a token has no label, and
+    ``Window.origin`` holds for every token the index of the word that is read there, or -1.
+    """
+
+    labels: tuple[str, ...]
+    """Tags by their ids, "O" among them; see ``zipeft.metrics.tags``."""
+
+    metric: ClassVar[str] = "f1"
+    reads: ClassVar[str] = "tokens"
+
+    def __post_init__(self) -> None:
+        require(OUTSIDE in self.labels, f"labels must hold {OUTSIDE!r}, the tag of a word outside all spans")
+
+    def head(self, classes: Sequence[str], width: int) -> nn.Linear:
+        from torch import nn
+
+        return nn.Linear(width, len(classes))
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the cross-entropy of outputs (batch, tokens, labels) for targets (batch, tokens).
+
+        It is a mean over the tokens of a window that have a label, then over the windows: short ones count as much as
+        long ones, and one without any label counts as perfect.
+        """
+        from torch.nn import functional
+
+        losses = functional.cross_entropy(outputs.transpose(1, 2), targets, ignore_index=NO_LABEL, reduction="none")
+        labelled = (targets != NO_LABEL).sum(1).clamp(min=1)
+        return (losses.sum(1) / labelled).mean()
+
+    def predict(self, outputs: Tensor) -> list[list[int]]:
+        """Return the label of every token, those of padding included."""
+        return outputs.argmax(-1).tolist()
+
+    def merge(self, windows: Sequence[Window], predictions: Sequence[Sequence[int]]) -> list[int]:
+        """Return the label of every word up to the last one that is read in a window.
+
+        A word that is read in several windows has its label from the one whose nearer end is farthest from it, of
+        equals the first: there the model sees most of what is around it. A word that is read in none is outside all
+        spans.
+        """
+        best: dict[int, tuple[int, int]] = {}
+        for window, labels in zip(windows, predictions, strict=True):
+            last = len(window.origin) - 1
+            for at, word in enumerate(window.origin):
+                distance = min(at, last - at)
+                if word >= 0 and (word not in best or distance > best[word][0]):
+                    best[word] = distance, labels[at]
+        outside = self.labels.index(OUTSIDE)
+        return [best[word][1] if word in best else outside for word in range(max(best, default=-1) + 1)]
+
+    def score(self, predictions: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> dict[str, float]:
+        """Return F1, precision and recall. Words after the last predicted one count as outside all spans."""
+        pairs = zip(predictions, targets, strict=True)
+        predicted = [self._tags(labels) + [OUTSIDE] * (len(target) - len(labels)) for labels, target in pairs]
+        return metrics.compute(("span_f1",), predicted, [self._tags(target) for target in targets])
+
+    def trivial(self, train: Sequence[Sequence[int]], classes: Sequence[str]) -> TrivialAnswer:
+        return self.always(f"always {OUTSIDE}", [])  # words after the last predicted one are outside all spans
+
+    def _tags(self, labels: Sequence[Any]) -> list[str]:
+        return [self.labels[label] for label in labels]

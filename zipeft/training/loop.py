@@ -1,0 +1,215 @@
+"""The training loop, of one process or several. It knows no backbone, task or method by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from zipeft.api.learner import Learner
+from zipeft.api.method import Method
+from zipeft.api.objective import Objective
+from zipeft.api.protocol import Protocol
+from zipeft.errors import UserError
+from zipeft.training import parallel
+from zipeft.training.dataset import Encoded
+from zipeft.training.stopwatch import NOTHING, Spent, now
+
+LOSSES = 10
+"""Parts of an epoch whose mean losses are kept: a training of one epoch has a curve too."""
+
+
+@dataclass
+class Fit:
+    """What came of a training: one entry of ``history`` an epoch, and the time that went into it.
+
+    ``validation`` holds the scores of the selected epoch. Where nothing trains there is no epoch, and 0 is selected.
+    """
+
+    validation: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    selected_epoch: int = 0
+    steps: int = 0
+    examples: int = 0
+    training: Spent = NOTHING
+    evaluation: Spent = NOTHING
+
+    def add(
+        self, loss: float, losses: list[float], scores: dict[str, float], training: Spent, evaluation: Spent
+    ) -> None:
+        """Record an epoch, its mean loss and those of its parts. Raises ``UserError`` if that is not finite."""
+        epoch = len(self.history) + 1
+        if not math.isfinite(loss):
+            raise UserError(f"the training loss is {loss} in epoch {epoch}; lower the learning rate")
+        self.history.append({"epoch": epoch, "train_loss": loss, "validation": scores, "losses": tuple(losses)})
+        self.training += training
+        self.evaluation += evaluation
+
+
+class Trainer:
+    """Trains and evaluates learners for one objective under one protocol.
+
+    With several processes, each calls every method with the same arguments; each trains its learner alike and gets the
+    same outcome, which is that of one process up to rounding. Two things are a process's own: dropout draws other
+    masks, and what a layer computes over a batch (batch normalisation, in training) it computes over the share.
+    """
+
+    def __init__(self, objective: Objective, protocol: Protocol, accelerator: Accelerator) -> None:
+        self.objective, self.protocol, self.accelerator = objective, protocol, accelerator
+        self.share = parallel.Share.of_process(accelerator)
+
+    def fit(
+        self,
+        learner: Learner,
+        method: Method,
+        train: Encoded,
+        validation: Encoded,
+        seed: int,
+        on_step: Callable[[int], None] = lambda steps: None,
+    ) -> Fit:
+        """Train a learner in place and leave it as it was after its best epoch on validation data.
+
+        ``on_step`` is called after each optimiser step with the number of all, on every process.
+
+        Raises: ``UserError`` if the loss is not finite, on every process.
+        """
+        if not learner.trainable():
+            return self._as_it_is(learner, validation)
+        loader = train.shuffled(self.protocol.batch_size, seed, self.share)
+        steps = total_steps(len(loader), self.protocol)
+        model, optimizer = parallel.prepare(self.accelerator, learner, _optimizer(learner, method))
+        parallel.draw_apart(self.accelerator, seed)
+        schedule = LambdaLR(optimizer.optimizer, _warm_cosine(steps, self.protocol.warmup))
+        step = partial(self._step, model, optimizer, schedule)
+        result, best = Fit(), Best(self.objective.metric)
+        while result.steps < steps:
+            start = now()
+            losses = []
+            batches = zip(parallel.read(self.accelerator, loader), loader.batch_sampler.weights(), strict=True)
+            for batch, weight in islice(batches, steps - result.steps):
+                losses.append(step(batch, weight))
+                on_step(steps)
+            every = torch.stack(losses)
+            parts = every.tensor_split(min(LOSSES, len(losses)))
+            means = torch.stack([part.mean() for part in (every, *parts)])
+            loss, *of_parts = self.accelerator.reduce(means, "mean").tolist()
+            trained = now()
+            scores, _ = self.evaluate(learner, validation, choose=True)
+            result.add(loss, of_parts, scores, trained - start, now() - trained)
+            result.steps += len(losses)
+            result.examples += min(len(losses) * self.protocol.batch_size, len(train))
+            best.keep(len(result.history), scores, learner)
+        best.restore(learner)
+        result.selected_epoch = best.epoch
+        result.validation = result.history[best.epoch - 1]["validation"]
+        return result
+
+    def _as_it_is(self, learner: Learner, validation: Encoded) -> Fit:
+        """Return what there is to say of a learner in which nothing trains."""
+        start = now()
+        scores, _ = self.evaluate(learner, validation, choose=True)
+        return Fit(scores, evaluation=now() - start)
+
+    @torch.no_grad()
+    def evaluate(self, learner: Learner, data: Encoded, choose: bool = False) -> tuple[dict[str, float], list[Any]]:
+        """Return the scores of a split, and its predictions in the order of its examples.
+
+        With ``choose``, which is for validation data, what an objective leaves open (a threshold) is chosen on them: it
+        is among the scores, and the learner keeps it for the next evaluation.
+        """
+        predictions, targets = self._predict(learner, data, final=not choose), data.split.targets
+        if choose:
+            learner.chosen = self.objective.choose(predictions, targets)
+        final = list(self.objective.decide(predictions, learner.chosen))
+        return {**self.objective.score(final, targets), **(learner.chosen if choose else {})}, final
+
+    def _predict(self, learner: Learner, data: Encoded, final: bool) -> list[Any]:
+        """Return one prediction an example, in their order."""
+        learner.eval()
+        predictions: list[Any] = []
+        for batch in parallel.read(self.accelerator, data.loader(self.protocol.batch_size, self.share)):
+            batch = send_to_device(batch, self.accelerator.device)
+            del batch["targets"]
+            predictions += self.objective.respond(learner, batch, final)
+        predictions = parallel.merge(self.accelerator, predictions)
+        in_order: list[Any] = [None] * len(predictions)
+        for index, prediction in zip(data.order(), predictions, strict=True):
+            in_order[index] = prediction
+        return [self.objective.merge(*parts) for parts in data.by_example(in_order)]
+
+    def _step(
+        self, model: nn.Module, optimizer: Any, schedule: LambdaLR, batch: dict[str, Any], weight: float
+    ) -> Tensor:
+        """Take an optimiser step; return the mean loss of this process's share of the batch, weighted."""
+        model.train()
+        batch = send_to_device(batch, self.accelerator.device)
+        targets = batch.pop("targets")
+        loss = self.objective.loss(model(**batch), targets) * weight
+        optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(model.parameters(), self.protocol.clip)
+        optimizer.step()
+        schedule.step()
+        return loss.detach()
+
+
+class Best:
+    """What the learner was after the epoch with the best validation score, the later of ties."""
+
+    def __init__(self, metric: str) -> None:
+        self.metric, self.epoch, self.score = metric, 0, -math.inf
+        self.parameters: dict[str, Tensor] = {}
+        self.chosen: dict[str, float] = {}
+
+    def keep(self, epoch: int, scores: dict[str, float], learner: Learner) -> None:
+        if scores[self.metric] >= self.score:
+            self.epoch, self.score, self.chosen = epoch, scores[self.metric], learner.chosen
+            self.parameters = {name: parameter.detach().clone() for name, parameter in learner.trainable().items()}
+
+    @torch.no_grad()
+    def restore(self, learner: Learner) -> None:
+        learner.chosen = self.chosen
+        for name, parameter in learner.trainable().items():
+            parameter.copy_(self.parameters[name])
+
+
+def total_steps(batches: int, protocol: Protocol) -> int:
+    """Return how many optimiser steps a training on so many batches takes."""
+    steps = protocol.epochs * batches
+    return min(steps, protocol.max_steps or steps)
+
+
+def _optimizer(learner: Learner, method: Method) -> torch.optim.Optimizer:
+    """AdamW with a learning rate for the head and one for the rest; weight decay for matrices, not for vectors."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in learner.trainable().items():
+        groups.setdefault((name.startswith("head."), parameter.dim() > 1), []).append(parameter)
+    return torch.optim.AdamW(
+        {
+            "params": parameters,
+            "lr": method.head_learning_rate if head else method.learning_rate,
+            "weight_decay": method.weight_decay if matrix else 0.0,
+        }
+        for (head, matrix), parameters in groups.items()
+    )
+
+
+def _warm_cosine(steps: int, warmup: float) -> Callable[[int], float]:
+    """A linear rise over the first part ``warmup`` of the steps, then half a cosine down to zero."""
+    rise = max(1, round(steps * warmup))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+    return factor
