@@ -9,16 +9,16 @@ import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import hypothesis
 import pytest
+
+from support import ROOT
 
 # How long one example may take says more about what else the machine does than about the code.
 hypothesis.settings.register_profile("zipeft", deadline=None)
 hypothesis.settings.load_profile("zipeft")
 
-ROOT = Path(__file__).parents[1]
 LOOPBACK = ("127.0.0.1", "::1", "localhost", None)
 
 

@@ -124,7 +124,7 @@ def test_checkpoint_that_cannot_be_had_is_one_line(hf_vit, tmp_path):
 
 def test_every_method_runs_on_it_from_the_command_line(example_plugin, tmp_path):
     """What a third party gets for a page of code: the whole comparison, by name, in a process of its own."""
-    from pictures import save_noisy
+    from support.pictures import save_noisy
 
     for label, color in {"red": "red", "green": "green"}.items():
         for index in range(10):

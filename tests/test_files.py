@@ -8,8 +8,8 @@ import os
 import re
 
 import pytest
-from result_factory import make_result
 
+from support.result_factory import make_result
 from zipeft import locks
 from zipeft.adapters.formats import files as interchange
 from zipeft.adapters.saved import read_record, read_tensors

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from support import ROOT
 
 FOLDERS = {"zipeft": "zipeft", "zipeft.backbones": "backbones", "zipeft.tasks": "tasks"}
 """The packages, and where their modules lie."""

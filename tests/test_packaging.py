@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import readme_commands
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[1]
+from support import ROOT
 
 README = """\
 # A project

