@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import random
 import shutil
@@ -15,25 +16,65 @@ import pytest
 
 from support import ROOT
 
-# How long one example may take says more about what else the machine does than about the code.
-hypothesis.settings.register_profile("zipeft", deadline=None)
-hypothesis.settings.load_profile("zipeft")
+# How long one example may take says more about what else the machine does than about the code. The profile "thorough"
+# is for tox's slow tests.
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300)
+hypothesis.settings.load_profile("fast")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost", None)
 
 
+def pytest_collection_finish():
+    """Take what is imported by now out of the garbage collector's sight: each training collects twice, at half a second
+    each time if all of PyTorch's modules are gone through."""
+    gc.collect()
+    gc.freeze()
+
+
+class Surroundings:
+    """What cuts fast tests off from the network and the user's cache; it stays from one to the next, for it takes
+    longer to put up than most of them run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.tests = folder, 0
+        self.patches: pytest.MonkeyPatch | None = None
+
+    def cut_off(self) -> None:
+        """Cut a test off. Each has a cache of its own, in a folder that is made if it is used."""
+        if self.patches is None:
+            self.patches = pytest.MonkeyPatch()
+            self.patches.setenv("OMP_NUM_THREADS", "1")
+            # Without a network the hub's client would try again for a minute. The first is for this process, where it
+            # may be imported already, the second for those that a test starts.
+            self.patches.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+            self.patches.setenv("HF_HUB_OFFLINE", "1")
+            self.patches.setenv("ZIPEFT_CACHE", "")
+            cut_network(self.patches)
+        self.tests += 1
+        os.environ["ZIPEFT_CACHE"] = str(self.folder / f"cache-{self.tests}")
+
+    def restore(self) -> None:
+        if self.patches is not None:
+            self.patches.undo()
+            self.patches = None
+
+
+@pytest.fixture(scope="session")
+def surroundings(tmp_path_factory):
+    around = Surroundings(tmp_path_factory.mktemp("surroundings"))
+    yield around
+    around.restore()
+
+
 @pytest.fixture(autouse=True)
-def surroundings(request, monkeypatch, tmp_path):
+def same_start(request, surroundings):
     """Cut a fast test off from the network and the user's cache; a slow one has both. Seed either."""
     fast = request.node.get_closest_marker("slow") is None
     if fast:
-        monkeypatch.setenv("ZIPEFT_CACHE", str(tmp_path / "zipeft-cache"))
-        monkeypatch.setenv("OMP_NUM_THREADS", "1")
-        # Without a network the hub's client would try again for a minute. The first is for this process, where it may
-        # be imported already, the second for those that a test starts.
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        cut_network(monkeypatch)
+        surroundings.cut_off()
+    else:
+        surroundings.restore()
     random.seed(0)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(0)
@@ -44,7 +85,7 @@ def surroundings(request, monkeypatch, tmp_path):
         torch.set_num_threads(1 if fast else os.cpu_count() or 1)
 
 
-def cut_network(monkeypatch):
+def cut_network(patches):
     """Let only loopback addresses be reached, as on a machine without a network."""
 
     def guard(reach):
@@ -60,9 +101,9 @@ def cut_network(monkeypatch):
             raise socket.gaierror(socket.EAI_FAIL, f"fast tests have no network (to reach {host}, mark the test slow)")
         return resolve(host, *args, **kwargs)
 
-    monkeypatch.setattr(socket.socket, "connect", guard(socket.socket.connect))
-    monkeypatch.setattr(socket.socket, "connect_ex", guard(socket.socket.connect_ex))
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    patches.setattr(socket.socket, "connect", guard(socket.socket.connect))
+    patches.setattr(socket.socket, "connect_ex", guard(socket.socket.connect_ex))
+    patches.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from zipeft import metrics
@@ -71,7 +71,6 @@ def score(name, predictions, references, key=None):
     ],
 )
 def test_metrics_agree_with_scikit_learn_and_scipy(name, item, function):
-    @settings(max_examples=25)
     @given(pairs(item))
     def agree(drawn):
         predictions, references = zip(*drawn, strict=True)

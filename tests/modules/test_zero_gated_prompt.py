@@ -8,7 +8,6 @@ import io
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -68,7 +67,6 @@ def uncached(prompt, layer, query):
     scale=st.floats(0.05, 2),
     seed=st.integers(0, 2**16),
 )
-@hypothesis_settings(max_examples=60, deadline=None)
 def test_attend_is_attention(sizes, each_example, scale, seed):
     """Whatever the batch, the groups of heads, and whether the keys are the batch's or each example's."""
     batch, key_heads, group, queries, keys = sizes
