@@ -8,19 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support import ROOT
-
-FOLDERS = {"zipeft": "zipeft", "zipeft.backbones": "backbones", "zipeft.tasks": "tasks"}
-"""The packages, and where their modules lie."""
-
-
-def modules() -> dict[str, Path]:
-    found = {}
-    for package, folder in FOLDERS.items():
-        for path in (ROOT / folder).rglob("*.py"):
-            parts = path.relative_to(ROOT / folder).with_suffix("").parts
-            found[".".join((package, *parts)).removesuffix(".__init__")] = path
-    return found
+from support.modules import modules
 
 
 def imports(path: Path, known: dict[str, Path]) -> set[str]:

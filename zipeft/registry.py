@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from threading import Lock
 from typing import Generic, TypeVar
 
+from zipeft import extras
 from zipeft.api.backbone import Backbone
 from zipeft.api.method import Method
 from zipeft.api.task import Task
@@ -34,6 +35,10 @@ class Listing:
 
 class Unusable(Exception):
     """Why a plug-in cannot be used, in one line."""
+
+
+class ExtraMissing(Unusable):
+    """A plug-in's distribution is installed without an extra that the plug-in needs."""
 
 
 class Registry(Generic[T]):
@@ -69,6 +74,8 @@ class Registry(Generic[T]):
             raise UserError(self._unknown(name))
         try:
             return self._load(name)
+        except ExtraMissing as reason:
+            raise UserError(f"the {self.kind} {name} {reason}") from reason.__cause__
         except Unusable as reason:
             origin, value = self._where(name)
             message = f"{self.kind} {name!r} of {origin} ({value}) cannot be used: {reason}"
@@ -133,6 +140,14 @@ def _distribution(entry: EntryPoint) -> str:
     return f"{metadata['Name'] or 'an unknown distribution'} {metadata['Version'] or ''}".rstrip()
 
 
+def _require_extras(entry: EntryPoint) -> None:
+    """Raises ``ExtraMissing`` unless all is installed that the extras behind an entry point bring."""
+    if entry.dist is not None and (lacking := extras.missing(entry.dist, entry.extras)):
+        names = ", ".join(entry.extras)
+        install = extras.how_to_install(entry.dist, entry.extras)
+        raise ExtraMissing(f"needs the extra {names} ({', '.join(lacking)}): {install}")
+
+
 def _summary(cls: type) -> str:
     """Return the first line of a class's docstring; the signature that ``dataclass`` writes where there is none is
     not a description."""
@@ -141,13 +156,14 @@ def _summary(cls: type) -> str:
 
 
 def _import(entry: EntryPoint) -> object:
-    """Load an entry point. Raises ``Unusable`` whatever the import raises.
+    """Load an entry point. Raises ``Unusable`` where an extra that it needs is missing, and whatever the import raises.
 
     Not only ``Exception``: a module may call ``sys.exit``, and an extension written in Rust panics with an
     exception of its own that derives from ``BaseException``. Ctrl-C alone stays what it is.
     """
     if not EntryPoint.pattern.fullmatch(entry.value):
         raise Unusable(f"{entry.value!r} is not of the form module:Class")
+    _require_extras(entry)
     try:
         return entry.load()
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import zipeft
-from zipeft import registry
+from zipeft import extras, registry
 from zipeft.api.settings import describe, override, path
 from zipeft.errors import ReaderGone, UserError, printable
 
@@ -112,9 +112,9 @@ def chosen_backbone(options: argparse.Namespace, assigned: Mapping[str, str] | N
 def exit_status(main: Callable[P, int]) -> Callable[P, int]:
     """Give a command's ``main(argv)`` its exit status and its last words; to be used as a decorator.
 
-    ``UserError`` becomes one line on stderr and status 2, and so do files that cannot be used, a full disk and a memory
-    that is too small; Ctrl-C one line and 130. A reader that has gone away, as in ``zipeft ls | head``, ends it
-    silently. Any other exception is a defect and keeps its traceback.
+    ``UserError`` becomes one line on stderr and status 2, and so do files that cannot be used, a full disk, a memory
+    that is too small and a library of an extra that is not installed; Ctrl-C one line and 130. A reader that has gone
+    away, as in ``zipeft ls | head``, ends it silently. Any other exception is a defect and keeps its traceback.
     """
 
     @functools.wraps(main)
@@ -139,6 +139,10 @@ def exit_status(main: Callable[P, int]) -> Callable[P, int]:
             if error.errno in FULL:
                 _forget_output()
             return _refused(_of_file(error))
+        except ModuleNotFoundError as error:
+            if not (error.name and (needed := extras.needed_for(error.name))):
+                raise
+            return _refused(needed)
         except (MemoryError, RuntimeError) as error:
             if not (isinstance(error, MemoryError) or NO_MEMORY.search(str(error))):
                 raise

@@ -11,16 +11,13 @@ from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import openai
+import tenacity
+
 from zipeft.errors import UserError
 from zipeft.formatting import counted
 from zipeft.judge.replies import CUT, FILTERED, REFUSED, Reply
 from zipeft.text.tables import one_line
-
-try:
-    import openai
-    import tenacity
-except ImportError as error:
-    raise UserError(f"zipeft judge needs {error.name}: pip install 'zipeft[judge]'") from None
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
