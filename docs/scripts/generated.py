@@ -1,0 +1,110 @@
+"""Fill the generated parts of the documents: tables of results, and the picture of the packages.
+
+A part lies between a comment that names it, such as ``<!-- table: vit-fgvc -->``, and ``<!-- end -->``. Tables of
+results are those of the pages in leaderboards/, which come from the committed results. With ``--check`` nothing is
+written, and the exit status is 1 if a part is not up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import rooms
+
+ROOT = Path(__file__).resolve().parents[2]
+BOARDS = ROOT / "leaderboards"
+NONE = "\N{EN DASH}"
+PART = re.compile(
+    r"^(?P<start><!-- (?P<kind>table|picture): (?P<name>[^\n]+?) -->\n).*?^(?P<end><!-- end -->)$", re.M | re.S
+)
+
+
+def documents() -> list[Path]:
+    """Return the documents whose parts are generated."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def filled(text: str, document: Path) -> str:
+    """Return a document's text with its generated parts made again. Raises ``ValueError`` for an unknown part."""
+    return PART.sub(
+        lambda part: f"{part['start']}\n{_content(part['kind'], part['name'], document)}\n\n{part['end']}", text
+    )
+
+
+def _content(kind: str, name: str, document: Path) -> str:
+    if (kind, name) == ("table", "boards"):
+        return boards_table(document.parent)
+    if (kind, name) == ("table", "rooms"):
+        return rooms.table()
+    if (kind, name) == ("picture", "rooms"):
+        return rooms.picture()
+    board, _, heading = name.partition(", ")
+    page = BOARDS / f"{board}.md"
+    if kind != "table" or not page.is_file():
+        raise ValueError(f"{document.name}: there is no {kind} {name!r}")
+    return "\n".join(table_under(page.read_text(encoding="utf-8"), heading or "Results"))
+
+
+def table_under(page: str, heading: str) -> list[str]:
+    """Return the lines of the first table under a heading. Raises ``ValueError`` if there is none."""
+    found = re.search(rf"^#+ {re.escape(heading)}\n.*?\n((?:\|[^\n]*\n)+)", page, re.M | re.S)
+    if not found:
+        raise ValueError(f"a page has no table under {heading!r}")
+    return found[1].splitlines()
+
+
+def boards_table(folder: Path) -> str:
+    """Return a table of methods by boards: the ranked mean and the rank, linked from ``folder`` to the board's page."""
+    cells: dict[str, dict[str, str]] = {}
+    names = [page.stem for page in sorted(BOARDS.glob("*.md"))]
+    for board in names:
+        link = os.path.relpath(ROOT / "docs" / "results" / f"{board}.md", folder)
+        for method, rank, mean in _ranked(board):
+            cells.setdefault(method, {})[board] = f"[{mean} ({rank})]({link})"
+    titles = [board.replace("-", " on ") for board in names]
+    lines = [_row("method", *titles), _row(":--", *[":-:"] * len(names))]
+    rows = sorted(cells.items(), key=lambda item: (-len(item[1]), item[0]))
+    return "\n".join([*lines, *(_row(method, *(row.get(board, NONE) for board in names)) for method, row in rows)])
+
+
+def _ranked(board: str) -> Iterator[tuple[str, str, str]]:
+    """Return method, rank and ranked mean of every row of a board that has a rank."""
+    header, _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table_under((BOARDS / f"{board}.md").read_text(encoding="utf-8"), "Results")
+    )
+    mean = header.index("trainable parameters") - 1
+    for row in rows:
+        if row[1] != NONE:
+            yield row[0], row[1], row[mean].strip("≈ ").partition(" ")[0]
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail if a part is not up to date")
+    check = parser.parse_args().check
+    status = 0
+    for document in documents():
+        before = document.read_text(encoding="utf-8")
+        if (after := filled(before, document)) != before:
+            status = 1 if check else 0
+            done = "differs: run python docs/scripts/generated.py" if check else "written"
+            print(document.relative_to(ROOT), done)
+            if not check:
+                document.write_text(after, encoding="utf-8")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
