@@ -2,7 +2,7 @@
 
 import sys
 
-from zipeft.commands.common import main
+from zipeft.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

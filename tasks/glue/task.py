@@ -124,7 +124,8 @@ class GLUE(TextTask):
 
     def objective(self, dataset: str, classes: Sequence[str]) -> Objective:
         """Return what is learnt: classes by cross-entropy, or ratings; on CoLA, MRPC and QQP, the scores of GLUE."""
-        from zipeft.objectives.texts import Regression, TextClassification
+        from zipeft.objectives.classification import TextClassification
+        from zipeft.objectives.regression import Regression
         from zipeft.tasks.glue import reviews
 
         dataset = self._known(dataset, (*EMBEDDED, *SETS))

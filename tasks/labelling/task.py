@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from zipeft.api.data import Data, Window
 from zipeft.api.task import Preset, PublishedTable, Task
 from zipeft.errors import UserError, did_you_mean
-from zipeft.objectives.texts import SequenceLabelling
+from zipeft.objectives.sequence_labelling import SequenceLabelling
 from zipeft.sources.folder import require_folder, subfolders
 from zipeft.tasks.labelling.conll import find_splits
 from zipeft.tasks.labelling.data import Choices, Example, Reader

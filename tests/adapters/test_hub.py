@@ -23,7 +23,7 @@ from zipeft.adapters.saved import load_adapter, read_record, save_adapter
 from zipeft.api.protocol import Protocol
 from zipeft.commands import pull, push
 from zipeft.experiments.experiment import Experiment, Run
-from zipeft.leaderboard.numbers import percent
+from zipeft.formatting import percent
 from zipeft.methods.zero_gated import ZeroGated
 from zipeft.results import save_result
 

@@ -12,7 +12,7 @@ from support.leaderboard_factory import build, cells, drawn_results, make_result
 from support.toys import ToyTask
 from zipeft import registry
 from zipeft.api.task import Average, Summary
-from zipeft.leaderboard.numbers import DASH
+from zipeft.formatting import DASH
 from zipeft.leaderboard.ranking import average_columns, summary_rows
 
 GROUPS = (

@@ -13,20 +13,21 @@ from support.leaderboard_factory import build, make_results
 from support.result_factory import make_result
 from support.toys import ToyDecoder, ToyInstructions, ToyTask, ToyViT
 from zipeft.api.data import Data, Split, Window
-from zipeft.api.objective import Classification
 from zipeft.api.protocol import Protocol
 from zipeft.experiments.experiment import Experiment, Run
-from zipeft.leaderboard.numbers import DASH
+from zipeft.formatting import DASH
 from zipeft.leaderboard.ranking import summary_rows
 from zipeft.leaderboard.secondary_scores import other_table
 from zipeft.leaderboard.tables import main_table, terminal_table
 from zipeft.leaderboard.trivial import meaning, trivial_row
 from zipeft.methods.linear import Linear
 from zipeft.methods.untuned import Untuned
+from zipeft.objectives.classification import Classification, TextClassification
 from zipeft.objectives.extractive_qa import Answers, Origin, Spans
 from zipeft.objectives.matching import BaseToNovel, Matching
+from zipeft.objectives.regression import Regression
 from zipeft.objectives.responses import Responses
-from zipeft.objectives.texts import Regression, SequenceLabelling, TextClassification
+from zipeft.objectives.sequence_labelling import SequenceLabelling
 from zipeft.results import Trivial
 from zipeft.training import stopwatch
 

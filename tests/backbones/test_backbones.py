@@ -7,7 +7,7 @@ import torch
 
 from zipeft import registry
 from zipeft.api.data import NO_LABEL
-from zipeft.api.objective import Classification
+from zipeft.objectives.classification import Classification
 from zipeft.objectives.matching import Matching
 from zipeft.objectives.responses import Responses
 

@@ -16,8 +16,8 @@ from accelerate import Accelerator
 from zipeft import registry
 from zipeft.api.data import Split, Window
 from zipeft.api.learner import Learner
-from zipeft.api.objective import Classification
 from zipeft.api.protocol import Protocol
+from zipeft.objectives.classification import Classification
 from zipeft.training.dataset import Encoded
 from zipeft.training.loop import Trainer
 

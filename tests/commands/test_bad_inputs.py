@@ -30,7 +30,7 @@ from support.result_factory import make_result
 from support.toys import ToyDecoder, ToyEncoder, ToyInstructions, ToyTask, ToyViT, registered, toy_tokenizer
 from zipeft import registry
 from zipeft.adapters.saved import adapter_record, save_adapter
-from zipeft.commands.common import main
+from zipeft.commands import main
 from zipeft.methods.zero_gated import ZeroGated
 from zipeft.results import save_result
 
@@ -265,7 +265,7 @@ def quiet(monkeypatch):
     monkeypatch.setenv("ZIPEFT_OFFLINE", "1")
 
 
-COMMANDS = [argv for argv in bad_inputs.FLAGS if argv[0] not in ("pull", "eval", "fetch")]
+COMMANDS = [argv for argv in bad_inputs.FLAGS if argv[0] not in ("pull", "lm-eval", "fetch")]
 OTHERS = [bad_inputs.TEXTS, bad_inputs.PICTURES, bad_inputs.SQUAD, bad_inputs.LABELS, bad_inputs.SPEAK]
 
 

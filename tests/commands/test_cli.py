@@ -14,7 +14,8 @@ import pytest
 import zipeft
 from zipeft import registry
 from zipeft.api.method import Method
-from zipeft.commands.common import DELEGATES, MODULES, ArgumentParser, exit_status, main
+from zipeft.commands import COMMANDS, main
+from zipeft.commands.common import ArgumentParser, exit_status
 from zipeft.errors import UserError, printable
 
 
@@ -69,7 +70,7 @@ def test_version_and_bare_help(capsys):
     assert capsys.readouterr().out == f"zipeft {zipeft.__version__}\n"
     assert main([]) == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("ls", *DELEGATES))
+    assert all(command in out for command in COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", [["sl"], ["ls", "colours"], ["ls", "--no-such"], ["--no-such"]])
@@ -82,10 +83,10 @@ def test_bad_arguments_are_one_line_and_status_2(capsys, arguments):
     assert "--help)" in captured.err
 
 
-@pytest.mark.parametrize("command", DELEGATES)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_delegates_get_their_arguments_untouched(monkeypatch, command):
     seen = []
-    name = f"zipeft.commands.{MODULES.get(command, command)}"
+    name = f"zipeft.commands.{COMMANDS[command].module}"
     module = types.ModuleType(name)
     module.main = lambda argv: seen.append(argv) or 7
     monkeypatch.setitem(sys.modules, name, module)
@@ -161,7 +162,7 @@ def test_a_path_that_cannot_be_is_named_in_one_line(arguments, capsys):
         ["pull", "owner/name", "--out", "x", "--revision", ""],
         ["pull", "owner/name", "--out", ""],
         ["judge", "a.jsonl", "b.jsonl", "--endpoint", "http://localhost/v1", "--model", "x", "--api-key-env", ""],
-        ["eval", "--backbone", "llama", "--tasks", ""],
+        ["lm-eval", "--backbone", "llama", "--tasks", ""],
         ["fetch", ""],
         ["validate", ""],
         ["leaderboard", "--out", ""],
@@ -197,7 +198,7 @@ def test_parser_of_the_package_complains_in_one_line():
 
 
 def test_reader_that_goes_away_is_silent(tmp_path):
-    program = "import sys; from zipeft.commands.common import main; sys.exit(main(['ls']))"
+    program = "import sys; from zipeft.commands import main; sys.exit(main(['ls']))"
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -237,7 +238,7 @@ def test_a_terminal_without_unicode_shows_what_it_has(monkeypatch):
 def test_no_torch_is_imported_to_look_around(tmp_path, arguments):
     program = f"""
 import sys
-from zipeft.commands.common import main
+from zipeft.commands import main
 try:
     status = main({arguments!r})
 except SystemExit as stopped:

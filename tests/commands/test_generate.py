@@ -473,7 +473,7 @@ def test_lines_that_are_wrong_elsewhere_are_named(tmp_path, capsys):
 
 
 def test_two_processes_do_not_write_one_file(tmp_path, capsys):
-    from zipeft.generation.questions import Answers
+    from zipeft.generation.answer_file import Answers
 
     prompts, out = written(tmp_path / "prompts.jsonl", records()), tmp_path / "answers.jsonl"
     with Answers(out, [], {}):

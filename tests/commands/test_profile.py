@@ -12,7 +12,7 @@ from zipeft import registry
 from zipeft.adapters.saved import TENSORS, adapter_bytes, save_adapter
 from zipeft.api.learner import Learner
 from zipeft.commands.profile import main
-from zipeft.leaderboard.numbers import DASH
+from zipeft.formatting import DASH
 
 
 @pytest.fixture(autouse=True)

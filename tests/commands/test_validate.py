@@ -12,7 +12,7 @@ import pytest
 
 from support import ROOT
 from support.result_factory import make_failure, make_result, make_trial
-from zipeft.commands.common import main as zipeft
+from zipeft.commands import main as zipeft
 from zipeft.commands.validate import main
 from zipeft.results import SCHEMA, Store, read_records
 from zipeft.results.json_schema import json_schema, text

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from support.pictures import refusal
 from zipeft.api import settings
-from zipeft.images.reading import to_rgb
-from zipeft.images.task import ImageTask, fit
+from zipeft.images.reading import fit, to_rgb
+from zipeft.images.task import ImageTask
 from zipeft.sources.splits import choose_classes, cut
 from zipeft.tasks.folder import Folder
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from support.chat_server import DISCONNECT, Raw, completion, serving, shown
-from zipeft.commands.common import main
+from zipeft.commands import main
 from zipeft.json_lines import JsonLines
 from zipeft.judge import client as judge_client
 from zipeft.judge.contest import read_contest
@@ -914,7 +914,7 @@ def test_without_the_client_one_line_names_the_extra(monkeypatch, capsys):
 def test_help_is_light(tmp_path):
     program = """
 import sys
-from zipeft.commands.common import main
+from zipeft.commands import main
 try:
     main(["judge", "--help"])
 except SystemExit as stopped:

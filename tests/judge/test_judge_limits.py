@@ -14,7 +14,7 @@ from itertools import repeat
 import pytest
 
 from support.chat_server import Raw, completion, serving
-from zipeft.commands.common import main
+from zipeft.commands import main
 from zipeft.judge import client as judge_client
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

@@ -20,11 +20,10 @@ from scipy.stats import ttest_1samp
 from support.leaderboard_factory import build, drawn_results, make_results
 from support.result_factory import PROTOCOL, make_failure, make_result, make_trial, unmeasured
 from zipeft.commands.leaderboard import main
-from zipeft.formatting import counted
+from zipeft.formatting import DASH, counted
 from zipeft.leaderboard import numbers
 from zipeft.leaderboard.blocks import DOWN, UP
 from zipeft.leaderboard.costs import MEMORY, held_up, meaning
-from zipeft.leaderboard.numbers import DASH
 from zipeft.leaderboard.ranking import BEST, TIED, UNKNOWN, WORSE, summary_rows
 from zipeft.leaderboard.secondary_scores import other_table
 from zipeft.leaderboard.sections import section_differences, sections

@@ -16,7 +16,7 @@ from support.leaderboard_factory import build, cells, drawn_results, make_result
 from support.result_factory import PROTOCOL, make_result, unmeasured
 from zipeft import registry
 from zipeft.api.task import PublishedTable, Task
-from zipeft.leaderboard.numbers import DASH
+from zipeft.formatting import DASH
 from zipeft.leaderboard.render.html import inline
 from zipeft.leaderboard.render.latex import escape as escape_latex
 from zipeft.leaderboard.render.markdown import escape as escape_markdown

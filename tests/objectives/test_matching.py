@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from support.pictures import refusal
-from zipeft.api.objective import Classification
+from zipeft.objectives.classification import Classification
 from zipeft.objectives.matching import BaseToNovel, Matching
 from zipeft.objectives.matching import harmonic_mean as ours
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zipeft.api.data import NO_LABEL, Window
-from zipeft.api.objective import Classification
-from zipeft.objectives.texts import Regression, SequenceLabelling, TextClassification
+from zipeft.objectives.classification import Classification, TextClassification
+from zipeft.objectives.regression import Regression
+from zipeft.objectives.sequence_labelling import SequenceLabelling
 
 # --- classes ----------------------------------------------------------------------------------------------------------
 

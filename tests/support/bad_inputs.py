@@ -120,7 +120,7 @@ FLAGS: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
     ("pull", "owner/name", "--out", "out"): {
         **{"--out": FOLDERS_TO_WRITE, "--revision": ("", NUL), "ADAPTER": ("", "name", "a/b/c", "a b/c", NUL)},
     },
-    ("eval", "words", "--tasks", "arc_easy"): {
+    ("lm-eval", "words", "--tasks", "arc_easy"): {
         **{"--batch-size": COUNTS, "--limit": COUNTS, "--few-shot": ("", "-1", "x"), "--max-length": COUNTS},
         **{"--tasks": ("",), "--backbone": NAMES, "--checkpoint": ("", "x"), "--include": FILES_TO_READ},
     },
@@ -135,7 +135,7 @@ FLAGS: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
 
 GOOD_OF = {
     **{"evaluate": ("adapter",), "generate": ("words",), "judge": ("a.jsonl", "b.jsonl"), "push": ("adapter",)},
-    **{"convert": ("adapter.pth", "model"), "eval": ("words",), "run": ("results",), "validate": ("results",)},
+    **{"convert": ("adapter.pth", "model"), "lm-eval": ("words",), "run": ("results",), "validate": ("results",)},
     "leaderboard": ("results",),
 }
 """The good files that a command needs."""
@@ -162,7 +162,7 @@ def bad_words(stream: random.Random) -> Case:
     argv = stream.choice(list(FLAGS))
     flags = [flag for flag in FLAGS[argv] if flag.startswith("--") and flag != "--ray"]
     ends = [("--nope",), ("--nope=1",), ("-Z",)] + [(flag,) for flag in flags]
-    if argv[0] not in ("validate", "leaderboard", "run", "profile", "eval", "generate"):
+    if argv[0] not in ("validate", "leaderboard", "run", "profile", "lm-eval", "generate"):
         ends += [("one", "two", "three")]
     end = stream.choice(ends)
     return Case(f"... {' '.join(end)}", GOOD_OF.get(argv[0], ()), (*argv, *end), _with_odd_files, REFUSED)

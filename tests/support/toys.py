@@ -21,12 +21,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from zipeft import registry
 from zipeft.api.backbone import ImageBackbone, LanguageBackbone, TextBackbone, Weights
 from zipeft.api.data import Data, Split, Window
-from zipeft.api.objective import Classification
 from zipeft.api.sealed import TestKey
 from zipeft.api.task import Preset, Task
 from zipeft.backbones.clip.backbone import CLIP
 from zipeft.backbones.clip.matcher import Matcher, create
 from zipeft.backbones.llama.backbone import Llama
+from zipeft.objectives.classification import Classification
 from zipeft.objectives.matching import Matching
 from zipeft.objectives.responses import Responses
 from zipeft.tasks.instruct.data import Instruction

@@ -14,7 +14,7 @@ from zipeft.adapters.saved import TENSORS, objective_of, read_record, read_tenso
 from zipeft.api.method import Method
 from zipeft.errors import UserError
 from zipeft.files import write_atomically
-from zipeft.leaderboard.numbers import count, score_text, size
+from zipeft.formatting import count, score_text, size
 from zipeft.results import Result, read_records
 
 CARD = "README.md"

@@ -1,12 +1,12 @@
 """What is learnt on a data set: a head, its loss, what is predicted, and how predictions are scored.
 
-This module imports no torch: tasks, which are listed without it, import this.
+The objectives themselves are in ``zipeft.objectives``. This module imports no torch: tasks, which are listed without
+it, import this.
 """
 
 from __future__ import annotations
 
 import abc
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -112,44 +112,3 @@ class Objective(abc.ABC):
     def record(self, value: Any) -> Any:
         """Return what a result file keeps of a prediction or a target, as JSON; no text of the data."""
         return value
-
-
-MAJORITY = "majority class"
-
-
-def by_frequency(labels: Sequence[int]) -> list[int]:
-    """Return the labels that occur, the most frequent first; of equally frequent ones the lowest."""
-    counts = Counter(map(int, labels))
-    return sorted(counts, key=lambda label: (-counts[label], label))
-
-
-@dataclass(frozen=True)
-class Classification(Objective):
-    """One label an example: linear head, cross-entropy, accuracy."""
-
-    metric: ClassVar[str] = "accuracy"
-
-    def head(self, classes: Sequence[str], width: int) -> nn.Module:
-        from torch import nn
-
-        return nn.Linear(width, len(classes))
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        from torch.nn import functional
-
-        return functional.cross_entropy(outputs, targets)
-
-    def predict(self, outputs: Tensor) -> list[int]:
-        return outputs.argmax(-1).tolist()
-
-    def score(self, predictions: Sequence[int], targets: Sequence[int]) -> dict[str, float]:
-        from sklearn.metrics import accuracy_score
-
-        return {"accuracy": float(accuracy_score(targets, predictions))}
-
-    def item_scores(self, predictions: Sequence[int], targets: Sequence[int]) -> list[float]:
-        return [float(prediction == target) for prediction, target in zip(predictions, targets, strict=True)]
-
-    def trivial(self, train: Sequence[int], classes: Sequence[str]) -> TrivialAnswer | None:
-        """Return that everything is of the most frequent class, the first of several."""
-        return self.always(MAJORITY, by_frequency(train)[0])

@@ -1,4 +1,4 @@
-"""The console script ``zipeft``, and what all of zipeft's commands share. This module imports no torch."""
+"""What all commands share: their parser, their exit status, and the choice of a backbone. It imports no torch."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import argparse
 import codecs
 import errno
 import functools
-import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
-import zipeft
 from zipeft import extras, registry
-from zipeft.api.settings import describe, override, path
+from zipeft.api.settings import override, path
 from zipeft.errors import ReaderGone, UserError, printable
 
 if TYPE_CHECKING:
@@ -42,24 +40,6 @@ LONGEST_WORD = 400
 
 LONGEST = 1500
 """Characters of a message."""
-
-DELEGATES = {
-    "fetch": "get a task's data before it is run, and verify what is there",
-    "run": "fine-tune a backbone on a task with some or all methods",
-    "profile": "tell what methods cost on a backbone, before anything is trained",
-    "evaluate": "score a saved adapter on its task's test data",
-    "generate": "answer prompts with a saved adapter, or with a backbone as it is",
-    "judge": "compare two files of answers by a language model, in both orders",
-    "eval": "score a saved adapter on public benchmarks, by lm-evaluation-harness",
-    "convert": "take over adapters of LLaMA-Adapter and peft, or give them to those",
-    "push": "publish a saved adapter on the Hugging Face hub, with a model card",
-    "pull": "get an adapter from the Hugging Face hub",
-    "leaderboard": "turn result files into leaderboard pages",
-    "validate": "check result files, and print their JSON schema",
-}
-
-MODULES = {"eval": "harness"}
-"""Commands whose modules have other names."""
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -196,57 +176,3 @@ def _forget_output() -> None:
                 stream.flush()
             except OSError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-@exit_status
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``zipeft`` with these arguments, by default those of the process, and return its exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in DELEGATES:  # before argparse, which would take --help and other options itself
-        module = MODULES.get(arguments[0], arguments[0])
-        return importlib.import_module(f"zipeft.commands.{module}").main(arguments[1:])
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.command is None:
-        parser.print_help()
-    else:
-        print(printable(_listing(options.kind, options.verbose)))
-    return 0
-
-
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="zipeft", description=zipeft.__doc__, epilog="zipeft COMMAND --help says more.")
-    parser.add_argument("--version", action="version", version=f"zipeft {zipeft.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    ls = commands.add_parser("ls", help="list the backbones, tasks and methods that are installed")
-    ls.add_argument("kind", nargs="?", choices=("backbones", "tasks", "methods"), help="list these alone")
-    ls.add_argument("-v", "--verbose", action="store_true", help="show each one's settings and their defaults")
-    for name, summary in DELEGATES.items():
-        commands.add_parser(name, help=summary, add_help=False)
-    return parser
-
-
-def _listing(kind: str | None, verbose: bool) -> str:
-    """Return the tables of ``zipeft ls``, for one kind of plug-in or for all."""
-    from tabulate import tabulate
-
-    tables = []
-    for title in [kind] if kind else ["backbones", "tasks", "methods"]:
-        plugins = getattr(registry, title)
-        rows = [_row(plugins, row, verbose) for row in plugins.listing()]
-        headers = [title, "description", "origin", *(["settings"] if verbose else [])]
-        tables.append(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
-    return "\n\n".join(tables)
-
-
-def _row(plugins: registry.Registry[Any], row: registry.Listing, verbose: bool) -> list[str]:
-    cells = [row.name, f"BROKEN: {row.error}" if row.error else row.summary, row.origin]
-    if verbose:
-        cells.append("" if row.error else "\n".join(_settings(plugins.get(row.name))))
-    return cells
-
-
-def _settings(plugin: type) -> list[str]:
-    """Return a line for every setting, and for a method's search space."""
-    space = getattr(plugin, "space", {})
-    return [*describe(plugin), *(f"searched: {name}, {dimension}" for name, dimension in space.items())]

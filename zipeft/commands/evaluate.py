@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate one adapter, print its scores and return the exit status."""
     options = _parser().parse_args(argv)
     from zipeft.adapters.saved import load_adapter, objective_of, read_record, task_of
-    from zipeft.leaderboard.numbers import score_text
+    from zipeft.formatting import score_text
     from zipeft.training.dataset import Encoded
     from zipeft.training.loop import Trainer
     from zipeft.training.parallel import new_accelerator

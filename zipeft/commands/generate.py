@@ -222,8 +222,8 @@ def _answer_file(questions: Sequence[Question], options: argparse.Namespace) -> 
     """Write the answers that are not in the file yet, batch by batch."""
     from tqdm import tqdm
 
+    from zipeft.generation.answer_file import Answers
     from zipeft.generation.generator import batches
-    from zipeft.generation.questions import Answers
 
     locks.check(options.out.parent)  # before a model is loaded
     speaker, origin = _speaker(options)

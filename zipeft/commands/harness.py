@@ -1,4 +1,4 @@
-"""``zipeft eval``: a saved adapter, or a backbone as it is, on benchmarks of lm-evaluation-harness."""
+"""``zipeft lm-eval``: a saved adapter, or a backbone as it is, on benchmarks of lm-evaluation-harness."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  zipeft eval adapters/llama-instruct/alpaca/zero_gated-seed0 --tasks arc_challenge hellaswag mmlu truthfulqa_mc2
+  zipeft lm-eval adapters/llama-instruct/alpaca/zero_gated-seed0 --tasks arc_challenge hellaswag mmlu truthfulqa_mc2
       the benchmarks of LLaMA-Adapter's Table 18 (whose number of examples in the prompt is not stated)
-  zipeft eval --backbone llama --tasks arc_easy --limit 100
-  zipeft eval --backbone llama --tasks my_task --include my_tasks
+  zipeft lm-eval --backbone llama --tasks arc_easy --limit 100
+  zipeft lm-eval --backbone llama --tasks my_task --include my_tasks
       a task of your own: a YAML file in the folder my_tasks, in lm-evaluation-harness's format
 """
 
@@ -54,7 +54,7 @@ def _task_manager(include: Path | None) -> TaskManager:
     try:
         from lm_eval.tasks import TaskManager
     except ImportError as error:
-        raise UserError(f"zipeft eval needs lm-evaluation-harness: pip install 'zipeft[eval]' ({error})") from error
+        raise UserError(f"zipeft lm-eval needs lm-evaluation-harness: pip install 'zipeft[eval]' ({error})") from error
     if include and not include.is_dir():
         raise UserError(f"--include {include}: there is no such folder")
     return TaskManager(include_path=str(include) if include else None)
@@ -116,7 +116,7 @@ def _table(found: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a line for every task and score, with the standard error that the harness gives."""
     from tabulate import tabulate
 
-    from zipeft.leaderboard.numbers import DASH
+    from zipeft.formatting import DASH
 
     rows = []
     for task, scores in found.items():
@@ -140,7 +140,7 @@ def _write(path: Path, found: Mapping[str, Any]) -> None:
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
-        prog="zipeft eval",
+        prog="zipeft lm-eval",
         description="Score a saved adapter, or a backbone as it is, on benchmarks of lm-evaluation-harness "
         "(pip install 'zipeft[eval]'). Most of them download their data from a hub.",
         epilog=EXAMPLES,

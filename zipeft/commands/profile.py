@@ -119,7 +119,7 @@ def _profile(name: str, method: Method, backbone: Backbone, options: argparse.Na
 
 
 def _learner(backbone: Backbone, method: Method) -> Any:
-    from zipeft.api.objective import Classification
+    from zipeft.objectives.classification import Classification
     from zipeft.objectives.matching import Matching
     from zipeft.objectives.responses import Responses
 
@@ -183,7 +183,7 @@ def _table(profiles: Sequence[Profile], style: str) -> str:
     """Return the table; times and memory also as ratios to the cheapest method's."""
     from tabulate import tabulate
 
-    from zipeft.leaderboard.numbers import DASH, count, duration, size
+    from zipeft.formatting import DASH, count, duration, size
 
     headers = ["method", "trainable parameters", "exactly", "of all (%)", "head", "adapter file"]
     timed = [profile for profile in profiles if profile.step_seconds]

@@ -17,8 +17,7 @@ from zipeft.experiments.experiment import Experiment, Run
 from zipeft.experiments.plan import Comparison, Contender
 from zipeft.experiments.sweep import Entry, Policy
 from zipeft.experiments.time_left import Kind, TimeLeft
-from zipeft.formatting import counted
-from zipeft.leaderboard.numbers import DASH, duration, listing, size, span
+from zipeft.formatting import DASH, counted, duration, listing, size, span
 from zipeft.leaderboard.tables import tabulated, text_table
 from zipeft.results import BackboneRecord, Store
 from zipeft.results.differences import brief

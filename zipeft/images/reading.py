@@ -192,3 +192,19 @@ class ImageFiles(Sequence):
     def __getitem__(self, index: slice) -> ImageFiles: ...
     def __getitem__(self, index):
         return ImageFiles(self.paths[index]) if isinstance(index, slice) else read_image(self.paths[index])
+
+
+CROP = 224 / 256
+"""The part of the shorter side that "crop" keeps: resizing to 256 and cropping 224, at any size."""
+
+
+def fit(image: Image, size: int, resize: str) -> Image:
+    """Return the image as ``size`` x ``size`` pixels, antialiased (bicubic); ``resize`` is as in ``ImageTask``."""
+    from PIL.Image import Resampling
+
+    box = None
+    if resize == "crop":  # one step for resize and crop: no huge image in between, however long and thin this one is
+        side = min(image.size) * CROP
+        left, top = ((length - side) / 2 for length in image.size)
+        box = (left, top, left + side, top + side)
+    return image.resize((size, size), Resampling.BICUBIC, box=box)

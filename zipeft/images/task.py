@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from zipeft.api.objective import Classification
 from zipeft.api.task import Task
 from zipeft.errors import UserError
-from zipeft.images.reading import to_rgb
+from zipeft.images.reading import fit, to_rgb
+from zipeft.objectives.classification import Classification
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,9 +22,6 @@ RESIZES = ("squash", "crop")
 
 LARGEST = 4096
 """The largest side of what a backbone sees: beyond it, a number is more likely to be a slip."""
-
-CROP = 224 / 256
-"""The part of the shorter side that "crop" keeps: resizing to 256 and cropping 224, at any size."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +62,3 @@ class ImageTask(Task):
 
 def _encode(image: Image, size: int, resize: str, transform: Callable[[Image], Tensor]) -> Tensor:
     return transform(fit(to_rgb(image), size, resize))
-
-
-def fit(image: Image, size: int, resize: str) -> Image:
-    """Return the image as ``size`` x ``size`` pixels, antialiased (bicubic); ``resize`` is as in ``ImageTask``."""
-    from PIL.Image import Resampling
-
-    box = None
-    if resize == "crop":  # one step for resize and crop: no huge image in between, however long and thin this one is
-        side = min(image.size) * CROP
-        left, top = ((length - side) / 2 for length in image.size)
-        box = (left, top, left + side, top + side)
-    return image.resize((size, size), Resampling.BICUBIC, box=box)

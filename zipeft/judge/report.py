@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from zipeft.formatting import counted
+from zipeft.formatting import DASH, counted, percent
 from zipeft.judge.asking import Judge
 from zipeft.judge.contest import Contest
 from zipeft.judge.statistics import AGREES, LOSS, TO_FIRST, TO_SECOND, TO_TIE, UNREADABLE, WIN, Summary, Tally
 from zipeft.judge.verdicts import TIE
-from zipeft.leaderboard.numbers import DASH, percent
 from zipeft.leaderboard.render.markdown import escape
 
 

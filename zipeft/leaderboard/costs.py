@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from zipeft.leaderboard.numbers import DASH, count, duration, giga, rate, size, span
+from zipeft.formatting import DASH, count, duration, giga, rate, size, span
 from zipeft.leaderboard.sections import grouped
 from zipeft.results import Result
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from zipeft.leaderboard.numbers import significant
+from zipeft.formatting import significant
 from zipeft.leaderboard.sections import grouped
 from zipeft.results import Result
 from zipeft.results.differences import brief, flatten

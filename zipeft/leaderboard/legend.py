@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from zipeft.leaderboard.numbers import DASH, listing, ratio
+from zipeft.formatting import DASH, listing, ratio
 from zipeft.leaderboard.ranking import LEAST_SEEDS, LEAST_SEEDS_ALONE, TIED, UNKNOWN, Row, Score
 from zipeft.results import Result
 

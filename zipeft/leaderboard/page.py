@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zipeft.formatting import counted
+from zipeft.formatting import count, counted, listing
 from zipeft.leaderboard import costs, secondary_scores, trivial
 from zipeft.leaderboard.blocks import Block, Bullets, Figure, Heading, Paragraph, Table
 from zipeft.leaderboard.legend import BOLD, caveats, legend
-from zipeft.leaderboard.numbers import count, listing
 from zipeft.leaderboard.provenance import provenance
 from zipeft.leaderboard.ranking import Row
 from zipeft.leaderboard.sections import Section, section_differences

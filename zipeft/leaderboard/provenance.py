@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
-from zipeft.formatting import counted
+from zipeft.formatting import DASH, counted, listing, percent
 from zipeft.leaderboard.blocks import Block, Bullets, Cell, Commands, Heading, Paragraph, Table
 from zipeft.leaderboard.labels import chosen, fixed, method_key, method_labels, space, spoken
-from zipeft.leaderboard.numbers import DASH, listing, percent
 from zipeft.leaderboard.sections import grouped
 from zipeft.leaderboard.tables import text_table
 from zipeft.results import Result, Tried

@@ -7,8 +7,8 @@ from functools import partial
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
+from zipeft.formatting import DASH, is_better_lower, score_text
 from zipeft.leaderboard.blocks import DOWN, UP, Cell, Column, Table
-from zipeft.leaderboard.numbers import DASH, is_better_lower, score_text
 from zipeft.leaderboard.ranking import Row
 from zipeft.leaderboard.task_of_page import task_of
 from zipeft.leaderboard.trivial import trivial_row

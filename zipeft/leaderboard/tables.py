@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from zipeft.api.task import Average
+from zipeft.formatting import DASH, percent
 from zipeft.leaderboard import costs
 from zipeft.leaderboard.blocks import DOWN, Cell, Column, Table
 from zipeft.leaderboard.costs import Quantity
 from zipeft.leaderboard.legend import legend
-from zipeft.leaderboard.numbers import DASH, percent
 from zipeft.leaderboard.ranking import TIED, Row, Score, average_columns, summary_rows
 from zipeft.leaderboard.secondary_scores import other_table
 from zipeft.leaderboard.sections import Section, section_differences, sections

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from math import fsum
 from statistics import fmean
 
-from zipeft.api.objective import MAJORITY
-from zipeft.leaderboard.numbers import listing
+from zipeft.formatting import listing
 from zipeft.leaderboard.ranking import Row
 from zipeft.leaderboard.sections import grouped
+from zipeft.objectives.classification import MAJORITY
 from zipeft.objectives.matching import BaseToNovel
 from zipeft.results import Result, Trivial
 

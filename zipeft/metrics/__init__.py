@@ -1,4 +1,4 @@
-"""Metrics over a whole split, each an ``evaluate.Metric`` in a file of its own that needs no hub.
+"""Metrics over a whole split, each an ``evaluate.Metric`` that needs no hub.
 
 This package imports nothing heavy: ``compute`` loads a metric when it is asked for.
 """
@@ -10,11 +10,11 @@ from pkgutil import resolve_name
 from typing import Any
 
 METRICS = {
-    "accuracy": "zipeft.metrics.accuracy:Accuracy",
-    "f1": "zipeft.metrics.f1:F1",
-    "matthews": "zipeft.metrics.matthews:Matthews",
-    "pearson": "zipeft.metrics.pearson:Pearson",
-    "spearman": "zipeft.metrics.spearman:Spearman",
+    "accuracy": "zipeft.metrics.classification:Accuracy",
+    "f1": "zipeft.metrics.classification:F1",
+    "matthews": "zipeft.metrics.classification:Matthews",
+    "pearson": "zipeft.metrics.correlation:Pearson",
+    "spearman": "zipeft.metrics.correlation:Spearman",
     "squad": "zipeft.metrics.squad:SquadMetric",
     "span_f1": "zipeft.metrics.span_f1:SpanF1",
     "rouge_l": "zipeft.metrics.rouge:RougeL",

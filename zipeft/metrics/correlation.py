@@ -1,4 +1,4 @@
-"""What the correlations of numbers share."""
+"""Correlations of predicted and right numbers: Pearson's and Spearman's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 from datasets import Value
+from scipy.stats import pearsonr, spearmanr
 
 from zipeft.metrics.base import Metric
 
@@ -33,3 +34,26 @@ class Correlation(Metric):
     @abc.abstractmethod
     def _statistic(predictions: np.ndarray, references: np.ndarray) -> float:
         """Return the correlation of numbers that are finite and not all equal."""
+
+
+class Pearson(Correlation):
+    """``pearson``: the linear correlation of predicted and right numbers, -1 to 1; 0 where it is undefined."""
+
+    key = "pearson"
+
+    @staticmethod
+    def _statistic(predictions: np.ndarray, references: np.ndarray) -> float:
+        return pearsonr(predictions, references).statistic
+
+
+class Spearman(Correlation):
+    """``spearman``: the correlation of the ranks of predicted and right numbers, -1 to 1; 0 where it is undefined.
+
+    Equal numbers share the mean of their ranks.
+    """
+
+    key = "spearman"
+
+    @staticmethod
+    def _statistic(predictions: np.ndarray, references: np.ndarray) -> float:
+        return spearmanr(predictions, references).statistic

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zipeft.api.objective import Classification, Objective, TrivialAnswer
+from zipeft.api.objective import Objective, TrivialAnswer
 from zipeft.errors import UserError, require
+from zipeft.objectives.classification import Classification
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

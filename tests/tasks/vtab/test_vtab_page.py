@@ -10,7 +10,7 @@ from support.leaderboard_factory import build, cells
 from support.result_factory import make_result
 from support.toys import registered
 from zipeft.commands.run import main
-from zipeft.leaderboard.numbers import DASH
+from zipeft.formatting import DASH
 from zipeft.leaderboard.ranking import summary_rows
 from zipeft.leaderboard.tables import main_table
 from zipeft.results import Result

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from zipeft.formatting import count, duration, listing
 from zipeft.leaderboard.costs import PARAMETERS, TRAINING_TIME, Quantity
-from zipeft.leaderboard.numbers import count, duration, listing
 from zipeft.leaderboard.plots.labels import label_points
 from zipeft.leaderboard.plots.style import ACCENT, MUTED, PAPER, RULE, empty_figure, freeze, plot_style
 from zipeft.leaderboard.ranking import Row

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from zipeft.formatting import DASH
 from zipeft.leaderboard import costs, trivial
 from zipeft.leaderboard.blocks import Cell, Table
 from zipeft.leaderboard.legend import BOLD, legend
-from zipeft.leaderboard.numbers import DASH
 from zipeft.leaderboard.page import Group, Page
 from zipeft.leaderboard.secondary_scores import meaning, other_table
 from zipeft.leaderboard.tables import cost_table, main_table

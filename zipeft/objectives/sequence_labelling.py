@@ -1,15 +1,14 @@
-"""What is learnt of texts beside classes that are scored by accuracy: other scores, ratings, and a label a word."""
+"""A label a word, scored by F1 over spans."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft import metrics
 from zipeft.api.data import NO_LABEL
-from zipeft.api.objective import MAJORITY, Classification, Objective, TrivialAnswer, by_frequency
+from zipeft.api.objective import Objective, TrivialAnswer
 from zipeft.errors import require
 from zipeft.metrics.tags import OUTSIDE
 
@@ -17,77 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from zipeft.api.data import Window
-
-
-@dataclass(frozen=True)
-class TextClassification(Classification):
-    """One label an example, with other scores than accuracy, or more: those of ``zipeft.metrics``."""
-
-    scores: tuple[str, ...] = ("accuracy",)
-    """Names of the scores to report. The first one selects and ranks."""
-
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.scores if name not in metrics.METRICS]
-        require(bool(self.scores) and not unknown, f"scores must be some of {', '.join(metrics.METRICS)}")
-
-    @property
-    def metric(self) -> str:
-        return self.scores[0]
-
-    def score(self, predictions: Sequence[int], targets: Sequence[int]) -> dict[str, float]:
-        return metrics.compute(self.scores, predictions, targets)
-
-    def item_scores(self, predictions: Sequence[int], targets: Sequence[int]) -> list[float]:
-        return super().item_scores(predictions, targets) if self.metric == "accuracy" else []
-
-    def trivial(self, train: Sequence[int], classes: Sequence[str]) -> TrivialAnswer | None:
-        """Return that everything is of the class that scores highest so; as a rule it is the most frequent one, but F1
-        asks for class 1."""
-        if self.metric == "accuracy":
-            return super().trivial(train, classes)
-        majority, *others = by_frequency(train)
-        best = max((majority, *others), key=lambda label: self.score([label] * len(train), train)[self.metric])
-        return self.always(MAJORITY if best == majority else f"always class {best}", best)
-
-
-@dataclass(frozen=True)
-class Regression(Objective):
-    """One number an example: linear head, mean squared error, Pearson's and Spearman's correlation.
-
-    The head learns where on the scale from ``low`` to ``high`` a number is, 0 to 1, and starts in the middle: whatever
-    the scale, the same learning rates suit it. Predictions are on the scale of the targets, and may leave it.
-    """
-
-    low: float = 0.0
-    high: float = 1.0
-
-    metric: ClassVar[str] = "pearson"
-
-    def __post_init__(self) -> None:
-        require(self.low < self.high, "low must be less than high")
-
-    def head(self, classes: Sequence[str], width: int) -> nn.Linear:
-        from torch import nn
-
-        head = nn.Linear(width, 1)
-        nn.init.constant_(head.bias, 0.5)
-        return head
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean squared error of outputs (batch, 1), in units of the scale, for targets (batch,) on it."""
-        from torch.nn import functional
-
-        places = (targets - self.low) / (self.high - self.low)
-        return functional.mse_loss(outputs.squeeze(-1).float(), places.float())
-
-    def predict(self, outputs: Tensor) -> list[float]:
-        return [self.low + (self.high - self.low) * place for place in outputs.squeeze(-1).tolist()]
-
-    def score(self, predictions: Sequence[float], targets: Sequence[float]) -> dict[str, float]:
-        return metrics.compute(("pearson", "spearman"), predictions, targets)
-
-    def trivial(self, train: Sequence[float], classes: Sequence[str]) -> TrivialAnswer:
-        return self.always("mean", fmean(map(float, train)))
 
 
 @dataclass(frozen=True)
