@@ -80,13 +80,14 @@ def check(words: list[str]) -> None:
 
 
 def check_zipeft(words: list[str]) -> None:
-    from zipeft.commands import common
+    from zipeft.commands import COMMANDS
 
     name, *arguments = words
-    if arguments == ["--help"] and name in common.DELEGATES:
+    if name not in COMMANDS:
+        raise LookupError(f"zipeft has no command {name}")
+    if arguments == ["--help"]:
         return
-    place = f"zipeft.commands.{common.MODULES.get(name, name)}" if name in common.DELEGATES else common.__name__
-    module = importlib.import_module(place)
+    module = importlib.import_module(f"zipeft.commands.{COMMANDS[name].module}")
     if name == "run":
         from zipeft.experiments.plan import make_plan
 
@@ -94,7 +95,7 @@ def check_zipeft(words: list[str]) -> None:
     elif hasattr(module, "_parse"):
         module._parse(arguments)
     else:
-        module._parser().parse_args(arguments if module is not common else words)
+        module._parser().parse_args(arguments)
 
 
 @pytest.mark.parametrize("block", blocks("bash", "sh", "shell", "console"))
