@@ -16,9 +16,11 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
+import fill_documents
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from support import ROOT
+
 DOCUMENTS = [
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
     *sorted((ROOT / "docs").rglob("*.md")),
@@ -168,40 +170,32 @@ def test_links_lead_somewhere(document):
     assert {target for target in targets if not (document.parent / target).exists()} == set()
 
 
-@pytest.fixture
-def generated(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "docs" / "scripts"))
-    yield importlib.import_module("generated")
-    for name in ("generated", "rooms"):
-        sys.modules.pop(name, None)
-
-
-def test_generated_parts_are_up_to_date(generated):
+def test_generated_parts_are_up_to_date():
     stale = [
         str(document.relative_to(ROOT))
-        for document in generated.documents()
-        if (text := document.read_text(encoding="utf-8")) != generated.filled(text, document)
+        for document in fill_documents.documents()
+        if (text := document.read_text(encoding="utf-8")) != fill_documents.filled(text, document)
     ]
-    assert not stale, "run python docs/scripts/generated.py"
+    assert not stale, "run python tests/fill_documents.py"
 
 
-def test_no_table_of_results_is_typed_by_hand(generated):
-    for document in generated.documents():
-        by_hand = generated.PART.sub("", document.read_text(encoding="utf-8"))
+def test_no_table_of_results_is_typed_by_hand():
+    for document in fill_documents.documents():
+        by_hand = fill_documents.PART.sub("", document.read_text(encoding="utf-8"))
         assert not re.search(r"^\|[^\n]*\| *rank *\|", by_hand, re.MULTILINE), document
 
 
-def test_a_changed_cell_and_an_unknown_part_are_found(generated):
+def test_a_changed_cell_and_an_unknown_part_are_found():
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    assert generated.filled(text.replace("| zero_gated ", "| zero_gates "), readme) == text
+    assert fill_documents.filled(text.replace("| zero_gated ", "| zero_gates "), readme) == text
     with pytest.raises(ValueError, match="no table 'nowhere'"):
-        generated.filled("<!-- table: nowhere -->\n<!-- end -->", readme)
+        fill_documents.filled("<!-- table: nowhere -->\n<!-- end -->", readme)
     with pytest.raises(ValueError, match="no table under"):
-        generated.filled("<!-- table: vit-fgvc, Nowhere -->\n<!-- end -->", readme)
+        fill_documents.filled("<!-- table: vit-fgvc, Nowhere -->\n<!-- end -->", readme)
 
 
-def test_every_board_has_a_page(generated):
+def test_every_board_has_a_page():
     pages = {path.stem for path in (ROOT / "docs" / "results").glob("*.md")} - {"index"}
     assert pages == {path.stem for path in (ROOT / "leaderboards").glob("*.md")}
 

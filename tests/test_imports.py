@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-from support.modules import modules
-
-
-def imports(path: Path, known: dict[str, Path]) -> set[str]:
-    """Return the modules of the package that a file imports anywhere, inside functions too."""
-    named = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            named.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
-            named.update((submodules & known.keys()) or {node.module})
-    return named & known.keys()
+from support.modules import imports, modules
 
 
 def test_no_module_imports_one_that_stands_above_it():

@@ -1,7 +1,8 @@
-"""The modules of the package, and where they lie."""
+"""The modules of the package, where they lie, and which of them each imports."""
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 from support import ROOT
@@ -18,3 +19,15 @@ def modules() -> dict[str, Path]:
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
             found[".".join((package, *parts)).removesuffix(".__init__")] = path
     return found
+
+
+def imports(path: Path, known: dict[str, Path]) -> set[str]:
+    """Return the modules of the package that a file imports anywhere, inside functions too."""
+    named = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            named.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            named.update((submodules & known.keys()) or {node.module})
+    return named & known.keys()

@@ -14,11 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+from support import ROOT, rooms
 
-import rooms
-
-ROOT = Path(__file__).resolve().parents[2]
 BOARDS = ROOT / "leaderboards"
 NONE = "\N{EN DASH}"
 PART = re.compile(
@@ -99,7 +96,7 @@ def main() -> int:
         before = document.read_text(encoding="utf-8")
         if (after := filled(before, document)) != before:
             status = 1 if check else 0
-            done = "differs: run python docs/scripts/generated.py" if check else "written"
+            done = "differs: run python tests/fill_documents.py" if check else "written"
             print(document.relative_to(ROOT), done)
             if not check:
                 document.write_text(after, encoding="utf-8")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 from functools import cache
 from graphlib import TopologicalSorter
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = {"zipeft": "zipeft", "zipeft.backbones": "backbones", "zipeft.tasks": "tasks"}
+from support import ROOT
+from support.modules import FOLDERS, imports, modules
+
 ENTRANCES = ("zipeft", "zipeft.__main__", "zipeft.run", "zipeft.leaderboard.__main__")
 """Modules that only hand on: they are in no room."""
 
@@ -17,19 +17,13 @@ FOUNDATIONS = "foundations"
 
 
 @cache
-def imports() -> dict[str, set[str]]:
+def graph() -> dict[str, set[str]]:
     """Return the rooms that every room imports anywhere, in functions and for annotations too, itself left out."""
-    modules = {}
-    for package, folder in FOLDERS.items():
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            parts = path.relative_to(ROOT / folder).with_suffix("").parts
-            modules[".".join((package, *parts)).removesuffix(".__init__")] = path
+    known = {name: path for name, path in modules().items() if name not in ENTRANCES}
     found: dict[str, set[str]] = {}
-    for module, path in modules.items():
-        if module not in ENTRANCES:
-            named = {room(name) for name in _imported(path, modules) if name not in ENTRANCES}
-            found.setdefault(room(module), set()).update(named - {room(module)})
-    return found
+    for module, path in known.items():
+        found.setdefault(room(module), set()).update(map(room, imports(path, known)))
+    return {name: others - {name} for name, others in found.items()}
 
 
 def room(module: str) -> str:
@@ -39,23 +33,12 @@ def room(module: str) -> str:
     return FOUNDATIONS if single and name != "registry" else name
 
 
-def _imported(path: Path, known: dict[str, Path]) -> set[str]:
-    named = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            named.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
-            named.update((submodules & known.keys()) or {node.module})
-    return named & known.keys()
-
-
 def order() -> list[str]:
     """Return the rooms, each after those that it imports, alphabetically where that leaves a choice.
 
     Raises ``graphlib.CycleError`` if rooms import each other.
     """
-    sorter = TopologicalSorter(imports())
+    sorter = TopologicalSorter(graph())
     sorter.prepare()
     found: list[str] = []
     while sorter.is_active():
@@ -67,14 +50,14 @@ def order() -> list[str]:
 
 def direct() -> dict[str, list[str]]:
     """Return for every room the rooms that it imports and that no other room it imports stands above."""
-    graph = imports()
+    imported = graph()
 
     @cache
     def below(name: str) -> frozenset[str]:
-        return frozenset(graph[name]).union(*map(below, graph[name]))
+        return frozenset(imported[name]).union(*map(below, imported[name]))
 
     return {
-        name: sorted(each for each in graph[name] if not any(each in below(other) for other in graph[name]))
+        name: sorted(each for each in imported[name] if not any(each in below(other) for other in imported[name]))
         for name in order()
     }
 
