@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -225,3 +226,36 @@ def test_listing_imports_no_heavy_library(tmp_path):
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]
     assert subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_register_is_a_decorator_too(site):
+    methods = site("acme", [])
+
+    @methods.register("nothing")
+    class Decorated(Nothing):
+        """Nothing, decorated."""
+
+    assert methods.get("nothing") is Decorated
+    assert methods.register("other", Decorated) is Decorated
+    with pytest.raises(UserError, match="cannot be registered"):
+        methods.register("odd")(int)
+
+
+@pytest.mark.parametrize("editable", [True, False])
+def test_a_name_that_was_added_after_the_install_asks_for_another_install(site, tmp_path, editable):
+    """The metadata of an editable install know the entry points that there were, not those that were written since."""
+    checkout = tmp_path / "a checkout"
+    checkout.mkdir()
+    (checkout / "pyproject.toml").write_text('[project.entry-points."zipeft.methods"]\nnew = "acme_good:Good"\n')
+    methods = site("acme", ["good = acme_good:Good"], "acme_good")
+    origin = {"url": checkout.as_uri(), "dir_info": {"editable": editable}}
+    (tmp_path / "site/acme-1.0.dist-info/direct_url.json").write_text(json.dumps(origin))
+    with pytest.raises(UserError) as raised:
+        methods.get("new")
+    again = f"method 'new' was added to {checkout / 'pyproject.toml'}: install again: pip install -e '{checkout}'"
+    assert str(raised.value) == (again if editable else "unknown method 'new' (zipeft ls lists all)")
+    with pytest.raises(UserError, match="unknown method 'newer'"):
+        methods.get("newer")
+    (checkout / "pyproject.toml").write_text("half a line = ")
+    with pytest.raises(UserError, match="unknown method 'new'"):
+        methods.get("new")

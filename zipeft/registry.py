@@ -7,19 +7,23 @@ before, and one that cannot be used is named and stops nothing else. This module
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import EntryPoint, entry_points
+from shlex import quote
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from zipeft import extras
 from zipeft.api.backbone import Backbone
 from zipeft.api.method import Method
 from zipeft.api.task import Task
+from zipeft.checkouts import project_with
 from zipeft.errors import UserError, did_you_mean
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,20 @@ class Registry(Generic[T]):
             message = f"{self.kind} {name!r} of {origin} ({value}) cannot be used: {reason}"
             raise UserError(message) from reason.__cause__
 
-    def register(self, name: str, cls: type[T]) -> None:
-        """Add a class for this process alone, as a notebook or a test does. Raises ``UserError`` for a name that
-        is taken and for a class that is not a concrete subclass of ``base``."""
+    @overload
+    def register(self, name: str) -> Callable[[type[C]], type[C]]: ...
+
+    @overload
+    def register(self, name: str, cls: type[C]) -> type[C]: ...
+
+    def register(self, name: str, cls: type[C] | None = None) -> type[C] | Callable[[type[C]], type[C]]:
+        """Add a class for this process alone, as a notebook or a test does, and return it: ``register(name, cls)``, or
+        ``@register(name)`` above a class.
+
+        Raises ``UserError`` for a name that is taken and for a class that is not a concrete subclass of ``base``.
+        """
+        if cls is None:
+            return partial(self.register, name)
         try:
             _check(cls, self.base)
         except Unusable as reason:
@@ -92,6 +107,7 @@ class Registry(Generic[T]):
             if name in self._installed or name in self._registered:
                 raise UserError(f"{self.kind} {name!r} exists already, from {self._where(name)[0]}; take another name")
             self._registered[name] = cls
+        return cls
 
     def unregister(self, name: str) -> None:
         """Take back ``register``. Raises ``UserError`` for a name that was not registered in this process."""
@@ -129,6 +145,9 @@ class Registry(Generic[T]):
         names = self.names()
         if not names:
             return f"no {self.kind}s are installed; in a checkout, run `pip install -e .`"
+        if project := project_with(self.group, name):
+            install = f"pip install -e {quote(str(project.parent))}"
+            return f"{self.kind} {name!r} was added to {project}: install again: {install}"
         return f"unknown {self.kind} {name!r}{did_you_mean(name, names)} (zipeft ls lists all)"
 
 
