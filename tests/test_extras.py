@@ -104,7 +104,7 @@ def test_a_plugin_that_needs_an_extra_says_so_in_one_line(acme):
         acme.get("lacks")
     assert str(raised.value) == "the method lacks needs the extra more (no-such-one): pip install 'Acme[more]'"
     row = next(row for row in acme.listing() if row.name == "lacks")
-    assert row.error == "needs the extra more (no-such-one): pip install 'Acme[more]'"
+    assert row.error == row.summary == "needs the extra more (no-such-one): pip install 'Acme[more]'"
 
 
 def test_a_backbone_without_its_extra_is_one_line_of_the_command(monkeypatch, capsys):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from shlex import quote
 from threading import Lock
@@ -98,15 +98,15 @@ class Registry(Generic[T]):
         Raises ``UserError`` for a name that is taken and for a class that is not a concrete subclass of ``base``.
         """
         if cls is None:
-            return partial(self.register, name)
+            return lambda cls: self.register(name, cls)
         try:
-            _check(cls, self.base)
+            plugin = _check(cls, self.base)
         except Unusable as reason:
             raise UserError(f"{self.kind} {name!r} cannot be registered: {reason}") from None
         with self._lock:
             if name in self._installed or name in self._registered:
                 raise UserError(f"{self.kind} {name!r} exists already, from {self._where(name)[0]}; take another name")
-            self._registered[name] = cls
+            self._registered[name] = plugin
         return cls
 
     def unregister(self, name: str) -> None:
@@ -122,6 +122,8 @@ class Registry(Generic[T]):
         origin, value = self._where(name)
         try:
             return Listing(name, _summary(self._load(name)), origin, value)
+        except ExtraMissing as reason:  # nothing is wrong with it
+            return Listing(name, str(reason), origin, value, str(reason))
         except Unusable as reason:
             return Listing(name, "", origin, value, str(reason))
 

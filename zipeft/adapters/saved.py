@@ -130,7 +130,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learner, dict[str, Any]]:
-    """Return the learner that an adapter was saved from, in evaluation mode, and the adapter's record.
+    """Return the learner that the adapter in ``folder`` was saved from, in evaluation mode, and the adapter's record.
 
     ``backbone`` None builds the one that the record names; another one must be the same in name and weights.
 

@@ -37,7 +37,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def override(target: T | type[T], values: Mapping[str, str], name: str = "") -> T:
-    """Return an instance of a dataclass with some fields set from text.
+    """Return an instance of a dataclass with some fields set from text: ``values`` by their names.
 
     ``target`` is an instance, whose other fields are kept, or a class, whose other fields have their defaults.
     ``name`` stands for it in messages. Raises ``UserError`` for an unknown field and for a value that is not of

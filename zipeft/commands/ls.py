@@ -43,7 +43,8 @@ def _listing(kind: str | None, verbose: bool) -> str:
 
 
 def _row(plugins: registry.Registry[Any], row: registry.Listing, verbose: bool) -> list[str]:
-    cells = [row.name, f"BROKEN: {row.error}" if row.error else row.summary, row.origin]
+    broken = row.error and not row.summary
+    cells = [row.name, f"BROKEN: {row.error}" if broken else row.summary, row.origin]
     if verbose:
         cells.append("" if row.error else "\n".join(_settings(plugins.get(row.name))))
     return cells

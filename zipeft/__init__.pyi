@@ -1,0 +1,34 @@
+# The public names of zipeft, each where it is defined: type checkers read this, and zipeft/__init__.py does.
+# ruff: noqa: I001
+from zipeft import registry as registry
+from zipeft.adapters.saved import load_adapter as load_adapter
+from zipeft.api.backbone import (
+    Backbone as Backbone,
+    ImageBackbone as ImageBackbone,
+    ImageTextBackbone as ImageTextBackbone,
+    LanguageBackbone as LanguageBackbone,
+    TextBackbone as TextBackbone,
+    Weights as Weights,
+)
+from zipeft.api.data import Data as Data, Split as Split, Window as Window
+from zipeft.api.method import HEAD_SPACE as HEAD_SPACE, Method as Method
+from zipeft.api.objective import (
+    Classification as Classification,
+    Objective as Objective,
+    TrivialAnswer as TrivialAnswer,
+)
+from zipeft.api.search import Choice as Choice, Range as Range, Space as Space
+from zipeft.api.settings import override as override
+from zipeft.api.task import Average as Average, Preset as Preset, PublishedTable as PublishedTable, Task as Task
+from zipeft.errors import UserError as UserError, require as require
+from zipeft.images.task import ImageTask as ImageTask
+from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt as ZeroGatedPrompt
+from zipeft.splices import (
+    Splice as Splice,
+    attach as attach,
+    conditioned as conditioned,
+    detach as detach,
+    prompts as prompts,
+)
+
+__version__: str
