@@ -13,7 +13,8 @@ from packaging.utils import canonicalize_name
 
 from support.modules import modules
 from zipeft import extras, registry
-from zipeft.commands.common import exit_status, main
+from zipeft.commands import main
+from zipeft.commands.common import exit_status
 from zipeft.errors import UserError
 from zipeft.registry import Registry
 
