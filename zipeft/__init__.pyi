@@ -12,17 +12,14 @@ from zipeft.api.backbone import (
 )
 from zipeft.api.data import Data as Data, Split as Split, Window as Window
 from zipeft.api.method import HEAD_SPACE as HEAD_SPACE, Method as Method
-from zipeft.api.objective import (
-    Classification as Classification,
-    Objective as Objective,
-    TrivialAnswer as TrivialAnswer,
-)
+from zipeft.api.objective import Objective as Objective, TrivialAnswer as TrivialAnswer
 from zipeft.api.search import Choice as Choice, Range as Range, Space as Space
 from zipeft.api.settings import override as override
 from zipeft.api.task import Average as Average, Preset as Preset, PublishedTable as PublishedTable, Task as Task
 from zipeft.errors import UserError as UserError, require as require
 from zipeft.images.task import ImageTask as ImageTask
 from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt as ZeroGatedPrompt
+from zipeft.objectives.classification import Classification as Classification
 from zipeft.splices import (
     Splice as Splice,
     attach as attach,
