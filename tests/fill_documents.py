@@ -1,4 +1,4 @@
-"""Fill the generated parts of the documents: tables of results, and the picture of the packages.
+"""Fill the generated parts of the documents: tables of results and of plug-ins, and the picture of the packages.
 
 A part lies between a comment that names it, such as ``<!-- table: vit-fgvc -->``, and ``<!-- end -->``. Tables of
 results are those of the pages in leaderboards/, which come from the committed results. With ``--check`` nothing is
@@ -8,6 +8,8 @@ written, and the exit status is 1 if a part is not up to date.
 from __future__ import annotations
 
 import argparse
+import ast
+import html
 import os
 import re
 import sys
@@ -15,6 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from support import ROOT, rooms
+from support.modules import modules
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 BOARDS = ROOT / "leaderboards"
 NONE = "\N{EN DASH}"
@@ -42,6 +50,8 @@ def _content(kind: str, name: str, document: Path) -> str:
         return rooms.table()
     if (kind, name) == ("picture", "rooms"):
         return rooms.picture()
+    if kind == "table" and name in ("backbones", "tasks", "methods"):
+        return plugins_table(name, document.parent)
     board, _, heading = name.partition(", ")
     page = BOARDS / f"{board}.md"
     if kind != "table" or not page.is_file():
@@ -81,6 +91,29 @@ def _ranked(board: str) -> Iterator[tuple[str, str, str]]:
     for row in rows:
         if row[1] != NONE:
             yield row[0], row[1], row[mean].strip("≈ ").partition(" ")[0]
+
+
+def plugins_table(kind: str, folder: Path) -> str:
+    """Return a table of the built-in plug-ins of a kind: what each is, and a link from ``folder`` to its class."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    rows = []
+    for name, entry in sorted(project["entry-points"][f"zipeft.{kind}"].items()):
+        package, _, class_name = entry.partition(" ")[0].partition(":")
+        path, doc = _class(package, class_name)
+        rows.append(
+            _row(f"[`{name}`]({os.path.relpath(path, folder)})", html.escape(doc.partition("\n")[0], quote=False))
+        )
+    return "\n".join([_row(kind.removesuffix("s"), "what it is"), _row(":--", ":--"), *rows])
+
+
+def _class(package: str, name: str) -> tuple[Path, str]:
+    """Return the file and the docstring of a class of a module, or of one of a package's modules."""
+    for module, path in sorted(modules().items()):
+        if module == package or module.startswith(f"{package}."):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and node.name == name:
+                    return path, ast.get_docstring(node) or ""
+    raise ValueError(f"there is no class {name} in {package}")
 
 
 def _row(*cells: str) -> str:

@@ -215,6 +215,14 @@ def test_the_profile_that_is_shown_is_what_the_command_prints(capsys):
     assert cells(shown) == cells(capsys.readouterr().out.strip())
 
 
+def test_the_extras_are_listed():
+    from importlib.metadata import metadata
+
+    extras = set(metadata("zipeft").get_all("Provides-Extra")) - {"test", "docs"}
+    listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/quickstart.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(listed) == extras
+
+
 def test_version_and_addresses_agree():
     import zipeft
 
