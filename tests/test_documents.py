@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import pkgutil
 import re
 import shlex
 import sys
@@ -213,6 +214,13 @@ def test_the_profile_that_is_shown_is_what_the_command_prints(capsys):
         return [[cell.strip(" :-") for cell in line.split("|")] for line in table.splitlines()]
 
     assert cells(shown) == cells(capsys.readouterr().out.strip())
+
+
+def test_names_of_the_api_page_exist():
+    names = re.findall(r"^::: (\S+)$", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert names
+    for name in names:
+        assert pkgutil.resolve_name(name).__doc__, name
 
 
 def test_the_extras_are_listed():
