@@ -33,6 +33,8 @@ FENCE = re.compile(
 )
 LINK = re.compile(r"\]\((?P<target>[^)\s#:]+)(?:#[^)\s]*)?\)")
 
+FILE = re.compile(r"`((?:zipeft|backbones|tasks|tests|docs|examples|leaderboards)/[\w/.-]*)`")
+
 
 class Block(NamedTuple):
     document: Path
@@ -166,9 +168,11 @@ def test_the_method_of_the_documents_trains_the_norms_of_a_model_in_float32():
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(document):
-    targets = {link["target"] for link in LINK.finditer(document.read_text(encoding="utf-8"))}
+def test_links_and_names_of_files_lead_somewhere(document):
+    text = document.read_text(encoding="utf-8")
+    targets = {link["target"] for link in LINK.finditer(text)}
     assert {target for target in targets if not (document.parent / target).exists()} == set()
+    assert {name for name in FILE.findall(text) if not (ROOT / name).exists()} == set()
 
 
 def test_generated_parts_are_up_to_date():
