@@ -38,7 +38,7 @@ class CLIP(ImageTextBackbone):
     lora_targets: ClassVar[tuple[str, ...]] = ("attn",)
 
     def build(self) -> nn.Module:
-        """Return a ``Matcher``, in float32 and evaluation mode, that knows no classes yet.
+        """Return a ``ZeroShotCLIP``, in float32 and evaluation mode, that knows no classes yet.
 
         Raises ``UserError`` for an unknown name or tag, a model with other towers than open_clip's own transformers,
         weights that cannot be had or read, and weights of another model.
@@ -52,7 +52,7 @@ class CLIP(ImageTextBackbone):
         if file is not None:
             open_clip_weights.load(model, choice, file)
             self.tokenizer()  # which may have to be downloaded, before ``weights`` takes its checksum
-        return matcher.Matcher(model)
+        return matcher.ZeroShotCLIP(model)
 
     def weights(self) -> Weights:
         """Say where the weights come from, without building the model.

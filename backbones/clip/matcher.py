@@ -26,7 +26,7 @@ def create(config: Mapping[str, Any]) -> nn.Module:
         return kind(**settings).eval()
 
 
-class Matcher(nn.Module):
+class ZeroShotCLIP(nn.Module):
     """A model of open_clip that matches images with classes, which it knows by their names.
 
     The features of the classes' texts are kept from one forward to the next as long as no parameter that makes them
@@ -92,7 +92,7 @@ class Matcher(nn.Module):
             self._kept = state, features, read
         return self._kept[1]
 
-    def train(self, mode: bool = True) -> Matcher:
+    def train(self, mode: bool = True) -> ZeroShotCLIP:
         """Forget what was kept if the text tower trains: fused optimisers change parameters without counting it."""
         if self._text_trains():
             self._kept = None

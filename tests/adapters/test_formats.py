@@ -20,7 +20,7 @@ from zipeft.backbones.llama.backbone import Llama
 from zipeft.commands.convert import main
 from zipeft.commands.evaluate import main as evaluate
 from zipeft.methods.zero_gated import ZeroGated
-from zipeft.splices import prompts
+from zipeft.splices import gated_prompts
 
 DEPTH, LAYERS, LENGTH, HEADS, WIDTH = 4, 2, 5, 4, 32
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": 64}
@@ -67,7 +67,7 @@ class Work:
         learner = learner_of(backbone, method)
         if gates is not None:
             with torch.no_grad():
-                for prompt, gate in zip(prompts(learner.model), gates, strict=True):
+                for prompt, gate in zip(gated_prompts(learner.model), gates, strict=True):
                     prompt.gate.copy_(torch.tensor(gate))
         record = adapter_record("llama", backbone, (name, method), ("instruct", task), task.datasets()[0], [])
         return save_adapter(self.folder / f"adapter-{name}", learner, record)

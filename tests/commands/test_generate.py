@@ -21,7 +21,7 @@ from zipeft.adapters.saved import adapter_record, save_adapter
 from zipeft.api.learner import Learner
 from zipeft.backbones.llama.backbone import Llama
 from zipeft.commands.generate import main
-from zipeft.generation.generator import Printer, Speaker, batches
+from zipeft.generation.generator import Printer, TextGenerator, batches
 from zipeft.generation.questions import Question, read_questions
 from zipeft.judge.contest import read_contest
 from zipeft.tasks.instruct.data import Instruction
@@ -95,7 +95,9 @@ def of_backbone(prompts, out, *options):
 
 
 def prompt_of(backbone, template, record):
-    return Speaker(backbone, None, template, NEW).prompt(Question(1, record["instruction"], record.get("input", "")))
+    return TextGenerator(backbone, None, template, NEW).prompt_ids(
+        Question(1, record["instruction"], record.get("input", ""))
+    )
 
 
 def expected(learner, record, new=NEW):
@@ -173,7 +175,7 @@ def test_a_prompt_is_what_stood_before_responses_in_training(template, monkeypat
     monkeypatch.setattr(ToyDecoder, "max_length", lambda self: 200)
     for record in records():
         (window,) = windows(Instruction(record["instruction"], record.get("input", "")), ("good end",))
-        trained = backbone.prompts(backbone.collate([window.inputs]))["input_ids"][0].tolist()
+        trained = backbone.prompt_ids(backbone.collate([window.inputs]))["input_ids"][0].tolist()
         assert prompt_of(backbone, template, record) == trained
 
 
@@ -473,10 +475,10 @@ def test_lines_that_are_wrong_elsewhere_are_named(tmp_path, capsys):
 
 
 def test_two_processes_do_not_write_one_file(tmp_path, capsys):
-    from zipeft.generation.answer_file import Answers
+    from zipeft.generation.answer_file import AnswerFile
 
     prompts, out = written(tmp_path / "prompts.jsonl", records()), tmp_path / "answers.jsonl"
-    with Answers(out, [], {}):
+    with AnswerFile(out, [], {}):
         assert "is in use by another process" in fails(capsys, *asking(prompts, out))
     assert of_backbone(prompts, out) == 0
 

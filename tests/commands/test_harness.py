@@ -16,7 +16,7 @@ from zipeft.api.data import NO_LABEL
 from zipeft.api.learner import Learner
 from zipeft.commands.harness import main
 from zipeft.methods.zero_gated import ZeroGated
-from zipeft.splices import prompts
+from zipeft.splices import gated_prompts
 
 TASK = """\
 task: guesses
@@ -126,7 +126,7 @@ def test_an_adapter_is_scored_with_its_prompts(capsys, tmp_path, checkpoint, que
     learner = Learner(backbone, model, torch.nn.Identity(), "log_probs").eval()
     frozen = accuracy(learner, questions)
     with torch.no_grad():
-        for prompt in prompts(model):
+        for prompt in gated_prompts(model):
             prompt.gate.fill_(3.0)
     tuned = accuracy(learner, questions)
     assert tuned != frozen

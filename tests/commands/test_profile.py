@@ -78,7 +78,7 @@ def test_steps_are_taken_with_every_method(capsys, name):
         (["--backbone", "toy", "--checkpoint", "x", "--set", "toy.checkpoint=y"], "toy.checkpoint is set twice"),
         (["--backbone", "toy", "--set", "lora.rank=x"], "lora.rank"),
         (["--backbone", "toy", "--method", "lora", "--set", "zero_gated.length=3"], "--set zero_gated"),
-        (["--backbone", "toy_text", "--length", "9999"], "--length is 9999, but the backbone takes 64 tokens"),
+        (["--backbone", "toy_text", "--length", "9999"], "length is 9999, but the backbone takes 64 tokens"),
     ],
     ids=["backbone", "method", "modality", "steps", "batch", "image", "weights", "twice", "value", "part", "length"],
 )

@@ -20,7 +20,7 @@ from zipeft.backbones.llama.backbone import Llama
 from zipeft.errors import UserError
 from zipeft.methods.prompt import DeepPrompt, Prompt
 from zipeft.objectives.responses import Responses
-from zipeft.splices import prompts
+from zipeft.splices import gated_prompts
 
 NEW = 9
 LENGTH = 3
@@ -191,7 +191,7 @@ def test_sampling_takes_its_options_and_the_seed(method):
 def test_keys_and_values_of_gated_prompts_are_computed_once(method):
     backbone, model = tuned(method)
     layers, calls = len(backbone.blocks(model)), []
-    for prompt in prompts(model):
+    for prompt in gated_prompts(model):
         project = prompt._keys_and_values
 
         def counting(dtype, project_, frozen, keys_and_values=project):

@@ -17,7 +17,7 @@ from support.zoo_references import LAYERS, recorded
 from zipeft.errors import UserError
 from zipeft.methods.prefix import Prefix
 from zipeft.modules import prefix
-from zipeft.splices import PrefixSplice, attach, detach, prompts
+from zipeft.splices import PrefixSplice, attach, detach, gated_prompts
 
 LENGTH = 3
 NAMES = [name for name in ZOO if len(ZOO[name].kernels) == 2 and not name.startswith("timm")]
@@ -210,7 +210,7 @@ def test_detach_gives_the_model_back(name, kernel):
     before, output = snapshot(model), entry.run(model)
     join(model)
     assert not torch.allclose(entry.run(model), output, atol=1e-3)
-    assert prompts(model) == []
+    assert gated_prompts(model) == []
     detach(model)
     assert snapshot(model) == before
     assert torch.equal(entry.run(model), output)

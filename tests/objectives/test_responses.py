@@ -73,7 +73,7 @@ def test_the_gradient_is_that_of_all_logits():
 
 
 def test_prompts_are_what_stands_before_the_response_padded_on_the_left():
-    prompts = BACKBONE.prompts(BACKBONE.collate(WINDOWS))
+    prompts = BACKBONE.prompt_ids(BACKBONE.collate(WINDOWS))
     assert prompts["input_ids"].shape == (4, 6)
     for ids, mask, inputs in zip(prompts["input_ids"], prompts["attention_mask"], WINDOWS, strict=True):
         length = int((inputs["labels"] == NO_LABEL).sum())

@@ -12,7 +12,7 @@ import transformers
 
 from support.model_zoo import DECODER, TOWER, VOCABULARY, randomise, text
 from zipeft.errors import UserError
-from zipeft.splices import attach, prompts
+from zipeft.splices import attach, gated_prompts
 
 SMALL = DECODER | {"head_dim": 8}
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "num_local_experts": 4}
@@ -80,7 +80,7 @@ def test_a_prompt_is_treated_as_the_layer_treats_its_first_token(twist):
     try:
         joined = attach(model, length=1)
     except UserError:
-        assert prompts(model) == []
+        assert gated_prompts(model) == []
         return
     assert torch.equal(run(model), frozen)
     seen = {}

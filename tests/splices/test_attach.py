@@ -8,7 +8,7 @@ from torch import nn
 
 from support.model_zoo import ZOO, images, native_clip, randomise_prompts, roberta, snapshot
 from zipeft.errors import UserError
-from zipeft.splices import Splice, attach, conditioned, detach, prompts, register
+from zipeft.splices import Splice, attach, conditioned, detach, gated_prompts, register
 
 EACH = pytest.mark.parametrize("name", ZOO)
 
@@ -21,7 +21,7 @@ def test_only_the_topmost_layers_are_joined(name, layers):
     joined = attach(model, layers=layers)
     hosts = [m for m in model.modules() if hasattr(m, "zero_gated_prompt")]
     assert hosts == everything[-layers:]
-    assert [m.zero_gated_prompt for m in hosts] == joined == prompts(model)
+    assert [m.zero_gated_prompt for m in hosts] == joined == gated_prompts(model)
 
 
 def known_splices():
@@ -37,7 +37,7 @@ def test_layers_of_given_blocks_are_joined_in_the_blocks_order():
     assert joined == [model.blocks[0].attn.zero_gated_prompt]
     clip = native_clip()
     assert len(attach(clip, blocks=clip.transformer.resblocks)) == 2
-    assert prompts(clip.visual) == []
+    assert gated_prompts(clip.visual) == []
 
 
 def test_prompts_take_their_layers_mode_and_device():
@@ -81,7 +81,7 @@ def test_blocks_without_one_attention_each_are_refused():
         attach(model, blocks=[model.blocks])
     with pytest.raises(UserError, match="twice"):
         attach(model, blocks=[model.blocks[0], model.blocks[0]])
-    assert prompts(model) == []
+    assert gated_prompts(model) == []
 
 
 @pytest.mark.parametrize("settings", [{"gate": "token"}, {"squash": "relu"}, {"lenght": 3}, {"length": -1}])
@@ -152,7 +152,7 @@ def test_nested_conditions_are_restored():
         assert torch.equal(model(x), expected)
     with pytest.raises(KeyError), conditioned(model, outer):
         raise KeyError
-    assert all(prompt.condition is None for prompt in prompts(model))
+    assert all(prompt.condition is None for prompt in gated_prompts(model))
 
 
 def test_a_splice_of_ones_own():

@@ -15,7 +15,7 @@ from torch._dynamo.testing import CompileCounter
 from torch.nn import functional
 
 from support.model_zoo import ZOO, images, llama, mistral, native_clip, randomise, randomise_prompts, text, timm_vit
-from zipeft.splices import attach, detach, prompts
+from zipeft.splices import attach, detach, gated_prompts
 
 
 def frozen(model):
@@ -60,7 +60,7 @@ def test_learns_as_pefts_adaption_prompt_does(build):
             optimiser.step()
             losses.append(loss.item())
         assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    for layer, prompt in zip(adapted, prompts(ours), strict=True):
+    for layer, prompt in zip(adapted, gated_prompts(ours), strict=True):
         torch.testing.assert_close(prompt.prompt, layer.adaption_prompt[0], atol=1e-4, rtol=0)
         torch.testing.assert_close(prompt.gate, layer.adaption_gate, atol=1e-4, rtol=0)
     torch.testing.assert_close(ours(**inputs).logits, theirs(**inputs).logits, atol=1e-3, rtol=0)
@@ -89,7 +89,7 @@ def with_lora(name, order):
             model = peft.inject_adapter_in_model(config, model)
         else:
             randomise_prompts(attach(model, length=3))
-    for prompt in prompts(model):
+    for prompt in gated_prompts(model):
         prompt.requires_grad_(True)  # peft freezes whatever is not its own
     for path, module in model.named_modules():
         if name == "open_clip" and path.endswith("out_proj.lora_B.default"):
@@ -214,11 +214,11 @@ def test_gradient_checkpointing_gives_the_same_gradients(name):
     else:
         model.set_grad_checkpointing(True)
     projected = []
-    for prompt in prompts(model):
+    for prompt in gated_prompts(model):
         prompt.register_forward_hook(lambda *_: projected.append(1))
     for result, gradient in zip(gradients(model, entry.run), expected, strict=True):
         torch.testing.assert_close(result, gradient, atol=1e-5, rtol=1e-5)
-    assert len(projected) == 2 * len(prompts(model)), "nothing was recomputed"
+    assert len(projected) == 2 * len(gated_prompts(model)), "nothing was recomputed"
 
 
 @pytest.mark.parametrize("name", ["llama", "roberta", "hf_vit", "timm_vit", "open_clip"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from support.model_zoo import ZOO, images, ordinary_path, randomise, randomise_prompts, snapshot, text, use_kernel
-from zipeft.splices import attach, conditioned, detach, prompts
+from zipeft.splices import attach, conditioned, detach, gated_prompts
 
 EACH = pytest.mark.parametrize("name", ZOO)
 EACH_KERNEL = pytest.mark.parametrize(("name", "kernel"), [(n, k) for n, entry in ZOO.items() for k in entry.kernels])
@@ -96,11 +96,11 @@ def test_detach_gives_the_model_back(name, kernel, used):
     assert list(model.state_dict()) == list(state)
     assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items())
     assert torch.equal(entry.run(model), output)
-    assert prompts(model) == []
+    assert gated_prompts(model) == []
     detach(model)  # a second time changes nothing
     assert snapshot(model) == before
     attach(model, length=2)
-    assert len(prompts(model)) == len(joined)
+    assert len(gated_prompts(model)) == len(joined)
 
 
 @EACH
@@ -113,7 +113,7 @@ def test_a_deep_copy_and_its_original_are_two_models(name):
         joined = entry.run(model)  # fills the caches
         copied = copy.deepcopy(model)
         assert torch.equal(entry.run(copied), joined)
-        randomise_prompts(prompts(copied), seed=9)
+        randomise_prompts(gated_prompts(copied), seed=9)
         changed = entry.run(copied)
         assert not torch.equal(changed, joined)
         assert torch.equal(entry.run(model), joined)
@@ -210,12 +210,12 @@ def test_gradients_do_not_depend_on_the_batch_being_shared(name, length):
     width = joined[0].prompt.shape[1]
     part = model.visual if name == "open_clip" else model
     loss_of(entry.run(model)).backward()
-    expected = [prompt.prompt.grad.clone() for prompt in prompts(part)]
+    expected = [prompt.prompt.grad.clone() for prompt in gated_prompts(part)]
     condition = torch.zeros(2, width, requires_grad=True)
     model.zero_grad()
     with conditioned(part, condition):
         loss_of(entry.run(model)).backward()
-    for prompt, gradient in zip(prompts(part), expected, strict=True):
+    for prompt, gradient in zip(gated_prompts(part), expected, strict=True):
         torch.testing.assert_close(prompt.prompt.grad, gradient, atol=1e-4, rtol=1e-4)
     total = sum(gradient.sum(0) for gradient in expected)
     torch.testing.assert_close(condition.grad.sum(0), total, atol=1e-4, rtol=1e-4)

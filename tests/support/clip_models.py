@@ -8,7 +8,7 @@ from torch import nn
 
 from support.toys import SIZE, ToyCLIP
 from zipeft import registry
-from zipeft.backbones.clip.matcher import Matcher
+from zipeft.backbones.clip.matcher import ZeroShotCLIP
 from zipeft.objectives.matching import Matching
 
 CLASSES = ("red", "green", "light_blue")
@@ -20,7 +20,7 @@ def images(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
 
 
-def named(*templates: str, classes=CLASSES, backbone=BACKBONE) -> Matcher:
+def named(*templates: str, classes=CLASSES, backbone=BACKBONE) -> ZeroShotCLIP:
     model = backbone.build().requires_grad_(False)
     backbone.name_classes(model, classes, templates or TEMPLATES)
     return model

@@ -24,7 +24,7 @@ from zipeft.api.data import Data, Split, Window
 from zipeft.api.sealed import TestKey
 from zipeft.api.task import Preset, Task
 from zipeft.backbones.clip.backbone import CLIP
-from zipeft.backbones.clip.matcher import Matcher, create
+from zipeft.backbones.clip.matcher import ZeroShotCLIP, create
 from zipeft.backbones.llama.backbone import Llama
 from zipeft.objectives.classification import Classification
 from zipeft.objectives.matching import Matching
@@ -282,7 +282,7 @@ class ToyCLIP(CLIP):
                     nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
                 elif name.endswith("bias"):
                     nn.init.normal_(parameter, std=0.1)
-        return Matcher(model)
+        return ZeroShotCLIP(model)
 
     def weights(self) -> Weights:
         return Weights(self.checkpoint or "toy", "random", "")

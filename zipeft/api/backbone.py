@@ -101,6 +101,20 @@ class Backbone(abc.ABC):
         """Return the length of one example's inputs where a batch is padded to its longest; else any constant."""
         return 1
 
+    def random_batch(self, batch_size: int, *, image_size: int | None = None, length: int = 128) -> Any:
+        """Return a batch of random inputs, always the same, by which costs are measured.
+
+        ``image_size`` is the side of images in pixels, None for the backbone's own; ``length`` is the number of tokens
+        of texts. Raises ``UserError`` for more tokens than the backbone takes.
+        """
+        raise UserError(f"the backbone {type(self).__name__} gives no random inputs to measure costs by")
+
+
+def _random_images(batch_size: int, size: int) -> Tensor:
+    import torch
+
+    return torch.randn(batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
+
 
 @dataclass(frozen=True)
 class ImageBackbone(Backbone):
@@ -111,6 +125,9 @@ class ImageBackbone(Backbone):
     @abc.abstractmethod
     def image_transform(self, size: int) -> Callable[[Image], Tensor]:
         """Return the normalising transform of an image, already of ``size`` x ``size`` pixels, to (3, size, size)."""
+
+    def random_batch(self, batch_size: int, *, image_size: int | None = None, length: int = 128) -> Tensor:
+        return _random_images(batch_size, image_size or 224)
 
 
 @dataclass(frozen=True)
@@ -125,6 +142,12 @@ class ImageTextBackbone(Backbone):
     @abc.abstractmethod
     def preprocess(self) -> Callable[[Image], Tensor]:
         """Return the model's own transform of an RGB image of any size: resized, cropped, normalised."""
+
+    def random_batch(self, batch_size: int, *, image_size: int | None = None, length: int = 128) -> Tensor:
+        from PIL import Image
+
+        own = self.preprocess()(Image.new("RGB", (256, 256)))
+        return _random_images(batch_size, image_size or own.shape[-1])
 
     @abc.abstractmethod
     def name_classes(self, model: nn.Module, classes: Sequence[str], templates: Sequence[str]) -> None:
@@ -173,6 +196,15 @@ class TextBackbone(Backbone):
     def length(self, inputs: dict[str, Tensor]) -> int:
         return len(inputs["input_ids"])
 
+    def random_batch(self, batch_size: int, *, image_size: int | None = None, length: int = 128) -> dict[str, Tensor]:
+        import torch
+
+        if length > self.max_length():
+            raise UserError(f"the length is {length}, but the backbone takes {self.max_length()} tokens")
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(len(self.tokenizer()), (batch_size, length), generator=generator)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
     def collate(self, inputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return a batch, padded on the right to its longest example."""
         from torch.nn.utils.rnn import pad_sequence
@@ -197,6 +229,13 @@ class LanguageBackbone(TextBackbone):
     def prefix_tokens(self, model: nn.Module) -> int:
         """Return 0: prompts come first of all, as every token sees what stands before it."""
         return 0
+
+    def random_batch(self, batch_size: int, *, image_size: int | None = None, length: int = 128) -> dict[str, Tensor]:
+        """Return random tokens; the last quarter of each example is the response."""
+        batch = super().random_batch(batch_size, length=length)
+        batch["labels"] = batch["input_ids"].clone()
+        batch["labels"][:, : length - max(1, length // 4)] = NO_LABEL
+        return batch
 
     @abc.abstractmethod
     def logits(self, model: nn.Module, hidden: Tensor) -> Tensor:
@@ -239,7 +278,7 @@ class LanguageBackbone(TextBackbone):
             batch["labels"] = pad_sequence(labels, batch_first=True, padding_value=NO_LABEL)
         return batch
 
-    def prompts(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def prompt_ids(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return what stands before the first label in each of a batch of inputs, padded on the left."""
         from torch.nn.utils.rnn import pad_sequence
 

@@ -17,7 +17,7 @@ from zipeft.files import check_target
 from zipeft.formatting import counted
 
 if TYPE_CHECKING:
-    from zipeft.generation.generator import Speaker
+    from zipeft.generation.generator import TextGenerator
     from zipeft.generation.questions import Question
 
 LEAST_TEMPERATURE = 1e-6
@@ -146,9 +146,9 @@ def _share(text: str) -> float:
 # --- the model --------------------------------------------------------------------------------------------------------
 
 
-def _speaker(options: argparse.Namespace) -> tuple[Speaker, dict[str, Any]]:
+def _text_generator(options: argparse.Namespace) -> tuple[TextGenerator, dict[str, Any]]:
     """Return what answers, and the record of it that stands beside each answer."""
-    from zipeft.generation.generator import Speaker
+    from zipeft.generation.generator import TextGenerator
     from zipeft.training.parallel import new_accelerator
 
     backbone, model, template, origin = _of_adapter(options) if options.adapter else _of_backbone(options)
@@ -162,7 +162,7 @@ def _speaker(options: argparse.Namespace) -> tuple[Speaker, dict[str, Any]]:
         drawn = ("temperature", "top_p", "seed", *(["batch_size"] if options.file else []))
         settings |= {name: getattr(options, name) for name in drawn}
     origin["settings"] |= settings
-    return Speaker(backbone, model, template, options.max_new_tokens, sampling, options.seed), origin
+    return TextGenerator(backbone, model, template, options.max_new_tokens, sampling, options.seed), origin
 
 
 def _of_adapter(options: argparse.Namespace) -> tuple[Any, Any, str | None, dict[str, Any]]:
@@ -210,10 +210,10 @@ def _answer(question: Question, options: argparse.Namespace) -> None:
     """Write the answer to stdout while it is made."""
     from zipeft.generation.generator import Printer
 
-    speaker, _ = _speaker(options)
-    printer = Printer(speaker.text)
-    prompt, start = speaker.prompt(question), time.perf_counter()
-    (ids,) = speaker.answer([prompt], streamer=printer)
+    generator, _ = _text_generator(options)
+    printer = Printer(generator.text)
+    prompt, start = generator.prompt_ids(question), time.perf_counter()
+    (ids,) = generator.answer([prompt], streamer=printer)
     printer.finish(ids)
     _tell(len(ids), time.perf_counter() - start)
 
@@ -222,15 +222,15 @@ def _answer_file(questions: Sequence[Question], options: argparse.Namespace) -> 
     """Write the answers that are not in the file yet, batch by batch."""
     from tqdm import tqdm
 
-    from zipeft.generation.answer_file import Answers
+    from zipeft.generation.answer_file import AnswerFile
     from zipeft.generation.generator import batches
 
     locks.check(options.out.parent)  # before a model is loaded
-    speaker, origin = _speaker(options)
-    prompts = [speaker.prompt(question) for question in questions]
+    generator, origin = _text_generator(options)
+    prompts = [generator.prompt_ids(question) for question in questions]
     tokens, start = 0, time.perf_counter()
     with (
-        Answers(options.out, questions, origin) as answers,
+        AnswerFile(options.out, questions, origin) as answers,
         tqdm(total=len(questions), initial=len(answers.given), unit="answer", disable=None) as bar,
     ):
         there = len(answers.given)
@@ -239,8 +239,8 @@ def _answer_file(questions: Sequence[Question], options: argparse.Namespace) -> 
             if not asked:
                 continue
             # All of the batch, whatever of it is there: with others beside it, other tokens would be drawn.
-            answered = dict(zip(batch, speaker.answer([prompts[index] for index in batch], number), strict=True))
-            answers.add([(questions[index], speaker.text(answered[index]), len(answered[index])) for index in asked])
+            answered = dict(zip(batch, generator.answer([prompts[index] for index in batch], number), strict=True))
+            answers.add([(questions[index], generator.text(answered[index]), len(answered[index])) for index in asked])
             tokens += sum(map(len, answered.values()))
             bar.update(len(asked))
     print(f"{counted(len(questions), 'answer')} in {options.out}, {there} of them from before", file=sys.stderr)

@@ -15,8 +15,6 @@ from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
-    import torch
-
     from zipeft.api.backbone import Backbone
     from zipeft.api.method import Method
 
@@ -113,50 +111,18 @@ def _profile(name: str, method: Method, backbone: Backbone, options: argparse.Na
     profile = replace(profile, adapter_bytes=adapter_bytes(learner))
     if options.meta:
         return profile
+    batch = backbone.random_batch(options.batch_size, image_size=options.image_size, length=options.length)
     with PeakMemory(device) as memory:
-        seconds = _step_seconds(learner, _inputs(backbone, options), options.steps)
+        seconds = _step_seconds(learner, batch, options.steps)
     return replace(profile, step_seconds=seconds, peak_bytes=memory.bytes)
 
 
 def _learner(backbone: Backbone, method: Method) -> Any:
-    from zipeft.objectives.classification import Classification
-    from zipeft.objectives.matching import Matching
-    from zipeft.objectives.responses import Responses
+    from zipeft.objectives.plain import plain_objective
 
-    own = {"instruction": Responses(), "image-text": Matching()}
-    objective = method.objective(own.get(backbone.modality, Classification()))
+    objective = method.objective(plain_objective(backbone))
     classes = [f"class {index}" for index in range(CLASSES)]
     return method.learner(backbone, backbone.build().requires_grad_(False), objective, classes)
-
-
-def _inputs(backbone: Backbone, options: argparse.Namespace) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Return a batch of random pictures or tokens; of those, every fourth is a response's where there are such."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    if backbone.modality in ("image", "image-text"):
-        size = options.image_size or _own_image_size(backbone)
-        return torch.randn(options.batch_size, 3, size, size, generator=generator)
-    if options.length > backbone.max_length():
-        raise UserError(f"--length is {options.length}, but the backbone takes {backbone.max_length()} tokens")
-    shape = (options.batch_size, options.length)
-    ids = torch.randint(len(backbone.tokenizer()), shape, generator=generator)
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if backbone.modality == "instruction":
-        from zipeft.api.data import NO_LABEL
-
-        prompt = options.length - max(1, options.length // 4)
-        inputs["labels"] = torch.where(torch.arange(options.length) < prompt, NO_LABEL, ids)
-    return inputs
-
-
-def _own_image_size(backbone: Backbone) -> int:
-    """Return the pixels of the pictures that a backbone makes of any, or 224 where they are for a task to choose."""
-    if backbone.modality == "image":
-        return 224
-    from PIL import Image
-
-    return backbone.preprocess()(Image.new("RGB", (256, 256))).shape[-1]
 
 
 def _step_seconds(learner: Any, inputs: Any, steps: int) -> float | None:

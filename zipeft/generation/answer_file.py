@@ -12,7 +12,7 @@ from zipeft.generation.questions import Question
 from zipeft.json_lines import JsonLines
 
 
-class Answers:
+class AnswerFile:
     """The file of answers, a line of JSON each; a context, in which no other process may write the file.
 
     A line repeats the question and says what gave the answer. What is in the file already is ``given``; it must be of
@@ -31,7 +31,7 @@ class Answers:
         self.given: set[str] = set()
         self._lines = JsonLines(path, "answer", b'{"id": ', self._take)
 
-    def __enter__(self) -> Answers:
+    def __enter__(self) -> AnswerFile:
         self._lines.__enter__()
         return self
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Speaker:
+class TextGenerator:
     """A language model with what decides how it answers.
 
     Args:
@@ -39,7 +39,7 @@ class Speaker:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
 
-    def prompt(self, question: Question) -> list[int]:
+    def prompt_ids(self, question: Question) -> list[int]:
         """Return the tokens that ask a question, as those of training do.
 
         Raises ``UserError`` that names the question: where the longest answer would not fit behind them, where the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,13 @@ SQUASH = {"tanh": torch.tanh, "none": lambda gate: gate}
 
 KeyValueProjection = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From prompts (..., length, width) to keys and values, each (..., key-value heads, length, head dim)."""
+
+TensorsRead = Callable[[], Sequence[Tensor] | None]
+
+
+def nothing_frozen() -> Sequence[Tensor]:
+    """The tensors that a projection without parameters reads."""
+    return ()
 
 
 class ZeroGatedPrompt(nn.Module):
@@ -65,7 +72,7 @@ class ZeroGatedPrompt(nn.Module):
         self._cache: tuple[tuple, tuple[Tensor, Tensor], tuple[Tensor, ...]] | None = None
 
     def forward(
-        self, query: Tensor, project: KeyValueProjection, scale: float, frozen: Callable[[], Iterable[Tensor]] = tuple
+        self, query: Tensor, project: KeyValueProjection, scale: float, frozen: TensorsRead = nothing_frozen
     ) -> Tensor:
         """Return the gated term (batch, heads, queries, head dim), to be added before the output projection.
 
@@ -73,13 +80,16 @@ class ZeroGatedPrompt(nn.Module):
             query: (batch, heads, queries, head dim), as the layer's own attention takes it.
             project: the layer's own key and value projections.
             scale: what the layer multiplies its scores by.
-            frozen: lists the tensors that ``project`` reads; a change to one drops the cached keys and values.
+            frozen: lists the tensors that ``project`` reads; a change to one drops the cached keys and values. Returns
+                None where more than tensors decides what ``project`` gives: then nothing is cached.
         """
         key, value = self._keys_and_values(query.dtype, project, frozen)
         gate = SQUASH[self.squash](self.gate).view(-1, 1, 1)
         return (gate * attend(query, key, value, scale)).to(query.dtype)
 
-    def _keys_and_values(self, dtype: torch.dtype, project: KeyValueProjection, frozen: Callable) -> tuple[Tensor, ...]:
+    def _keys_and_values(
+        self, dtype: torch.dtype, project: KeyValueProjection, frozen: TensorsRead
+    ) -> tuple[Tensor, ...]:
         """Project the prompt; while gradients are off, only when something changed since the last time."""
         if self.condition is not None:
             return project((self.prompt + self.condition.unsqueeze(-2)).to(dtype))

@@ -76,7 +76,7 @@ class Responses(Objective):
         if not final:
             return responses
         backbone = learner.backbone
-        ids = backbone.generate(learner.model, backbone.prompts(batch["inputs"]), self.max_new_tokens)
+        ids = backbone.generate(learner.model, backbone.prompt_ids(batch["inputs"]), self.max_new_tokens)
         answers = [answer_of(backbone.tokenizer(), each) for each in ids]
         return [response._replace(answer=answer) for response, answer in zip(responses, answers, strict=True)]
 

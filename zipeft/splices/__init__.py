@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from zipeft.errors import UserError
 from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt
-from zipeft.splices.base import Splice
+from zipeft.splices.base import AttentionSplice, Splice
 from zipeft.splices.multihead_attention import MultiheadSplice
 from zipeft.splices.open_clip_attention import OpenCLIPSplice
 from zipeft.splices.prefix import PrefixSplice
@@ -25,12 +25,20 @@ from zipeft.splices.timm_rope_attention import TimmRopeSplice
 from zipeft.splices.transformers_attention import TransformersSplice
 from zipeft.splices.unjoined import pooling, unjoined
 
-__all__ = ["PrefixSplice", "Splice", "attach", "conditioned", "detach", "prompts", "register"]
+__all__ = ["AttentionSplice", "PrefixSplice", "Splice", "attach", "conditioned", "detach", "gated_prompts", "register"]
 
-_splices: list[type[Splice]] = [TransformersSplice, TimmSplice, TimmRopeSplice, MultiheadSplice, OpenCLIPSplice]
+SpliceType = type[AttentionSplice]
+
+_splices: list[SpliceType] = [
+    TransformersSplice,
+    TimmSplice,
+    TimmRopeSplice,
+    MultiheadSplice,
+    OpenCLIPSplice,
+]
 
 
-def register(splice: type[Splice]) -> type[Splice]:
+def register(splice: SpliceType) -> SpliceType:
     """Make a splice for another class of attention known; usable as a decorator. The newest is asked first."""
     _splices.insert(0, splice)
     return splice
@@ -41,7 +49,7 @@ def attach(
     *,
     layers: int | None = None,
     blocks: Sequence[nn.Module] | None = None,
-    splices: Sequence[type[Splice]] | None = None,
+    splices: Sequence[SpliceType] | None = None,
     **settings: Any,
 ) -> list[nn.Module]:
     """Join a ``ZeroGatedPrompt``, or what else a splice makes, to attention layers of a model, in place.
@@ -97,7 +105,7 @@ def detach(model: nn.Module) -> None:
             delattr(module, splice.name)
 
 
-def prompts(model: nn.Module) -> list[ZeroGatedPrompt]:
+def gated_prompts(model: nn.Module) -> list[ZeroGatedPrompt]:
     """Return the gated prompts of a model, lowest layer first."""
     return [module for module in model.modules() if isinstance(module, ZeroGatedPrompt)]
 
@@ -105,7 +113,7 @@ def prompts(model: nn.Module) -> list[ZeroGatedPrompt]:
 @contextmanager
 def conditioned(model: nn.Module, features: Tensor) -> Iterator[None]:
     """Add features (batch, width), one vector an example, to all of a model's prompts while the context lasts."""
-    before = [(prompt, prompt.condition) for prompt in prompts(model)]
+    before = [(prompt, prompt.condition) for prompt in gated_prompts(model)]
     for prompt, _ in before:
         prompt.condition = features
     try:
@@ -115,7 +123,7 @@ def conditioned(model: nn.Module, features: Tensor) -> Iterator[None]:
             prompt.condition = condition
 
 
-def _attentions(part: nn.Module, splices: Sequence[type[Splice]]) -> list[tuple[nn.Module, type[Splice]]]:
+def _attentions(part: nn.Module, splices: Sequence[SpliceType]) -> list[tuple[nn.Module, SpliceType]]:
     known = ((module, next((s for s in splices if s.matches(module)), None)) for module in part.modules())
     return [(module, splice) for module, splice in known if splice is not None]
 
@@ -124,7 +132,7 @@ def _because(others: str) -> str:
     return f" (not {others})" if others else ""
 
 
-def _join(attention: nn.Module, splice: type[Splice], settings: dict[str, Any]) -> nn.Module:
+def _join(attention: nn.Module, splice: SpliceType, settings: dict[str, Any]) -> nn.Module:
     joined = splice.make(attention, **settings).train(attention.training)
     attention.add_module(splice.name, joined)
     attention.zipeft_splice = splice(attention, joined)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt
 
@@ -13,17 +15,14 @@ PROMPT_NAME = "zero_gated_prompt"
 """Under this name a gated prompt is a submodule of the attention layer that it joins."""
 
 
-class Splice(abc.ABC):
-    """One gated prompt joined to one attention layer.
+class AttentionSplice(abc.ABC):
+    """One learnt module joined to one attention layer.
 
-    A splice knows one class of attention: how to reach its queries before and its result after the softmax, and
-    its key and value projections. It lives in the attention layer and holds no reference from outside, so that a
-    deep copy of the model is a working model.
-
-    A subclass that joins something else than a gated prompt gives it a ``name`` and overrides ``make``.
+    A splice knows one class of attention and how to change what it computes. It lives in the attention layer and holds
+    no reference from outside, so that a deep copy of the model is a working model.
     """
 
-    name: ClassVar[str] = PROMPT_NAME
+    name: ClassVar[str]
     """Under this name what joins is a submodule of its attention layer."""
 
     def __init__(self, attention: nn.Module, joined: nn.Module) -> None:
@@ -31,10 +30,9 @@ class Splice(abc.ABC):
         self.joined = joined
 
     @classmethod
+    @abc.abstractmethod
     def make(cls, attention: nn.Module, **settings: Any) -> nn.Module:
         """Return what is to join a layer, on the layer's device."""
-        width, heads = cls.width_and_heads(attention)
-        return ZeroGatedPrompt(width, heads, device=next(attention.parameters()).device, **settings)
 
     @classmethod
     @abc.abstractmethod
@@ -46,11 +44,6 @@ class Splice(abc.ABC):
         """Say why a layer of the kind that this splice joins is not joined; "" if it is, or is of another kind."""
         return ""
 
-    @classmethod
-    @abc.abstractmethod
-    def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
-        """Return the width of the layer's input and the number of its query heads."""
-
     @abc.abstractmethod
     def install(self) -> None:
         """Make the layer take in what joins it."""
@@ -59,14 +52,73 @@ class Splice(abc.ABC):
     def remove(self) -> None:
         """Undo ``install``, leaving no trace."""
 
+
+class Splice(AttentionSplice):
+    """A ``ZeroGatedPrompt`` joined to one attention layer.
+
+    A subclass reaches the layer's queries before and its result after the softmax, and its key and value projections.
+    """
+
+    name: ClassVar[str] = PROMPT_NAME
+
+    @classmethod
+    def make(cls, attention: nn.Module, **settings: Any) -> nn.Module:
+        width, heads = cls.width_and_heads(attention)
+        return ZeroGatedPrompt(width, heads, device=next(attention.parameters()).device, **settings)
+
+    @classmethod
+    @abc.abstractmethod
+    def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
+        """Return the width of the layer's input and the number of its query heads."""
+
     @abc.abstractmethod
     def project(self, prompt: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values (..., key-value heads, length, head dim) of prompts (..., length, width)."""
 
-    def frozen(self) -> list[Tensor] | None:
+    def frozen(self) -> Sequence[Tensor] | None:
         """Return the tensors that ``project`` reads; None where more than tensors decides its result."""
         return [tensor for name, tensor in self.attention.named_parameters() if not name.startswith(PROMPT_NAME)]
 
     def term(self, query: Tensor, scale: float) -> Tensor:
         """Return the gated term (batch, heads, queries, head dim) of a query of that shape."""
         return self.joined(query, self.project, scale, self.frozen)
+
+
+class HookSplice(Splice):
+    """Joins a layer by two hooks, so that its forward stays its own, fused kernel and masks and all.
+
+    A subclass names the module that returns the queries as the softmax takes them, (batch, heads, queries, head dim),
+    and the one that takes the result, (batch, queries, width), on its way to the output projection.
+    """
+
+    handles: list[RemovableHandle]
+
+    @abc.abstractmethod
+    def query_module(self) -> nn.Module:
+        """Return the module whose output are the queries."""
+
+    @abc.abstractmethod
+    def result_module(self) -> nn.Module:
+        """Return the module whose input is the result."""
+
+    @abc.abstractmethod
+    def scale(self) -> float:
+        """Return what the layer multiplies its scores by."""
+
+    def install(self) -> None:
+        self.handles = [
+            self.query_module().register_forward_hook(self._keep_query),
+            self.result_module().register_forward_pre_hook(self._add_term),
+        ]
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def _keep_query(self, _module: nn.Module, _args: tuple, query: Tensor) -> None:
+        self.query = query
+
+    def _add_term(self, _module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        term = self.term(self.query, self.scale())
+        del self.query
+        return (args[0] + term.transpose(1, 2).flatten(2),)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zipeft.splices.base import Splice
+from zipeft.splices.fused_qkv import key_and_value
 
 
 class MultiheadSplice(Splice):
@@ -42,9 +43,8 @@ class MultiheadSplice(Splice):
         self.handle.remove()
 
     def project(self, prompt: Tensor) -> tuple[Tensor, Tensor]:
-        weight, bias = self._in_projection()
-        key, value = (functional.linear(prompt, weight[i], bias[i]) for i in (1, 2))
-        return tuple(x.unflatten(-1, (self.attention.num_heads, -1)).transpose(-2, -3) for x in (key, value))
+        layer = self.attention
+        return key_and_value(layer.in_proj_weight, layer.in_proj_bias, prompt, layer.num_heads)
 
     def frozen(self) -> list[Tensor]:
         # By name: peft's LoRA puts plain tensors in the parameters' place.

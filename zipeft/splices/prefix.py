@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from zipeft.errors import UserError
 from zipeft.modules.prefix import Prefix, widened
-from zipeft.splices.transformers_attention import TransformersSplice, key_value_heads
+from zipeft.splices.transformers_attention import InterfaceSplice, key_value_heads
 
 
-class PrefixSplice(TransformersSplice):
-    """Joins a ``Prefix`` to whatever ``TransformersSplice`` joins a gated prompt to.
+class PrefixSplice(InterfaceSplice):
+    """Joins a ``Prefix`` to the layers that ``TransformersSplice`` joins gated prompts to.
 
     The model's own kernel (sdpa or eager) runs once, over the learnt keys and the tokens' own; every query sees the
     learnt ones, whatever its mask says of the tokens. Attention weights that a model returns begin with the prefix's.

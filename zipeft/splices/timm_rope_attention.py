@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zipeft.splices.base import Splice
-from zipeft.splices.timm_attention import TimmSplice
+from zipeft.splices.base import HookSplice
 
 CLASSES = (("timm.layers.attention", "AttentionRope"), ("timm.models.eva", "EvaAttention"))
 
 
-class TimmRopeSplice(TimmSplice):
-    """Joins timm's attention with a rotary embedding by the hooks of ``TimmSplice``, and one more that sees the angles.
+class TimmRopeSplice(HookSplice):
+    """Joins timm's attention with a rotary embedding by two hooks, and one more that sees the angles.
 
     Queries are rotated as the layer itself rotates them. A prompt has no place in the image: its keys stay unrotated,
     as those of the class and register tokens do.
@@ -29,6 +28,15 @@ class TimmRopeSplice(TimmSplice):
     @classmethod
     def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
         return (attention.q_proj if attention.qkv is None else attention.qkv).in_features, attention.num_heads
+
+    def query_module(self) -> nn.Module:
+        return self.attention.q_norm
+
+    def result_module(self) -> nn.Module:
+        return getattr(self.attention, "norm", self.attention.proj)
+
+    def scale(self) -> float:
+        return self.attention.scale
 
     def install(self) -> None:
         super().install()
@@ -51,7 +59,7 @@ class TimmRopeSplice(TimmSplice):
     def frozen(self) -> list[Tensor] | None:
         projections = (self.attention.qkv, self.attention.k_proj, self.attention.v_proj)
         known = all(type(layer) is nn.Linear for layer in projections if layer is not None)
-        return Splice.frozen(self) if known else None
+        return super().frozen() if known else None
 
     def project(self, prompt: Tensor) -> tuple[Tensor, Tensor]:
         attention = self.attention

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import abc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zipeft.splices.base import Splice
+from zipeft.splices.base import AttentionSplice, Splice
 from zipeft.splices.rotary import first_token
 
 PREFIX = "zipeft_"
 PROJECTIONS = (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"))
 KEY_NORMS = ("k_norm", "k_layernorm", "key_layernorm", "qk_norm")
 VALUE_NORMS = ("v_norm",)
+# fmt: off
 OTHER_PARTS = (  # of the queries, which arrive finished, and of the result
-    *("q_norm", "q_layernorm", "query_layernorm", "rotary_emb", "dropout", "attention_dropout"),
-    *("o_proj", "out_proj", "dense", "Wo", "proj", "output", "projection_layer", "gate_proj", "g_proj"),
-    *("o_norm", "attn_sub_norm", "LayerNorm", "out_drop", "output_dropout", "projection_dropout"),
+    "q_norm", "q_layernorm", "query_layernorm", "rotary_emb", "dropout", "attention_dropout",
+    "o_proj", "out_proj", "dense", "Wo", "proj", "output", "projection_layer", "gate_proj", "g_proj",
+    "o_norm", "attn_sub_norm", "LayerNorm", "out_drop", "output_dropout", "projection_dropout",
 )
-KNOWN_PARTS = {*sum(PROJECTIONS, ()), *KEY_NORMS, *VALUE_NORMS, *OTHER_PARTS}
+# fmt: on
+KNOWN_PARTS = {*chain(*PROJECTIONS), *KEY_NORMS, *VALUE_NORMS, *OTHER_PARTS}
 
 
-class TransformersSplice(Splice):
-    """Joins LLaMA, Mistral, Qwen, Gemma, RoBERTa, BERT, ViT, CLIP and whatever else dispatches through the interface.
+class InterfaceSplice(AttentionSplice):
+    """Reaches attention of ``transformers`` between the rotary embedding and the output projection.
 
-    A function registered as ``zipeft_<kernel>`` takes the place of the model's kernel (sdpa, eager, flash) and hands it
-    to ``attend``. It receives queries, keys and values after the rotary embedding, and its result goes to the output
-    projection.
+    A function registered as ``zipeft_<kernel>`` takes the place of the model's kernel (sdpa, eager, flash) and hands
+    queries, keys and values to ``attend``.
     """
 
     @classmethod
@@ -40,21 +43,15 @@ class TransformersSplice(Splice):
     def objection(cls, module: nn.Module) -> str:
         return _objection(module) if _dispatches(module) else ""
 
-    @classmethod
-    def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
-        query, *_ = _projections(attention)
-        groups = getattr(attention, "num_key_value_groups", 1)  # some query projections hold an output gate too
-        return query.in_features, key_value_heads(attention)[0] * groups
-
     def install(self) -> None:
         self.attention.config = _JoinedConfig(self.attention.config)
         # To ask for the name registers the kernel: within a compiled graph it would compile twice.
         _ = self.attention.config._attn_implementation
-        self.first_token = first_token(self.attention, self._keys_at)
 
     def remove(self) -> None:
         self.attention.config = self.attention.config.config
 
+    @abc.abstractmethod
     def attend(
         self, kernel: str, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
     ) -> tuple[Tensor, Tensor | None]:
@@ -67,15 +64,33 @@ class TransformersSplice(Splice):
             mask: what the kernel takes, or None.
             options: of the kernel.
         """
-        output, weights = self.run(kernel, query, key, value, mask, **options)
-        scale = options.get("scaling") or query.shape[-1] ** -0.5
-        return output + self.term(query, scale).transpose(1, 2), weights
 
     def run(self, kernel: str, *inputs: Tensor | None, **options: Any) -> tuple[Tensor, Tensor | None]:
         """Call the model's own kernel."""
         return _kernel(self.attention, kernel)(self.attention, *inputs, **options)
 
-    def frozen(self) -> list[Tensor] | None:
+
+class TransformersSplice(InterfaceSplice, Splice):
+    """Joins LLaMA, Mistral, Qwen, Gemma, RoBERTa, BERT, ViT, CLIP and others that dispatch through the interface."""
+
+    @classmethod
+    def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
+        query, *_ = _projections(attention)
+        groups = getattr(attention, "num_key_value_groups", 1)  # some query projections hold an output gate too
+        return query.in_features, key_value_heads(attention)[0] * groups
+
+    def install(self) -> None:
+        super().install()
+        self.first_token = first_token(self.attention, self._keys_at)
+
+    def attend(
+        self, kernel: str, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        output, weights = self.run(kernel, query, key, value, mask, **options)
+        scale = options.get("scaling") or query.shape[-1] ** -0.5
+        return output + self.term(query, scale).transpose(1, 2), weights
+
+    def frozen(self) -> Sequence[Tensor] | None:
         _, *projections = _projections(self.attention)
         return super().frozen() if all(type(layer) is nn.Linear for layer in projections) else None
 

@@ -16,10 +16,10 @@ from support.model_zoo import randomise_prompts
 from support.toys import SIZE, TINY_CLIP, ToyPictures, split_of
 from zipeft import registry
 from zipeft.api.protocol import Protocol
-from zipeft.backbones.clip.matcher import Matcher, create
+from zipeft.backbones.clip.matcher import ZeroShotCLIP, create
 from zipeft.errors import UserError
 from zipeft.experiments.experiment import Experiment, Run
-from zipeft.splices import prompts
+from zipeft.splices import gated_prompts
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_matches_are_open_clips_own_to_the_last_bit(templates) -> None:
     assert expected.argmax(-1).unique().numel() > 1
 
 
-def create_like(model: Matcher) -> nn.Module:
+def create_like(model: ZeroShotCLIP) -> nn.Module:
     """open_clip's own model with the same weights; frozen too, for PyTorch rounds otherwise where weights train."""
     clip = create(TINY_CLIP).requires_grad_(False)
     clip.load_state_dict(model.clip.state_dict())
@@ -77,16 +77,16 @@ def test_a_text_tower_of_its_own_and_a_bias_of_the_logits() -> None:
     """As SigLIP has them; open_clip's own blocks have an attention of another class here."""
     text = {**TINY_CLIP["text_cfg"], "block_type": "custom"}
     clip = create({**TINY_CLIP, "text_cfg": text, "custom_text": True, "init_logit_bias": -3.0})
-    model = Matcher(clip).requires_grad_(False)
+    model = ZeroShotCLIP(clip).requires_grad_(False)
     BACKBONE.name_classes(model, CLASSES, TEMPLATES[:1])
     tokens = BACKBONE.tokenizer()([f"a photo of a {name}." for name in ("red", "green", "light blue")])
     with torch.no_grad():
         expected, _ = clip.get_logits(images(4), tokens)
         torch.testing.assert_close(BACKBONE.matches(model, images(4)), expected)
         registry.methods.get("zero_gated")(length=2).apply(BACKBONE, model)
-        assert len(prompts(model)) == 4
+        assert len(gated_prompts(model)) == 4
         torch.testing.assert_close(BACKBONE.matches(model, images(4)), expected)
-        randomise_prompts(prompts(model))
+        randomise_prompts(gated_prompts(model))
         assert (BACKBONE.matches(model, images(4)) - expected).abs().max() > 1e-3
 
 
@@ -193,15 +193,15 @@ def test_features_that_were_kept_in_inference_mode_can_be_trained_against() -> N
     learner = learner_of("zero_gated_image")
     with torch.inference_mode():
         learner(images(4))
-    before = [prompt.gate.clone() for prompt in prompts(learner.model)]
+    before = [prompt.gate.clone() for prompt in gated_prompts(learner.model)]
     steps(learner, images(4), 1)
-    assert not any(map(torch.equal, before, [prompt.gate for prompt in prompts(learner.model)]))
+    assert not any(map(torch.equal, before, [prompt.gate for prompt in gated_prompts(learner.model)]))
 
 
 def test_any_change_of_the_text_tower_drops_what_was_kept() -> None:
     learner = learner_of("zero_gated_text")
     model = learner.model
-    randomise_prompts(prompts(model))
+    randomise_prompts(gated_prompts(model))
     others = ("clip.visual", "clip.logit")
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -21,9 +21,9 @@ from zipeft import registry
 from zipeft.api.backbone import Weights
 from zipeft.backbones.clip import choice as choices
 from zipeft.backbones.clip.backbone import CLIP
-from zipeft.backbones.clip.matcher import Matcher, create
+from zipeft.backbones.clip.matcher import ZeroShotCLIP, create
 from zipeft.errors import UserError
-from zipeft.splices import prompts
+from zipeft.splices import gated_prompts
 
 # --- names and files ---
 
@@ -46,7 +46,7 @@ def tiny(monkeypatch) -> dict[str, torch.Tensor]:
     return {name: torch.randn_like(value) for name, value in state.items()}
 
 
-def assert_loaded(model: Matcher, state: dict[str, torch.Tensor]) -> None:
+def assert_loaded(model: ZeroShotCLIP, state: dict[str, torch.Tensor]) -> None:
     own = model.clip.state_dict()
     assert own.keys() == state.keys()
     assert all(torch.equal(value, state[key]) for key, value in own.items())
@@ -91,7 +91,7 @@ def test_every_model_that_is_taken_has_two_towers_that_are_joined() -> None:
         with torch.device("meta"):
             model = backbone.build().requires_grad_(False)
             registry.methods.get("zero_gated")().apply(backbone, model)
-        assert len(prompts(model)) == sum(map(len, backbone.towers(model).values())), name
+        assert len(gated_prompts(model)) == sum(map(len, backbone.towers(model).values())), name
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth", ".bin"])

@@ -13,7 +13,7 @@ from support.model_zoo import ordinary_path, randomise_prompts
 from support.toys import ToyPictures, methods_for
 from zipeft.backbones.clip.backbone import CLIP
 from zipeft.objectives.matching import BaseToNovel, Matching
-from zipeft.splices import prompts
+from zipeft.splices import gated_prompts
 from zipeft.training.costs import count_flops
 from zipeft.training.dataset import Encoded
 
@@ -26,8 +26,8 @@ def test_at_zero_gate_both_towers_are_the_frozen_ones(method) -> None:
     with ordinary_path():
         assert torch.equal(learner(images(4)), BACKBONE.matches(named(), images(4)))
     joined = {"zero_gated": 4}.get(method, 2)
-    assert len(prompts(learner.model)) == joined
-    randomise_prompts(prompts(learner.model))
+    assert len(gated_prompts(learner.model)) == joined
+    randomise_prompts(gated_prompts(learner.model))
     changed = BACKBONE.class_features(learner.model), BACKBONE.features(learner.model, images(4))
     frozen = BACKBONE.class_features(named()), BACKBONE.features(named(), images(4))
     text, image = ((a - b).abs().max().item() > 1e-3 for a, b in zip(changed, frozen, strict=True))

@@ -177,7 +177,7 @@ def test_a_batch_gives_the_prompts_back_as_they_were_trained_on(tmp_path):
     data = task.load("data")
     encoded = Encoded(data.train, task.windows(backbone), backbone)
     batch = backbone.collate([encoded.window(index).inputs for index in range(4)])
-    prompts = backbone.prompts(batch)
+    prompts = backbone.prompt_ids(batch)
     for row, mask, example in zip(prompts["input_ids"], prompts["attention_mask"], data.train.examples, strict=False):
         assert row[mask == 0].eq(PAD).all()
         assert (mask.diff() >= 0).all()  # padded on the left alone

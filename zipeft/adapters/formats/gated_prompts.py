@@ -37,7 +37,7 @@ class GatedPrompts:
     @classmethod
     def of(cls, learner: Learner, made_for: str = "") -> GatedPrompts:
         """Take the prompts of a learner. Raises ``UserError`` if it has none, or if anything else has been learnt."""
-        joined = splices.prompts(learner.model)
+        joined = splices.gated_prompts(learner.model)
         known = {id(parameter) for prompt in joined for parameter in prompt.parameters()}
         others = [name for name, parameter in learner.trainable().items() if id(parameter) not in known]
         if others or not joined:
@@ -66,7 +66,7 @@ class GatedPrompts:
         ours = len(backbone.blocks(model))
         _check_size("layers", self.depth, ours)
         self.method().apply(backbone, model)
-        joined = splices.prompts(model)
+        joined = splices.gated_prompts(model)
         _check_size("hidden width", self.prompts.shape[2], joined[0].prompt.shape[1])
         _check_size("heads", self.gates.shape[1], joined[0].gate.shape[0])
         with torch.no_grad():
