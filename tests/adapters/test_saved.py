@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -39,6 +40,13 @@ def saved(experiment, folder, name="zero_gated"):
     run = Run("colours", name, registry.methods.get(name)(), 0)
     result, learner = experiment.measure(run)
     return save_adapter(folder, learner, experiment.adapter_record(run)), result, learner
+
+
+@pytest.fixture(scope="module")
+def sound(experiment, tmp_path_factory):
+    """The folder of an adapter, for tests to copy."""
+    with registered():
+        return saved(experiment, tmp_path_factory.mktemp("sound"))[0]
 
 
 @pytest.mark.parametrize(
@@ -100,14 +108,13 @@ def test_a_store_clears_what_a_kill_left_and_never_mixes_two_adapters(experiment
     assert sorted(entry.name for entry in folder.iterdir()) == [RECORD, TENSORS]
 
 
-def test_an_adapter_of_another_backbone_is_refused(experiment, tmp_path):
-    folder, _, _ = saved(experiment, tmp_path)
+def test_an_adapter_of_another_backbone_is_refused(sound):
     with pytest.raises(UserError, match=r"was made for the backbone toy .* not for other"):
-        load_adapter(folder, ToyViT(checkpoint="other"))
+        load_adapter(sound, ToyViT(checkpoint="other"))
 
 
-def test_an_adapter_is_known_by_the_checksum_that_older_versions_took(experiment, tmp_path, monkeypatch):
-    folder, _, _ = saved(experiment, tmp_path)
+def test_an_adapter_is_known_by_the_checksum_that_older_versions_took(sound, tmp_path, monkeypatch):
+    folder = shutil.copytree(sound, tmp_path / "adapter")
     record = read_record(folder)["backbone"]
 
     def of(checksum, older=None):
@@ -180,16 +187,16 @@ def edited_settings(folder, part, **changes):
         (lambda folder: edited_tensors(folder, lambda x: x.double()), "does not fit"),
     ],
 )
-def test_a_damaged_adapter_is_refused_in_one_line(damage, message, experiment, tmp_path):
-    folder, _, _ = saved(experiment, tmp_path)
+def test_a_damaged_adapter_is_refused_in_one_line(damage, message, sound, tmp_path):
+    folder = shutil.copytree(sound, tmp_path / "adapter")
     damage(folder)
     with pytest.raises(UserError, match=message) as error:
         load_adapter(folder)
     assert "\n" not in str(error.value)
 
 
-def test_the_record_says_what_the_adapter_belongs_to(experiment, tmp_path):
-    record = read_record(saved(experiment, tmp_path)[0])
+def test_the_record_says_what_the_adapter_belongs_to(sound):
+    record = read_record(sound)
     assert record["backbone"]["checkpoint"] == "toy"
     assert record["method"]["settings"]["length"] == 10
     assert record["task"]["dataset"] == "colours"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from support.model_zoo import twin
 from zipeft import registry
 from zipeft.api.data import NO_LABEL
 from zipeft.objectives.classification import Classification
@@ -40,6 +41,12 @@ INPUTS = {
 
 OBJECTIVES = {"instruction": Responses(), "image-text": Matching()}
 CLASSES = ("star", "heart", "arrow up")
+PAIRS = [
+    (backbone, method)
+    for backbone in registry.backbones.names()
+    for method in registry.methods.names()
+    if registry.backbones.get(backbone).modality in registry.methods.get(method).modalities
+]
 
 
 @pytest.fixture(scope="module", params=registry.backbones.names())
@@ -47,9 +54,14 @@ def backbone(request):
     return registry.backbones.get(request.param)(pretrained=False)
 
 
-@pytest.fixture
-def model(backbone):
+@pytest.fixture(scope="module")
+def built(backbone):
     return backbone.build()
+
+
+@pytest.fixture
+def model(built):
+    return twin(built)
 
 
 @pytest.fixture
@@ -79,10 +91,8 @@ def test_data_pass_the_blocks_in_order_each_returning_what_it_takes(backbone, mo
     assert passed[0][1][1] > backbone.prefix_tokens(model)
 
 
-@pytest.mark.parametrize("name", registry.methods.names())
+@pytest.mark.parametrize(("backbone", "name"), PAIRS, indirect=["backbone"])
 def test_a_method_trains_on_it_and_its_prefix_is_what_the_whole_model_computes(backbone, model, inputs, name):
-    if backbone.modality not in registry.methods.get(name).modalities:
-        pytest.skip(f"{name} does not go with {backbone.modality}")
     torch.manual_seed(0)
     method = registry.methods.get(name)()
     objective = method.objective(OBJECTIVES.get(backbone.modality, Classification()))

@@ -13,12 +13,16 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 
 from support import TESTS
+from support.forks import fork, fork_together, statuses
 from support.sweeps import TOY, outcomes, records
 from support.toys import ToyDecoder, ToyTask, methods_for, registered, toy_decoder_tokenizer
 from zipeft import registry
@@ -26,6 +30,7 @@ from zipeft.api.method import Method
 from zipeft.api.search import Range, Space
 from zipeft.commands.run import main
 from zipeft.errors import UserError
+from zipeft.experiments import sweep
 from zipeft.results import Failure, Result, Store, Trial
 
 SCRIPT = TESTS / "support/toy_run.py"
@@ -98,8 +103,9 @@ def test_without_a_search_the_defaults_run_and_nothing_is_tried():
 
 
 def test_the_same_id_gives_the_same_metrics_to_the_last_digit():
-    run("--method", "lora", "zero_gated")
-    run("--method", "lora", "zero_gated", "--results", "again")
+    arguments = ("--method", "lora", "zero_gated", "--seeds", "1")
+    run(*arguments)
+    run(*arguments, "--results", "again")
     assert outcomes(Path("results")) == outcomes(Path("again"))
 
 
@@ -170,8 +176,9 @@ class Broken(Method):
 def test_a_run_that_fails_is_recorded_and_tried_again_only_when_asked(method, error, monkeypatch, capsys):
     monkeypatch.setattr(Broken, "error", error)
     monkeypatch.setattr(Broken, "tries", 0)
+    arguments = ("--method", "odd", "linear", "--trials", "0")
     for tries in (2, 2):  # the second time the failures are known
-        assert run("--method", "odd", "linear") == 1
+        assert run(*arguments) == 1
         assert Broken.tries == tries
         err = capsys.readouterr().err
         assert "colours, odd, run of seed 0: " + error.__name__ in err
@@ -182,7 +189,7 @@ def test_a_run_that_fails_is_recorded_and_tried_again_only_when_asked(method, er
     assert all("cannot allocate" in failure.details and "Traceback" in failure.details for failure in failures)
     assert len(records()[Result]) == 2  # of linear
     monkeypatch.setattr(Broken, "error", None)
-    assert run("--method", "odd", "linear", "--retry-failed") == 0
+    assert run(*arguments, "--retry-failed") == 0
     assert not records()[Failure]
     assert len(records()[Result]) == 4
 
@@ -197,7 +204,7 @@ def test_a_broken_result_file_is_measured_again(caplog):
     assert outcomes(Path("results")) == before
 
 
-def test_a_run_that_another_process_has_claimed_is_left_to_it(capsys):
+def test_a_run_that_another_process_has_claimed_is_left_to_it(monkeypatch):
     run("--method", "linear")
     before = outcomes(Path("results"))
     (victim,) = [result for result in records()[Result] if result.seed == 1]
@@ -213,36 +220,67 @@ with Store(Path("results")).claim({victim.id!r}) as mine:
 """
     holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "claimed\n"
+    looks = Path("looks")
+
+    def sleep(seconds):
+        with looks.open("a") as file:
+            file.write(".")
+        time.sleep(seconds)
+
+    monkeypatch.setattr(sweep, "POLL", 0.05)
+    monkeypatch.setattr(sweep, "time", SimpleNamespace(sleep=sleep))
     waiting = start("results", "--method", "linear")
-    time.sleep(8)
-    assert waiting.poll() is None
+    wait_until(lambda: looks.exists() and looks.stat().st_size > 3)
+    assert waiting.is_alive()
     assert not Store(Path("results")).path(victim).exists()
     holder.kill()  # its claim goes with it, and the waiting process takes over
-    assert waiting.wait(60) == 0
+    assert statuses([waiting]) == [0]
     assert outcomes(Path("results")) == before
 
 
-def start(results, *arguments, launcher=(sys.executable,)) -> subprocess.Popen:
-    """Start a sweep of the toys in a process of its own, or in several; what they say goes to a file beside results."""
+def wait_until(holds, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.01)
+
+
+def start(results, *arguments) -> BaseProcess:
+    """Start a sweep of the toys in a process of its own; what it says goes to a file beside results."""
+    return fork(partial(main, [*TOY, "--results", str(results), *arguments]), f"{results}.err")
+
+
+def start_script(results, *arguments, launcher=(sys.executable,)) -> subprocess.Popen:
+    """Do the same in a new interpreter, or in those that a launcher starts."""
     command = [*launcher, SCRIPT, *TOY, "--results", str(results), *arguments]
     with open(f"{results}.err", "ab") as said:
         return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=said)
 
 
 def test_two_processes_on_one_sweep_share_it_and_do_nothing_twice(tmp_path):
-    arguments = ["--method", "linear", "zero_gated", "lora", "--save-adapters", str(tmp_path / "adapters")]
-    both = [start("results", *arguments) for _ in range(2)]
-    assert [process.wait(120) for process in both] == [0, 0]
-    run("--method", "linear", "zero_gated", "lora", "--results", "alone")
+    arguments = ["--method", "linear", "zero_gated"]
+    kept = ["--save-adapters", str(tmp_path / "adapters")]
+    assert statuses([start("results", *arguments, *kept) for _ in range(2)]) == [0, 0]
+    run(*arguments, "--results", "alone")
     assert outcomes(Path("results")) == outcomes(Path("alone"))
+
+
+def train_together(results, *arguments) -> list[int | None]:
+    sweep_of_toys = partial(main, [*TOY, "--results", str(results), *arguments])
+    return statuses(fork_together(sweep_of_toys, 2, f"{results}.err"), 300)
+
+
+def train_by_torchrun(results, *arguments) -> list[int | None]:
+    return [start_script(results, *arguments, launcher=TORCHRUN).wait(300)]
 
 
 LOSSES = ("train_loss", "losses")
 
 
-def test_two_processes_that_train_together_give_the_results_of_one():
+@pytest.mark.parametrize("train", [train_together, pytest.param(train_by_torchrun, marks=pytest.mark.slow)])
+def test_two_processes_that_train_together_give_the_results_of_one(train):
     arguments = ["--method", "linear", "zero_gated", "--epochs", "2"]
-    assert start("together", *arguments, launcher=TORCHRUN).wait(300) == 0, Path("together.err").read_text()[-3000:]
+    assert set(train("together", *arguments)) == {0}, Path("together.err").read_text()[-3000:]
     assert run(*arguments, "--results", "alone") == 0
     together, alone = outcomes(Path("together")), outcomes(Path("alone"))
     assert together.keys() == alone.keys()
@@ -255,26 +293,17 @@ def test_two_processes_that_train_together_give_the_results_of_one():
         assert together[name] == content
 
 
-def kill_and_restart(times: int, low: float, high: float, *arguments) -> int:
-    """Kill a sweep at random moments and start it again each time; return how often it was killed at work."""
-    moments, killed = random.Random(0), 0
-    for _ in range(times):
-        process = start("results", *arguments)
-        try:
-            process.wait(moments.uniform(low, high))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            killed += 1
-    assert start("results", *arguments).wait(300) == 0
-    return killed
-
-
 @pytest.mark.slow
 def test_a_sweep_killed_at_twenty_random_moments_ends_as_an_undisturbed_one():
-    arguments = ["--method", "all", "--epochs", "6", "--seeds", "3"]
-    assert kill_and_restart(20, 3.0, 8.0, *arguments) == 20
-    assert start("alone", *arguments).wait(300) == 0
+    arguments, moments = ["--method", "all", "--epochs", "6", "--seeds", "3"], random.Random(0)
+    for _ in range(20):
+        process = start_script("results", *arguments)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(3.0, 8.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert start_script("results", *arguments).wait(300) == 0
+    assert start_script("alone", *arguments).wait(300) == 0
     assert outcomes(Path("results")) == outcomes(Path("alone"))
     kinds = records()
     assert (len(kinds[Trial]), len(kinds[Result])) == (
@@ -284,8 +313,14 @@ def test_a_sweep_killed_at_twenty_random_moments_ends_as_an_undisturbed_one():
 
 
 def test_a_sweep_killed_at_work_goes_on():
-    arguments = ["--method", "linear", "zero_gated"]
-    kill_and_restart(2, 4.0, 6.0, *arguments)
+    arguments, moments = ["--method", "linear", "zero_gated"], random.Random(0)
+    for done in (1, 2, 4):
+        process = start("results", *arguments)
+        wait_until(lambda: len(list(Path("results").rglob("*.json"))) >= done)  # noqa: B023
+        time.sleep(moments.uniform(0, 0.05))
+        process.kill()
+        assert statuses([process]) == [-signal.SIGKILL]
+    assert statuses([start("results", *arguments)]) == [0]
     run("--method", "linear", "zero_gated", "--results", "alone")
     assert outcomes(Path("results")) == outcomes(Path("alone"))
 
@@ -308,7 +343,7 @@ class TwoSets(ToyTask):
     ("error", "message"),
     [
         (UserError("missing.tar is damaged: download it again"), "missing.tar is damaged: download it again"),
-        (ZeroDivisionError("a defect\nof the task"), "ZeroDivisionError: a defect (tests/test_sweep.py, line "),
+        (ZeroDivisionError("a defect\nof the task"), "ZeroDivisionError: a defect (experiments/test_sweep.py, line "),
     ],
 )
 def test_a_data_set_that_cannot_be_loaded_stops_no_other(error, message, monkeypatch, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 import torch
@@ -68,10 +69,16 @@ class Tower:
         return self.offset
 
 
-def frozen(name, kernel="sdpa"):
+@cache
+def drawn(name):
     torch.manual_seed(0)
-    model = randomise(MODELS[name]()).requires_grad_(False).eval()
+    return randomise(MODELS[name]()).requires_grad_(False).eval()
+
+
+def frozen(name, kernel="sdpa"):
+    model = copy.deepcopy(drawn(name))
     use_kernel(model, kernel)
+    torch.manual_seed(0)
     return model
 
 

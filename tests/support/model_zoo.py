@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import open_clip
 import timm
@@ -27,9 +29,9 @@ class Entry:
 
     def frozen(self, kernel: str = "sdpa", dtype: torch.dtype = torch.float32) -> nn.Module:
         """Return the model in evaluation mode with random weights, always the same, none of which trains."""
-        torch.manual_seed(0)
-        model = randomise(self.build()).to(dtype).requires_grad_(False).eval()
+        model = copy.deepcopy(_drawn(self, dtype))
         use_kernel(model, kernel)
+        torch.manual_seed(0)
         return model
 
     def run(self, model: nn.Module) -> Tensor:
@@ -37,6 +39,18 @@ class Entry:
         dtype = next(model.parameters()).dtype
         inputs = {name: x.to(dtype) if x.is_floating_point() else x for name, x in self.inputs().items()}
         return self.output(model, inputs)
+
+
+@cache
+def _drawn(entry: Entry, dtype: torch.dtype) -> nn.Module:
+    torch.manual_seed(0)
+    return randomise(entry.build()).to(dtype).requires_grad_(False).eval()
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """Return a copy whose parameters lie in the same memory, with gradients of their own: for models that are large,
+    and for tests that change no weight."""
+    return copy.deepcopy(model, {id(p): nn.Parameter(p.detach(), p.requires_grad) for p in model.parameters()})
 
 
 def randomise(model: nn.Module) -> nn.Module:

@@ -106,7 +106,10 @@ def message(action) -> str:
     return ""
 
 
-if __name__ == "__main__":
-    folder, *methods = sys.argv[1:]
+def leave(folder: Path | str, methods: list[str]) -> None:
     outcome = observe(methods)
     torch.save(outcome, Path(folder, f"{Accelerator().process_index}.pt"))
+
+
+if __name__ == "__main__":
+    leave(sys.argv[1], sys.argv[2:])

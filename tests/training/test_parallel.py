@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from torch.utils.data import SequentialSampler
 
 from support import TESTS
-from support.parallel_training import observe
+from support.forks import fork_together, statuses
+from support.parallel_training import leave, observe
 from support.toys import methods_for
 from zipeft.training import parallel
 from zipeft.training.parallel import Share, ShareOfBatches
@@ -24,10 +26,14 @@ METHODS = methods_for("image")
 
 
 def launch(folder: Path, processes: int, names: list[str]) -> list[dict]:
-    """Train in several processes, which talk by gloo over a free port; return what each saw."""
+    """Train in several processes that torchrun starts, and that talk by gloo over a free port; return what each saw."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     ended = subprocess.run([*torchrun, SCRIPT, folder, *names], capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stderr
+    return left(folder, processes)
+
+
+def left(folder: Path, processes: int) -> list[dict]:
     return [torch.load(folder / f"{process}.pt") for process in range(processes)]
 
 
@@ -38,7 +44,10 @@ def alone():
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    return launch(tmp_path_factory.mktemp("two"), 2, FAST)
+    folder = tmp_path_factory.mktemp("two")
+    processes = fork_together(partial(leave, folder, FAST), 2, folder / "said")
+    assert statuses(processes) == [0, 0], (folder / "said").read_text()
+    return left(folder, 2)
 
 
 def assert_same_training(trained: dict, expected: dict) -> None:
