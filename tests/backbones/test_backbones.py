@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import pytest
 import torch
 
@@ -54,14 +56,14 @@ def backbone(request):
     return registry.backbones.get(request.param)(pretrained=False)
 
 
-@pytest.fixture(scope="module")
+@lru_cache(maxsize=1)
 def built(backbone):
     return backbone.build()
 
 
 @pytest.fixture
-def model(built):
-    return twin(built)
+def model(backbone):
+    return twin(built(backbone))
 
 
 @pytest.fixture
