@@ -124,21 +124,20 @@ def test_checkpoint_that_cannot_be_had_is_one_line(hf_vit, tmp_path):
 
 def test_every_method_runs_on_it_from_the_command_line(example_plugin, tmp_path):
     """What a third party gets for a page of code: the whole comparison, by name, in a process of its own."""
+    from transformers import ViTConfig, ViTImageProcessor
+
     from support.pictures import save_noisy
 
+    ViTConfig(num_hidden_layers=2, hidden_size=64, num_attention_heads=2).save_pretrained(tmp_path / "small")
+    ViTImageProcessor().save_pretrained(tmp_path / "small")
     for label, color in {"red": "red", "green": "green"}.items():
         for index in range(10):
             save_noisy(tmp_path / "pictures" / label / f"{index}.png", color, size=(32 + index, 32))
     command = [sys.executable, "-m", "zipeft.run", "--backbone", "hf_vit", "--no-pretrained", "--task", "folder"]
-    options = ["--data-dir", "pictures", "--method", "all", "--seeds", "1", "--steps", "1", "--device", "cpu"]
+    options = ["--checkpoint", "small", "--data-dir", "pictures", "--set", "task.image_size=32"]
+    options += ["--method", "all", "--seeds", "1", "--steps", "1", "--device", "cpu"]
     environment = {**os.environ, "PYTHONPATH": str(example_plugin)}
-    done = subprocess.run(
-        [*command, *options, "--set", "task.image_size=32"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = subprocess.run([*command, *options], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     methods = {path.name.partition("-seed")[0] for path in (tmp_path / "results/hf_vit-folder").rglob("*.json")}
     assert {"zero_gated", "prompt", "deep_prompt", "lora", "full", "linear"} <= methods

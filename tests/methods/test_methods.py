@@ -8,7 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from support.toys import SIZE, TOYS, ToyDecoder, ToyInstructions, ToyTask, ToyViT, methods_for
+from support.toys import SIZE, TOYS, ToyDecoder, ToyInstructions, ToyViT, methods_for
 from zipeft import registry
 from zipeft.api.learner import Learner
 from zipeft.api.protocol import Protocol
@@ -19,11 +19,15 @@ START_AT_THE_FROZEN_MODEL = {"adaptformer", "linear", "full", "bitfit", "lora", 
 BACKBONE = ToyViT()
 
 
+def experiment_on(modality, epochs):
+    backbone, task = next(toys for toys in TOYS.values() if toys[0].modality == modality)
+    protocol = Protocol(epochs=epochs, batch_size=8)
+    return Experiment(("toy", backbone()), ("toy", task()), protocol, Accelerator(cpu=True), "pytest")
+
+
 @pytest.fixture(scope="module")
 def experiment():
-    return Experiment(
-        ("toy", BACKBONE), ("toy", ToyTask()), Protocol(epochs=4, batch_size=8), Accelerator(cpu=True), "pytest"
-    )
+    return experiment_on("image", epochs=4)
 
 
 def applied(name, dtype=torch.float32):
@@ -94,12 +98,8 @@ def test_a_method_learns_repeats_with_its_seed_and_counts_what_it_trains(name, e
         *((kind, "zero_gated", {"layers": 1}) for kind in ("image", "text", "instruction")),
     ],
 )
-def test_computing_the_frozen_prefix_once_changes_no_result(modality, name, settings, experiment, monkeypatch):
-    if modality != "image":
-        backbone, task = next(toys for toys in TOYS.values() if toys[0].modality == modality)
-        experiment = Experiment(
-            ("toy", backbone()), ("toy", task()), experiment.protocol, experiment.accelerator, "pytest"
-        )
+def test_computing_the_frozen_prefix_once_changes_no_result(modality, name, settings, monkeypatch):
+    experiment = experiment_on(modality, epochs=2)
     (dataset,) = experiment.task.datasets()
     run = Run(dataset, name, registry.methods.get(name)(**settings), seed=0)
     kept, _ = experiment.measure(run)
@@ -119,9 +119,8 @@ def of(split):
 
 
 @pytest.mark.parametrize("name", sorted({*methods_for("image-text")} - {"untuned"}))
-def test_a_method_learns_to_match_pictures_with_names_and_repeats(name, experiment):
-    backbone, task = TOYS["toy_image_text"]
-    made = Experiment(("toy", backbone()), ("toy", task()), experiment.protocol, experiment.accelerator, "pytest")
+def test_a_method_learns_to_match_pictures_with_names_and_repeats(name):
+    made = experiment_on("image-text", epochs=2)
     run = Run("colours", name, registry.methods.get(name)(), seed=0)
     result, learner = made.measure(run)
     assert result.history[-1].train_loss < result.history[0].train_loss

@@ -13,12 +13,12 @@ from zipeft.api.protocol import Protocol
 from zipeft.experiments.experiment import Experiment, Run
 
 METHODS = methods_for("text")
-BACKBONE, TASK = ToyEncoder(), ToyTexts(examples=96)
+BACKBONE, TASK = ToyEncoder(), ToyTexts()
 
 
 @pytest.fixture(scope="module")
 def experiment():
-    protocol = Protocol(epochs=10, batch_size=8)
+    protocol = Protocol(epochs=8, batch_size=8)
     return Experiment(("toy", BACKBONE), ("toy", TASK), protocol, Accelerator(cpu=True), "pytest")
 
 
