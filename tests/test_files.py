@@ -11,7 +11,6 @@ import pytest
 
 from support.result_factory import make_result
 from zipeft import locks
-from zipeft.adapters.formats import files as interchange
 from zipeft.adapters.saved import read_record, read_tensors
 from zipeft.commands import generate, harness, judge
 from zipeft.commands.run import main
@@ -21,6 +20,7 @@ from zipeft.generation.questions import read_questions
 from zipeft.json_lines import JsonLines
 from zipeft.judge.contest import read_contest
 from zipeft.results import Result, Store, read_records
+from zipeft.sources import tensors
 from zipeft.sources.package_index import sha256_of
 from zipeft.tasks.labelling import conll
 from zipeft.tasks.squad import files as squad_files
@@ -102,8 +102,8 @@ READERS = {
     "sweep.toml": lambda path: main(["--config", str(path)]),
     "adapter.json": lambda path: read_record(path.parent),
     "adapter.safetensors": lambda path: read_tensors(path.parent),
-    "model.safetensors": interchange.read_tensors,
-    "model.pth": interchange.read_tensors,
+    "model.safetensors": tensors.read_tensors,
+    "model.pth": tensors.read_tensors,
 }
 
 

@@ -104,7 +104,7 @@ def test_empty_group_says_how_to_install():
     [
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("def f(:", "SyntaxError"),
-        ("raise RuntimeError('first\\nsecond')", "RuntimeError: first"),
+        ("raise RuntimeError('first\\nsecond')", "RuntimeError: first second"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
         ("class Panic(BaseException): ...\nraise Panic('rust')", "Panic: rust"),
         ("raise ValueError", "ValueError"),
@@ -119,7 +119,6 @@ def test_plugin_that_fails_to_import_is_named_and_isolated(site, source, reason)
     message = str(raised.value)
     assert message.startswith("method 'broken' of acme 1.0 (acme_broken:Broken) cannot be used: " + reason)
     assert "\n" not in message
-    assert "second" not in message
     listing = {row.name: row for row in methods.listing()}
     assert listing["broken"].error.startswith(reason)
     assert listing["good"].error == ""

@@ -37,6 +37,19 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def one_line(error: BaseException, limit: int | None = 160) -> str:
+    """Return what an error says, on one line of at most ``limit`` characters; its kind if it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if limit is None or len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def described(error: BaseException, limit: int = 160) -> str:
+    """Return an error's kind and what it says, as in "KeyError: 'x'", on one line: what a library says may mean little
+    without the kind."""
+    kind, text = type(error).__name__, one_line(error, limit)
+    return kind if text == kind else f"{kind}: {text}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'vit'?" for a word that is close to a known one, else ""."""
     close = difflib.get_close_matches(word, list(known), n=1)

@@ -20,7 +20,7 @@ from zipeft.api.backbone import Backbone
 from zipeft.api.method import Method
 from zipeft.api.task import Task
 from zipeft.checkouts import project_with
-from zipeft.errors import UserError, did_you_mean
+from zipeft.errors import UserError, described, did_you_mean
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -190,8 +190,7 @@ def _import(entry: EntryPoint) -> object:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise Unusable(f"{type(error).__name__}: {first_line}".rstrip(": ")) from error
+        raise Unusable(described(error)) from error
 
 
 def _check(plugin: object, base: type[T]) -> type[T]:

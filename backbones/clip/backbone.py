@@ -13,6 +13,7 @@ from zipeft.api.backbone import ImageTextBackbone, Weights
 from zipeft.backbones.clip import choice as choices
 from zipeft.errors import UserError
 from zipeft.sources import package_archive
+from zipeft.sources.hub_download import HubUnavailable, answered
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -154,14 +155,13 @@ def _of_file(name: str, source: str, file: Path, choice: choices.Choice) -> Weig
 def _tokenizer(choice: choices.Choice) -> Any:
     import open_clip
 
-    from zipeft.backbones.transformers_models.folder import line
-
     if choice.is_embedded:
         return open_clip.SimpleTokenizer(context_length=choice.config["text_cfg"]["context_length"])
     try:
-        return open_clip.get_tokenizer(choice.name)
-    except Exception as error:  # the hub's client has no common base of errors
-        raise UserError(f"the tokenizer of {choice.label} cannot be had ({line(error)})") from error
+        with answered():
+            return open_clip.get_tokenizer(choice.name)
+    except HubUnavailable as reason:
+        raise UserError(f"the tokenizer of {choice.label} cannot be had ({reason})") from reason
 
 
 def _checked(model: nn.Module, images: Tensor) -> Tensor:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zipeft import strict_json
-from zipeft.errors import UserError
+from zipeft.errors import UserError, described
 from zipeft.sources import package_archive
-from zipeft.sources.git_lfs import check_fetched
-from zipeft.sources.state_dicts import unwrapped
+from zipeft.sources.tensors import read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,8 +42,6 @@ MOST_LAYERS = 2_000
 LONGEST_NAME = 255
 """What file systems take; to ask for longer names is an error there."""
 
-AGAIN = "save the model again, best as safetensors"
-
 
 def lacks(folder: Path, *, weights: bool = True) -> str:
     """Say what a folder lacks to hold a model with its tokenizer, or a config alone; "" if it is whole."""
@@ -58,12 +55,6 @@ def lacks(folder: Path, *, weights: bool = True) -> str:
 
 def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in VOCABULARIES)
-
-
-def line(error: Exception) -> str:
-    """Return the first line of an error's message, cut to a readable length."""
-    text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-    return text if len(text) <= 160 else f"{text[:159]}…"
 
 
 @contextmanager
@@ -90,7 +81,9 @@ def read_config(folder: Path) -> PreTrainedConfig:
         with quiet():
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # what a damaged or foreign file raises is no contract of the library
-        raise UserError(f"{str(folder / CONFIG)!r} is no config that transformers reads ({line(error)})") from error
+        raise UserError(
+            f"{str(folder / CONFIG)!r} is no config that transformers reads ({described(error)})"
+        ) from error
     if (count := getattr(config, "num_hidden_layers", None) or 0) > MOST_LAYERS:  # to build them would take for ever
         raise UserError(
             f"{str(folder / CONFIG)!r} has {count:,} layers, and a model {MOST_LAYERS:,} at most: repair it"
@@ -107,7 +100,7 @@ def end_tokens(folder: Path) -> list[int]:
     try:
         found = strict_json.parse(path.read_bytes()).get("eos_token_id") if path.is_file() else None
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{str(path)!r} cannot be read ({line(error)}): take it out") from error
+        raise UserError(f"{str(path)!r} cannot be read ({described(error)}): take it out") from error
     ids = found if isinstance(found, list) else [] if found is None else [found]
     if not all(type(token) is int and 0 <= token < MOST_TOKENS for token in ids):
         raise UserError(f"{str(path)!r} has the eos_token_id {found!r:.40}: give the id of a token, or a list of them")
@@ -127,7 +120,7 @@ def weight_files(folder: Path) -> list[Path]:
         if not shards or any(Path(shard).name != shard or len(shard) > LONGEST_NAME for shard in shards):
             raise ValueError("it names no files beside it")
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise UserError(f"{str(folder / name)!r} is no list of the files of weights ({line(error)})") from error
+        raise UserError(f"{str(folder / name)!r} is no list of the files of weights ({described(error)})") from error
     return [folder / shard for shard in shards]
 
 
@@ -157,31 +150,10 @@ def weights_checksum(folder: Path) -> str:
 
 def read_state(folder: Path) -> dict[str, Tensor]:
     """Return the weights by name. Raises ``UserError`` for a damaged file and for one that asks to run code."""
-    import pickle
-
     state: dict[str, Tensor] = {}
     for file in weight_files(folder):
-        try:
-            check_fetched(file)
-            state |= _read_tensors(file)
-        except UserError:
-            raise
-        except pickle.UnpicklingError as error:  # whose message proposes to run the code
-            raise UserError(
-                f"{str(file)!r} is damaged or holds more than tensors, and would run code when it is read: {AGAIN}"
-            ) from error
-        except Exception as error:  # safetensors and zip files break in many ways
-            raise UserError(f"{str(file)!r} is damaged ({line(error)}): {AGAIN}") from error
+        state |= read_tensors(file)
     return state
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    import torch
-    from safetensors.torch import load_file
-
-    if file.suffix == ".safetensors":
-        return unwrapped(load_file(file))
-    return unwrapped(torch.load(file, map_location="cpu", weights_only=True))
 
 
 # --- the tokenizer ----------------------------------------------------------------------------------------------------
@@ -207,7 +179,7 @@ def read_tokenizer(
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # as above
-        raise UserError(f"{place} cannot be loaded ({line(error)}): save it again, as a tokenizer.json") from error
+        raise UserError(f"{place} cannot be loaded ({described(error)}): save it again, as a tokenizer.json") from error
     if not tokenizer.is_fast:
         raise UserError(f"{place} is a slow one, which does not say where tokens lie: save it as a tokenizer.json")
     own = tokenizer.model_max_length

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from zipeft.backbones.transformers_models import folder as model_folder
 from zipeft.errors import UserError
+from zipeft.sources.hub_download import HubUnavailable, Repository
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -41,22 +42,17 @@ def check_name(name: str) -> None:
 
 def cached(name: str) -> Path | None:
     """Return the folder of a model in the hub's local cache, whole; None if it is not there."""
-    import huggingface_hub
-
     for repository in dict.fromkeys((name, OWNERS.get(name, name))):
-        config = huggingface_hub.try_to_load_from_cache(repository, model_folder.CONFIG)
-        if isinstance(config, str) and not model_folder.lacks(Path(config).parent):
-            return Path(config).parent
+        config = Repository(repository).cached(model_folder.CONFIG)
+        if config and not model_folder.lacks(config.parent):
+            return config.parent
     return None
 
 
 def tokenizer_checksum(name: str) -> str:
-    """Return the SHA-256 of the tokenizer of a model in the hub's local cache, as ``_model_folder.checksum``."""
-    import huggingface_hub
-
-    read = sorted({model_folder.CONFIG, *model_folder.TOKENIZER})
-    found = [huggingface_hub.try_to_load_from_cache(name, filename) for filename in read]
-    return model_folder.checksum_of({Path(path).name: Path(path) for path in found if isinstance(path, str)})
+    """Return the SHA-256 of the tokenizer of a model in the hub's local cache, as ``folder.checksum_of``."""
+    found = [Repository(name).cached(filename) for filename in sorted({model_folder.CONFIG, *model_folder.TOKENIZER})]
+    return model_folder.checksum_of({path.name: path for path in found if path})
 
 
 def fetch(name: str, check_config: Callable[[PreTrainedConfig], None]) -> Path:
@@ -65,24 +61,18 @@ def fetch(name: str, check_config: Callable[[PreTrainedConfig], None]) -> Path:
     Raises ``UserError`` when the hub does not give the model, and what ``check_config`` raises of its config, before
     gigabytes of weights come for nothing.
     """
-    import huggingface_hub
-
     check_name(name)
     if folder := cached(name):
         return folder
+    repository = Repository(name)
     try:
-        # Asked first, because this question is not repeated for half a minute when there is no network.
-        siblings = huggingface_hub.HfApi().model_info(name, timeout=15).siblings or ()
-        present = {file.rfilename for file in siblings}
-        folder = Path(huggingface_hub.hf_hub_download(name, model_folder.CONFIG)).parent
+        present = repository.ask().files
+        folder = repository.download_file(model_folder.CONFIG).parent
         check_config(model_folder.read_config(folder))
         for filename in _wanted(present):
-            huggingface_hub.hf_hub_download(name, filename)
-    except UserError:
-        raise
-    except Exception as error:  # the hub's client changed its HTTP library twice: its errors have no common base
-        line = model_folder.line(error)
-        raise UserError(f"the hub did not give {name} ({line}): {INSTEAD}") from error
+            repository.download_file(filename)
+    except HubUnavailable as reason:
+        raise UserError(f"the hub did not give {name} ({reason}): {INSTEAD}") from reason
     if lacking := model_folder.lacks(folder):
         raise UserError(f"{name} on the hub has no {lacking}: {INSTEAD}")
     return folder

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zipeft.backbones.transformers_models import folder as model_folder
-from zipeft.backbones.transformers_models.folder import line, quiet
-from zipeft.errors import UserError
-from zipeft.sources.state_dicts import check_finite
+from zipeft.backbones.transformers_models.folder import quiet
+from zipeft.errors import UserError, described
+from zipeft.sources.tensors import check_finite
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -132,7 +132,7 @@ class Kind:
                 torch.default_generator.manual_seed(0)
                 yield
         except Exception as error:  # what sizes, kernels or tensors that do not go together raise is no contract
-            raise UserError(f"{model_class.__name__} cannot be built ({line(error)}): {self.advice}") from error
+            raise UserError(f"{model_class.__name__} cannot be built ({described(error)}): {self.advice}") from error
 
 
 def layers(model: nn.Module) -> list[nn.Module]:
@@ -181,7 +181,7 @@ def looks_back_only(model: PreTrainedModel, advice: str) -> bool:
         with torch.no_grad():
             hidden = model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
     except Exception as error:  # it asks for other inputs, or gives other outputs
-        raise UserError(f"{name} does not turn token ids into hidden states ({line(error)}): {advice}") from error
+        raise UserError(f"{name} does not turn token ids into hidden states ({described(error)}): {advice}") from error
     finally:
         for handle in handles:
             handle.remove()

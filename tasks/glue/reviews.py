@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from zipeft.api.data import Data
-from zipeft.errors import UserError
+from zipeft.errors import UserError, one_line
 from zipeft.sources import package_archive
 from zipeft.text.assembly import Example, split_by_group, text_data, words_of
-from zipeft.text.tables import one_line
 
 CARRIER = package_archive.Carrier(
     name="vaderSentiment",

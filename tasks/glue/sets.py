@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from zipeft.api.data import Data
 from zipeft.errors import UserError
 from zipeft.formatting import counted
-from zipeft.sources import hub_download
+from zipeft.sources.hub_download import HubUnavailable, Repository
 from zipeft.sources.named_sets import NamedSets
 from zipeft.text.assembly import Example, text_data
-from zipeft.text.tables import Columns, as_class, as_score, as_text, find_split, one_line, read_table
+from zipeft.text.tables import Columns, as_class, as_score, as_text, find_split, read_table
 
 REPOSITORY, REVISION = "nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 """The data set of the hub, whose folders have the plain names of the sets, and the commit of it that is read."""
@@ -85,38 +84,22 @@ NAMED = NamedSets("glue", {name: published.folders for name, published in SETS.i
 
 def hub_folder(name: str) -> Path:
     """Return the folder of a set in the hub's local cache; what it lacks is downloaded. Raises ``UserError``."""
-    import huggingface_hub
-
     folder = SETS[name].folders[0]
     patterns = [f"{folder}/{split}*.parquet" for split in ("train", "validation")]
-    wanted = {"repo_type": "dataset", "revision": REVISION, "allow_patterns": patterns}
+
+    def is_whole(copy: Path) -> bool:  # it may hold other sets only
+        return all(any(copy.glob(pattern)) for pattern in patterns)
+
     try:
-        if files := _cached(patterns, wanted):
-            return files / folder
-        hub_download.ask(REPOSITORY, REVISION)
-        with hub_download.quiet():
-            files = Path(huggingface_hub.snapshot_download(REPOSITORY, **wanted)) / folder
-        reason = "" if files.is_dir() and find_split(files, TRAIN) else "it has no such files"
-    except Exception as error:  # the hub's client changed its HTTP library twice: its errors have no common base
-        reason = one_line(error) or type(error).__name__
-    if reason:
+        copy = Repository(REPOSITORY, REVISION, "dataset").snapshot(patterns, is_whole)
+        if not is_whole(copy):
+            raise HubUnavailable("it has no such files")
+    except HubUnavailable as reason:
         raise UserError(
             f"the hub did not give {folder} of {REPOSITORY} ({reason}): connect, or set HF_ENDPOINT to a hub that has "
             "it, or name a folder with --data-dir, or leave source empty to have the embedded sets"
-        )
-    return files
-
-
-def _cached(patterns: Sequence[str], wanted: Mapping[str, Any]) -> Path | None:
-    """Return the hub's local copy of the repository, which may hold other sets only; None unless it has the files."""
-    import huggingface_hub
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        copy = Path(huggingface_hub.snapshot_download(REPOSITORY, local_files_only=True, **wanted))
-    except LocalEntryNotFoundError:
-        return None
-    return copy if all(any(copy.glob(pattern)) for pattern in patterns) else None
+        ) from reason
+    return copy / folder
 
 
 # --- reading one ------------------------------------------------------------------------------------------------------

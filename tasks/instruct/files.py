@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from zipeft.errors import UserError
 from zipeft.formatting import counted
-from zipeft.sources import hub_download
 from zipeft.sources.folder import require_data
+from zipeft.sources.hub_download import HubUnavailable, Repository, answered, offline
 from zipeft.tasks.instruct.data import ASSISTANT, SYSTEM, USER, Instruction, Record
-from zipeft.text.tables import SUFFIXES, find_split, one_line, read_table
+from zipeft.text.tables import SUFFIXES, find_split, read_table
 
 REPOSITORY, REVISION = "tatsu-lab/alpaca", "dce01c9b08f87459cf36a430d809084718273017"
 """Stanford Alpaca on the hub, and the commit of it that is read unless another one is named."""
@@ -165,17 +165,17 @@ def _hub_splits(repository: str, revision: str) -> Mapping[str, Sequence[Mapping
 
     unreached = None
     try:
-        hub_download.ask(repository, revision)
-    except Exception as error:  # the libraries raise what they like; their errors have no common base
-        unreached = error
+        Repository(repository, revision, "dataset").ask()
+    except HubUnavailable as reason:
+        unreached = reason
     try:
-        with hub_download.quiet(), hub_download.offline() if unreached else nullcontext():
+        with answered(), offline() if unreached else nullcontext():
             splits = datasets.load_dataset(repository, revision=revision or None)
-    except Exception as error:  # as above
-        reason = one_line(unreached or error) or type(unreached or error).__name__
+    except HubUnavailable as reason:
         raise UserError(
-            f"the hub did not give {repository} ({reason}): connect, or name a folder or a file with --data-dir"
-        ) from error
+            f"the hub did not give {repository} ({unreached or reason}): connect, or name a folder or a file with "
+            "--data-dir"
+        ) from reason
     if "train" not in splits:
         raise UserError(f"{repository} has no split named train (there: {', '.join(splits)}): take another data set")
     return {split: splits[split] for split in STEMS if split in splits}

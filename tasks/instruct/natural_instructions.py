@@ -12,11 +12,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from zipeft.errors import UserError
+from zipeft.errors import UserError, one_line
 from zipeft.tasks import bigbench_archive
 from zipeft.tasks.instruct.data import SPLITS, Instruction, Record
 from zipeft.text.assembly import split_by_group, words_of
-from zipeft.text.tables import one_line
 
 NAME = "natural-instructions"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zipeft.errors import UserError
-from zipeft.sources import hub_download
 from zipeft.sources.folder import require_data
+from zipeft.sources.hub_download import HubUnavailable, Repository
 from zipeft.tasks.bigbench_archive import CARRIER, benchmark_files
 from zipeft.text.tables import find_split
 
@@ -34,18 +34,11 @@ STEMS = {"train": ("train", "training"), "validation": ("validation", "valid", "
 """Names of the files of a split, without what makes them a kind or a part of one."""
 
 
-class HubSet(NamedTuple):
-    """A data set of the hub: its files are parquet, named after the split, in a folder."""
-
-    repository: str
-    revision: str
-    folder: str
-
-
 HUB = {
-    "squad-v1.1": HubSet("rajpurkar/squad", "7b6d24c440a36b6815f21b70d25016731768db1f", "plain_text"),
-    "squad-v2.0": HubSet("rajpurkar/squad_v2", "3ffb306f725f7d2ce8394bc1873b24868140c412", "squad_v2"),
+    "squad-v1.1": (Repository("rajpurkar/squad", "7b6d24c440a36b6815f21b70d25016731768db1f", "dataset"), "plain_text"),
+    "squad-v2.0": (Repository("rajpurkar/squad_v2", "3ffb306f725f7d2ce8394bc1873b24868140c412", "dataset"), "squad_v2"),
 }
+"""The repository of each on the hub, and the folder in it that holds a parquet file for each split."""
 
 
 class Files(NamedTuple):
@@ -114,24 +107,15 @@ def embedded_set(shifted: Sequence[str]) -> Files:
 
 def hub_set(dataset: str) -> Files:
     """Return the files of a published set, downloaded from the hub. Raises ``UserError`` if it does not give them."""
-    import huggingface_hub
-
-    repository, revision, folder = HUB[dataset]
+    repository, folder = HUB[dataset]
     files = {}
     for split, name in (("train", "train"), ("test", "validation")):
         path = f"{folder}/{name}-00000-of-00001.parquet"
-        place = {"repo_type": "dataset", "revision": revision}
         try:
-            file = huggingface_hub.try_to_load_from_cache(repository, path, **place)
-            if not isinstance(file, str):
-                hub_download.ask(repository, revision)
-                with hub_download.quiet():
-                    file = huggingface_hub.hf_hub_download(repository, path, **place)
-            files[split] = [Path(file)]
-        except Exception as error:  # the hub's client changed its HTTP library twice: its errors have no common base
-            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0][:160]
+            files[split] = [repository.file(path)]
+        except HubUnavailable as reason:
             raise UserError(
-                f"the hub did not give {path} of {repository} ({reason}): connect, or name a folder that holds "
+                f"the hub did not give {path} of {repository.name} ({reason}): connect, or name a folder that holds "
                 f"train-{PUBLISHED[dataset]}.json and dev-{PUBLISHED[dataset]}.json with --data-dir"
-            ) from error
-    return Files(f"hub {repository}@{revision[:7]}", files)
+            ) from reason
+    return Files(f"hub {repository.name}@{repository.revision[:7]}", files)

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zipeft.api.data import Data, Split
-from zipeft.errors import UserError
+from zipeft.errors import UserError, one_line
 from zipeft.sources.package_archive import file_sha256
 from zipeft.tasks.vtab.data import NOT_VTABS, Lazy, Sizes, first_thousand, limited, numbered, vtab_data
 from zipeft.tasks.vtab.sets import location_label, orientation_label
-from zipeft.text.tables import one_line
 
 if TYPE_CHECKING:
     import numpy as np

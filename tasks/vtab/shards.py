@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zipeft.api.data import Data, Split
-from zipeft.errors import UserError
+from zipeft.errors import UserError, one_line
 from zipeft.formatting import shortened
 from zipeft.images.assembly import shared_images
 from zipeft.images.reading import decoded, suffixes
 from zipeft.sources.folder import composed, unreadable, visible
+from zipeft.sources.hub_download import HubUnavailable, Repository
 from zipeft.sources.package_archive import file_sha256
 from zipeft.tasks.vtab.data import (
     NOT_VTABS,
@@ -33,7 +34,6 @@ from zipeft.tasks.vtab.data import (
 )
 from zipeft.tasks.vtab.dsprites import NPZ
 from zipeft.tasks.vtab.sets import SETS
-from zipeft.text.tables import one_line
 
 KINDS = (".tar", ".parquet")
 
@@ -41,9 +41,6 @@ SPLITS = ("train", "test")
 
 LARGEST = 1 << 30
 """Bytes: what a tar claims to be an image of more is none."""
-
-TIMEOUT = 15.0
-"""Seconds to wait for the hub's first answer."""
 
 IMAGE_COLUMNS = ("image", "img", "webp", "png", "jpg", "jpeg")
 LABEL_COLUMNS = ("label", "cls", "labels", "fine_label")
@@ -114,29 +111,30 @@ def hub_folder(name: str) -> tuple[Path, str]:
 
 def download(name: str, folder: Path | None = None) -> Path:
     """Download the shards of a set that are not there yet, to ``folder`` or the hub's cache. Raises ``UserError``."""
-    import huggingface_hub
-
-    repository, place = SETS[name].hub, {"local_dir": folder} if folder else {}
-    revision = SETS[name].revision or None
-    if not repository:
+    repository = Repository(SETS[name].hub, SETS[name].revision, "dataset")
+    if not repository.name:
         raise UserError(f"{name} is not on the hub as VTAB splits it: {how_to_get(name)}")
+    patterns = [f"{split}/*" for split in SPLITS]
     try:
-        if folder:  # asked first: without a network, the download itself would try again for half a minute
-            huggingface_hub.HfApi().dataset_info(repository, revision=revision, timeout=TIMEOUT)
-        patterns = ["train/*", "test/*"]
-        path = Path(
-            huggingface_hub.snapshot_download(
-                repository, repo_type="dataset", revision=revision, allow_patterns=patterns, **place
-            )
-        )
-        reason = "" if all(find(path).get(split) for split in SPLITS) else "no connection, and it is not in the cache"
-    except UserError:
-        raise
-    except Exception as error:  # the hub's client changed its HTTP library twice: its errors have no common base
-        reason = one_line(error)[:160] or type(error).__name__
-    if reason:
-        raise UserError(f"the hub did not give {repository} ({reason}): connect, or {how_to_get(name)}")
+        if folder:
+            repository.ask()
+            path = repository.download(patterns, folder)
+        else:
+            path = repository.snapshot(patterns, _is_whole)
+        if not find(path):
+            raise HubUnavailable("it has no such files")
+    except HubUnavailable as reason:
+        raise UserError(
+            f"the hub did not give {repository.name} ({reason}): connect, or {how_to_get(name)}"
+        ) from reason
     return path
+
+
+def _is_whole(copy: Path) -> bool:
+    try:
+        return bool(find(copy))
+    except UserError:  # an earlier download was cut off
+        return False
 
 
 def how_to_get(name: str) -> str:
@@ -245,7 +243,7 @@ def _tar(path: Path) -> Iterator[tuple[str, tuple[int, int], str]]:
     except UserError:
         raise
     except Exception as error:  # headers that do not fit make tarfile raise many kinds: ValueError, MemoryError, ...
-        reason = one_line(error) or type(error).__name__
+        reason = one_line(error)
         raise UserError(f"{path} cannot be read as a tar file ({reason}): get it again") from None
     if alone := images.keys() ^ labels.keys():
         raise UserError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zipeft.api.data import Data, Split
-from zipeft.errors import UserError
+from zipeft.errors import UserError, one_line
 from zipeft.images.assembly import shared_images
 from zipeft.images.reading import BrokenImage
 from zipeft.tasks.vtab.data import (
@@ -23,7 +23,6 @@ from zipeft.tasks.vtab.data import (
     without_broken,
 )
 from zipeft.tasks.vtab.sets import SETS
-from zipeft.text.tables import one_line
 
 ARGUMENTS = {
     "cifar100": ({"train": True}, {"train": False}),
@@ -83,7 +82,7 @@ def _pool(name: str, root: Path, arguments: dict[str, Any]) -> Split:
         labels = next(getattr(found, known) for known in ("targets", "labels", "_labels") if hasattr(found, known))
     except Exception as error:  # torchvision raises whatever its parsers do
         raise UserError(
-            f"{root} has no {split} data of {name} that torchvision can read ({one_line(error)[:120]}): get them again"
+            f"{root} has no {split} data of {name} that torchvision can read ({one_line(error)}): get them again"
         ) from None
     count = len(found)
     names = [f"{split} {index}" for index in range(count)]

@@ -232,7 +232,7 @@ QUERY = "adapter_query.weight"
 @pytest.mark.parametrize(
     ("damage", "options", "message"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:700]), (), "published.pth cannot be read"),
+        (lambda path: path.write_bytes(path.read_bytes()[:700]), (), "published.pth' cannot be read"),
         (lambda path: path.write_bytes(b"text"), (), "cannot be read"),
         (lambda path: path.unlink(), (), "is no adapter"),
         (edit(lambda state: state.pop(QUERY)), (), "it has no table adapter_query.weight"),
@@ -251,7 +251,7 @@ QUERY = "adapter_query.weight"
         (edit(lambda state: state.update({TOP: torch.zeros(1)})), (), "more than one shape"),
         (edit(lambda state: state.update({TOP: torch.zeros(HEADS)})), (), "a gate is (1,) or (1, heads, 1, 1)"),
         (edit(lambda state: state.update({TOP: torch.full((1, HEADS, 1, 1), torch.nan)})), (), "are not finite"),
-        (edit(lambda state: state.update(epoch=3)), (), "it holds no state dict"),
+        (edit(lambda state: state.update(epoch=3)), (), "holds no state dict"),
         (lambda path: published(path, (1, 8, 1, 1)), (), "of heads 8; that of the backbone is 4"),
         (lambda path: published(path, (1, HEADS, 1, 1), depth=6), ("--length", LENGTH), "of layers 6; that of"),
         (edit(lambda state: state.update({QUERY: torch.zeros(10, 16)})), (), "of hidden width 16; that of"),
@@ -400,7 +400,7 @@ PREFIX = "base_model.model.model.layers.3.self_attn.adaption_"
         (edit_tensors(lambda tensors: tensors.update({f"x.{PREFIX}gate": torch.ones(1)})), "two adaption prompts"),
         (edit_config(adapter_layers=3), "has not the prompts and gates of 3 top layers"),
         (edit_config(adapter_len=4), "has not prompts of (1, 4, width)"),
-        (lambda folder: (folder / "adapter_model.safetensors").unlink(), "adapter_model.safetensors cannot be read"),
+        (lambda folder: (folder / "adapter_model.safetensors").unlink(), "adapter_model.safetensors' cannot be read"),
         (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"\0" * 99), "cannot be read"),
         (edit_tensors(lambda tensors: tensors.pop(PREFIX + "gate")), "has not the prompts and gates of 2"),
         (edit_tensors(lambda tensors: tensors.clear()), "has not the prompts and gates of 2"),

@@ -103,7 +103,7 @@ class Hub:
         files = {file.name: file.read_bytes() for file in Path(folder_path).iterdir()}
         self.repositories[repo_id].files |= {name: files[name] for name in files if name in allow_patterns}
 
-    def snapshot_download(self, repo_id, revision, allow_patterns):
+    def snapshot_download(self, repo_id, revision, allow_patterns, repo_type):
         assert revision == "a1b2"
         folder = self.cache / repo_id.replace("/", "--")
         folder.mkdir(parents=True)

@@ -596,8 +596,8 @@ def test_what_is_kept_is_on_the_disk_before_it_counts(tiny: Carrier, monkeypatch
 
 
 def weights_of_vit(patch: pytest.MonkeyPatch, tiny: Carrier) -> Path:
-    from zipeft.backbones.vit import backbone as vit
     from zipeft.backbones.vit import dinov2_onnx
+    from zipeft.backbones.vit import weights as vit
 
     patch.setattr(vit, "CARRIER", tiny)
     patch.setattr(vit, "MEMBER", "tiny/weights.bin")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +17,10 @@ from zipeft.adapters.card import CARD
 from zipeft.adapters.saved import RECORD, TENSORS, read_record, read_tensors
 from zipeft.errors import UserError
 from zipeft.files import write_atomically
-from zipeft.text.tables import one_line
+from zipeft.sources.hub_download import Contents, HubUnavailable, Repository, answered
 
 FILES = (TENSORS, RECORD, CARD)
 OWN_FILES = {*FILES, ".gitattributes"}
-TIMEOUT = 15.0
-"""Seconds to wait for the hub's first answer."""
 
 
 def push(folder: Path, repository: str, *, private: bool = False) -> str:
@@ -47,7 +44,7 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
         Path(copy, RECORD).write_text(json.dumps(published(record), indent=2) + "\n", "utf-8")
         hub = huggingface_hub.HfApi()
         url = hub.create_repo(repository, private=private or None, exist_ok=True)
-        _check_fit(hub.model_info(repository, timeout=TIMEOUT), repository, private)
+        _check_fit(Repository(repository).ask(), repository, private)
         hub.upload_folder(
             repo_id=repository, folder_path=copy, allow_patterns=list(FILES), commit_message="Upload a zipeft adapter"
         )
@@ -59,17 +56,14 @@ def pull(repository: str, out: Path, *, revision: str | None = None) -> Path:
 
     Raises ``UserError`` if the hub does not give it, if what it gives is no adapter, and if there is a folder already.
     """
-    import huggingface_hub
-
     check_name(repository)
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise UserError(f"{out} is there already: choose another folder for --out")
     with _worded(f"the hub did not give {repository}"):
-        # Asked first, because this question is not repeated for half a minute when there is no network.
-        info = huggingface_hub.HfApi().model_info(repository, revision=revision, timeout=TIMEOUT)
-        if missing := {TENSORS, RECORD} - _names(info):
+        contents = Repository(repository, revision or "").ask()
+        if missing := {TENSORS, RECORD} - contents.files:
             raise UserError(f"{repository} on the hub is no adapter of zipeft: it has no {min(missing)}")
-        snapshot = Path(huggingface_hub.snapshot_download(repository, revision=info.sha, allow_patterns=list(FILES)))
+        snapshot = Repository(repository, contents.commit).download(FILES)
     try:
         read_record(snapshot)
         read_tensors(snapshot)
@@ -106,54 +100,21 @@ def check_name(repository: str) -> None:
         raise UserError(f"{repository!r} is no name on the hub: give owner/name") from None
 
 
-def _check_fit(info: Any, repository: str, private: bool) -> None:
-    if private and not info.private:  # the hub passes over the wish where the repository is there already
+def _check_fit(there: Contents, repository: str, private: bool) -> None:
+    if private and not there.private:  # the hub passes over the wish where the repository is there already
         raise UserError(
             f"{repository} is there already and is public: make it private on the hub, or leave out --private"
         )
-    others = _names(info) - OWN_FILES
-    if others and RECORD not in _names(info):
+    others = there.files - OWN_FILES
+    if others and RECORD not in there.files:
         raise UserError(f"{repository} is there already and holds something else ({min(others)}): give another name")
-
-
-def _names(info: Any) -> set[str]:
-    return {file.rfilename for file in info.siblings or ()}
 
 
 @contextmanager
 def _worded(what: str) -> Iterator[None]:
     """Say in one line what the hub's client raises, and nothing else of what it has to say."""
-    from huggingface_hub import errors
-
     try:
-        with _silent():
+        with answered():
             yield
-    except UserError:
-        raise
-    except errors.RevisionNotFoundError as error:
-        raise UserError(f"{what}: it has no such revision") from error
-    except errors.RepositoryNotFoundError as error:
-        raise UserError(
-            f"{what}: there is no such repository, or your token may not see it (hf auth whoami)"
-        ) from error
-    except Exception as error:  # the client changed its HTTP library twice: its errors have no common base
-        raise UserError(
-            f"{what} ({type(error).__name__}: {one_line(error)[:160]}): check connection and token"
-        ) from error
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep the hub's client from telling of its attempts, and from drawing bars where nobody sees them move."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, logging
-
-    verbosity, bars = logging.get_verbosity(), not are_progress_bars_disabled() and not sys.stderr.isatty()
-    logging.set_verbosity_error()
-    if bars:
-        disable_progress_bars()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            enable_progress_bars()
+    except HubUnavailable as reason:
+        raise UserError(f"{what} ({reason}): check connection and token (hf auth whoami)") from reason

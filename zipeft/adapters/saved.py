@@ -19,7 +19,7 @@ from zipeft.api.learner import Learner
 from zipeft.api.objective import Objective
 from zipeft.api.settings import as_json, from_json
 from zipeft.api.task import Task
-from zipeft.errors import UserError
+from zipeft.errors import UserError, one_line
 from zipeft.files import open_file, read_whole, write_atomically
 from zipeft.results.schema import decode
 
@@ -170,10 +170,9 @@ def _plugin(kind: registry.Registry, record: Mapping[str, Any]) -> Any:
     try:
         return from_json(plugin, record["settings"])
     except ValueError as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"{RECORD} has settings that {record['name']} does not take ({reason}): it was edited, or made by another "
-            "version of zipeft"
+            f"{RECORD} has settings that {record['name']} does not take ({one_line(error)}): it was edited, or made by "
+            "another version of zipeft"
         ) from error
 
 

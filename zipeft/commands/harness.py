@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, exit_status
-from zipeft.errors import UserError, did_you_mean, printable
+from zipeft.errors import UserError, described, did_you_mean, printable
 from zipeft.files import check_target, write_atomically
 
 if TYPE_CHECKING:
@@ -107,8 +107,9 @@ def _evaluated(model: HFLM, tasks: TaskManager, options: argparse.Namespace) -> 
             log_samples=False,
         )
     except Exception as error:  # data that cannot be had, a task with a fault: the harness and the hub raise anything
-        line = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        raise UserError(f"lm-evaluation-harness could not evaluate {', '.join(options.tasks)} ({line})") from error
+        raise UserError(
+            f"lm-evaluation-harness could not evaluate {', '.join(options.tasks)} ({described(error)})"
+        ) from error
     return found["results"]
 
 

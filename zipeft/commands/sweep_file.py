@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zipeft.api import settings
-from zipeft.errors import UserError, did_you_mean
+from zipeft.errors import UserError, did_you_mean, one_line
 from zipeft.files import read_text
 
 if sys.version_info >= (3, 11):
@@ -51,7 +51,7 @@ def _content(path: Path) -> Mapping[str, Any]:
     except RecursionError:
         raise UserError(f"{path} is nested too deeply to be a sweep file") from None
     except ValueError as error:  # tomllib's, yaml's and UTF-8's errors
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path}: {one_line(error, None)}") from error
     except (LookupError, TypeError, AttributeError) as error:  # of yaml's constructors, for "!!timestamp abc", say
         raise UserError(f"{path}: a value is not what its tag says: take the tag away") from error
     if not isinstance(content, Mapping):

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from zipeft.api.learner import Learner
 from zipeft.api.search import best
-from zipeft.errors import CannotWrite, UserError
+from zipeft.errors import CannotWrite, UserError, described, one_line
 from zipeft.experiments.experiment import Experiment, Run
 from zipeft.experiments.plan import Comparison, Contender
 from zipeft.results import Failure, Record, Result, Store, Trial, Tried
@@ -159,9 +159,7 @@ def attempt(
 
 
 def _in_one_line(error: Exception) -> str:
-    if isinstance(error, UserError):
-        return " ".join(str(error).split()) or "failed without a reason"
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": ")
+    return one_line(error, None) if isinstance(error, UserError) else described(error, 400)
 
 
 def _place(error: Exception) -> str:

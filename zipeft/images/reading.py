@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, overload
 
-from zipeft.errors import UserError
+from zipeft.errors import UserError, one_line
 from zipeft.files import open_file
 from zipeft.sources.git_lfs import IS_POINTER, is_pointer
 
@@ -107,7 +107,7 @@ def decoded(content: bytes | BinaryIO, place: str) -> Image:
     except (
         Exception
     ) as error:  # Pillow's decoders raise many kinds: OSError, SyntaxError, struct.error, IndexError, ...
-        raise BrokenImage(place, " ".join(str(error).split()) or repr(error)) from error
+        raise BrokenImage(place, one_line(error)) from error
 
 
 def _upright(image: Image) -> Image:

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import openai
 import tenacity
 
-from zipeft.errors import UserError
+from zipeft.errors import UserError, one_line
 from zipeft.formatting import counted
 from zipeft.judge.replies import CUT, FILTERED, REFUSED, Reply
-from zipeft.text.tables import one_line
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from zipeft import strict_json
-from zipeft.errors import UserError
+from zipeft.errors import UserError, one_line
 from zipeft.files import read_whole
 from zipeft.formatting import counted
-from zipeft.text.tables import as_text, one_line
+from zipeft.text.tables import as_text
 
 Turns = tuple[str, ...]
 """What one side says in a conversation, turn by turn; mostly there is a single turn."""

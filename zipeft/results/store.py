@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from zipeft import locks, strict_json
-from zipeft.errors import UserError
+from zipeft.errors import UserError, one_line
 from zipeft.files import NotAFile, clear_leftovers, read_whole, safe_name, write_atomically
 from zipeft.results.record import Failure, Record, Result, Trial, checked, from_json
 
@@ -172,7 +172,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise UserError(f"not a JSON file ({' '.join(str(error).split())}); delete it and run again") from error
+        raise UserError(f"not a JSON file ({one_line(error)}); delete it and run again") from error
 
 
 def read_records(roots: Iterable[Path]) -> tuple[dict[Path, Record], dict[Path, str]]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import platformdirs
 
+from zipeft.errors import one_line
 from zipeft.files import open_file
 
 if TYPE_CHECKING:
@@ -293,4 +294,4 @@ def _phrase(error: Exception) -> str:
     response = getattr(error, "response", None)
     if response is not None:
         return f"{response.status_code} {response.reason_phrase}"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)

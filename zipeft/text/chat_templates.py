@@ -15,8 +15,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zipeft.errors import UserError
-from zipeft.text.tables import one_line
+from zipeft.errors import UserError, one_line
 from zipeft.text.thoughts import TAGS
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def _rendered(tokenizer: PreTrainedTokenizerFast, messages: Messages, **options:
         if len(text) > LETTERS:
             raise ValueError(f"it makes {len(text):,} letters of them")
     except Exception as error:  # a template raises what it likes, by way of the library that runs it
-        raise UserError(f"the chat template of the tokenizer refuses it ({one_line(error):.200})") from error
+        raise UserError(f"the chat template of the tokenizer refuses it ({one_line(error)})") from error
     return text
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zipeft import strict_json
-from zipeft.errors import UserError, did_you_mean
+from zipeft.errors import UserError, did_you_mean, one_line
 from zipeft.files import open_file, open_text, read_text
 from zipeft.sources.git_lfs import check_fetched
 
@@ -264,8 +264,3 @@ def _line_that_is_no_text(path: Path) -> int:
 
 def _unreadable(path: Path, error: OSError) -> UserError:
     return UserError(f"{path} cannot be read ({error.strerror or one_line(error)}): check it and its permissions")
-
-
-def one_line(error: Exception) -> str:
-    """Return what an error says, without line breaks."""
-    return " ".join(str(error).split())

@@ -472,7 +472,7 @@ DAMAGES = {
     "damaged config": (lambda f: (f / "config.json").write_text("{"), "config.json' is no config"),
     "unknown type": (lambda f: change(f / "config.json", model_type="xyz"), "config.json' is no config"),
     "impossible sizes": (lambda f: change(f / "config.json", num_attention_heads=3), "RobertaModel cannot be built"),
-    "damaged weights": (lambda f: (f / "model.safetensors").write_bytes(b"x"), "model.safetensors' is damaged"),
+    "damaged weights": (lambda f: (f / "model.safetensors").write_bytes(b"x"), "model.safetensors' cannot be read"),
     "missing weight": (
         lambda f: change_weights(f, **{QUERY: None}),
         "lacks 'encoder.layer.1.attention.self.query.weight'",
@@ -615,7 +615,7 @@ def test_hub_out_of_reach() -> None:
 def test_model_of_the_hub_in_its_cache(roberta: Path, monkeypatch, known_as: str) -> None:
     import huggingface_hub
 
-    def look_up(repository: str, filename: str) -> str | None:
+    def look_up(repository: str, filename: str, **_: object) -> str | None:
         file = roberta / filename
         return str(file) if repository == known_as and file.exists() else None
 
@@ -637,14 +637,15 @@ def hub(tmp_path: Path, monkeypatch):
     snapshot.mkdir()
 
     def model_info(self, repository: str, **_):
-        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=file.name) for file in source.iterdir()])
+        siblings = [SimpleNamespace(rfilename=file.name) for file in source.iterdir()]
+        return SimpleNamespace(siblings=siblings, sha="", private=False)
 
-    def download(repository: str, filename: str) -> str:
+    def download(repository: str, filename: str, **_: object) -> str:
         asked.append(filename)
         (snapshot / filename).write_bytes((source / filename).read_bytes())
         return str(snapshot / filename)
 
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     return SimpleNamespace(source=source, asked=asked)

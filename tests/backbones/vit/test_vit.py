@@ -18,8 +18,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from support.malicious import Malicious
-from zipeft.backbones.vit import backbone as vit
+from zipeft.api.backbone import Weights
 from zipeft.backbones.vit import dinov2_onnx
+from zipeft.backbones.vit import weights as vit_weights
 from zipeft.backbones.vit.backbone import ViT
 from zipeft.errors import UserError
 from zipeft.sources import package_archive
@@ -152,7 +153,7 @@ def test_random_weights_are_the_same_each_time() -> None:
 
 def test_embedded_architecture_at_random() -> None:
     backbone = ViT(pretrained=False)
-    assert backbone.weights() == vit.Weights("vit_small_patch14_dinov2", "random", "")
+    assert backbone.weights() == Weights("vit_small_patch14_dinov2", "random", "")
     model = backbone.build()
     assert model.patch_embed.patch_size == (14, 14)
     assert model.num_features == 384
@@ -222,7 +223,7 @@ def test_local_file(state: dict[str, torch.Tensor], tmp_path: Path, suffix: str)
     backbone = ViT(f"test_vit:{path}")
     assert_loaded(backbone.build(), state)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert backbone.weights() == vit.Weights(f"test_vit:weights{suffix}", "local file", digest)
+    assert backbone.weights() == Weights(f"test_vit:weights{suffix}", "local file", digest)
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model"])
@@ -374,11 +375,11 @@ def test_weights_of_the_hub(state: dict[str, torch.Tensor], tmp_path: Path, monk
     import huggingface_hub
 
     backbone = ViT("test_vit")
-    assert backbone.weights() == vit.Weights("test_vit.r160_in1k", "hub", "")
+    assert backbone.weights() == Weights("test_vit.r160_in1k", "hub", "")
     path = tmp_path / "model.safetensors"
     save_file(state, path)
     cache = {("timm/test_vit.r160_in1k", "model.safetensors"): str(path)}
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name, revision: cache.get((repo, name)))
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name, **_: cache.get((repo, name)))
     assert_loaded(backbone.build(), state)
     assert backbone.weights().checksum == hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -392,9 +393,10 @@ def test_download_from_the_hub(state: dict[str, torch.Tensor], tmp_path: Path, m
     asked = []
 
     def model_info(self, repository: str, **_):
-        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in ["README.md", *published]])
+        siblings = [SimpleNamespace(rfilename=name) for name in ["README.md", *published]]
+        return SimpleNamespace(siblings=siblings, sha="", private=False)
 
-    def download(repository: str, filename: str, revision: str | None) -> str:
+    def download(repository: str, filename: str, **_: object) -> str:
         asked.append((repository, filename))
         return str(tmp_path / filename)
 
@@ -456,7 +458,7 @@ def test_embedded_model_computes_what_the_graph_computes(embedded: torch.nn.Modu
     from onnx.reference import ReferenceEvaluator
     from onnx.utils import Extractor
 
-    graph = onnx.load(package_archive.member(vit.CARRIER, vit.MEMBER))
+    graph = onnx.load(package_archive.member(vit_weights.CARRIER, vit_weights.MEMBER))
     ends = ["/backbone/embeddings/Concat_1_output_0", "/backbone/embeddings/Add_output_0"]
     ends += ["/backbone/encoder/layer.2/Add_1_output_0", "/backbone/layernorm/Add_1_output_0"]
     graph.graph.value_info.extend(onnx.helper.make_tensor_value_info(end, 1, [1, 257, 384]) for end in ends)
@@ -506,7 +508,7 @@ def test_embedded_features_recognise_images(embedded: torch.nn.Module) -> None:
 
 @pytest.mark.slow
 def test_conversion_reads_every_parameter_of_the_backbone() -> None:
-    found = dinov2_onnx.parameters(package_archive.member(vit.CARRIER, vit.MEMBER))
+    found = dinov2_onnx.parameters(package_archive.member(vit_weights.CARRIER, vit_weights.MEMBER))
     state = dinov2_onnx.timm_state(found)
     assert sum(value.size for value in found.values()) == sum(value.size for value in state.values())
     assert state.keys() == ViT(pretrained=False).build().state_dict().keys()

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from zipeft import strict_json
-from zipeft.adapters.formats.files import read_tensors
+from zipeft.adapters.formats.files import read_floats
 from zipeft.adapters.formats.gated_prompts import GatedPrompts
 from zipeft.errors import UserError
 from zipeft.files import read_whole, write_atomically
@@ -104,7 +104,7 @@ def check(model: nn.Module) -> None:
 def _parts(path: Path) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
     """Return prompts and gates by the numbers of their layers."""
     found: dict[str, dict[int, Tensor]] = {"prompt": {}, "gate": {}}
-    for name, tensor in read_tensors(path).items():
+    for name, tensor in read_floats(path).items():
         match = NAME.fullmatch(name)
         if not match:
             raise UserError(f"{path} holds {name!r}, which is no adaption prompt of LLaMA or Mistral")

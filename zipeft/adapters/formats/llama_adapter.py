@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zipeft.adapters.formats.files import read_tensors
+from zipeft.adapters.formats.files import read_floats
 from zipeft.adapters.formats.gated_prompts import GatedPrompts
 from zipeft.errors import UserError
 from zipeft.files import write_atomically
@@ -43,7 +43,7 @@ def read(path: Path, *, length: int | None = None, squash: str | None = None) ->
 
     Raises: ``UserError`` if the file is damaged or of another layout, and where one of the two has to be given.
     """
-    tensors = read_tensors(path)
+    tensors = read_floats(path)
     rows = tensors.pop(PROMPTS, None)
     if rows is None or rows.dim() != 2 or not rows.numel():
         raise UserError(f"{path} is no checkpoint of LLaMA-Adapter: it has no table {PROMPTS}")
