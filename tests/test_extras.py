@@ -119,7 +119,7 @@ def test_a_backbone_without_its_extra_is_one_line_of_the_command(monkeypatch, ca
 def test_the_extras_of_plugins_are_there():
     named = {
         extra
-        for kind in ("backbones", "tasks", "methods")
+        for kind in ("backbones", "tasks", "methods", "splices")
         for entry in entry_points(group=f"zipeft.{kind}")
         if entry.dist.metadata["Name"] == "zipeft"
         for extra in entry.extras
@@ -170,7 +170,7 @@ def test_what_a_plain_install_runs_imports_what_it_brings():
     """From the commands and the plug-ins that need no extra, along what is imported outside functions."""
     plugins = [
         entry.module
-        for kind in ("backbones", "tasks", "methods")
+        for kind in ("backbones", "tasks", "methods", "splices")
         for entry in entry_points(group=f"zipeft.{kind}")
         if entry.dist.metadata["Name"] == "zipeft" and not entry.extras
     ]

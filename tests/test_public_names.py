@@ -90,7 +90,7 @@ def test_tensors_of_the_contracts_have_shapes():
         function = inspect.unwrap(getattr(function, "__func__", function))
         if re.fullmatch(r"Tensor|tuple\[Tensor, Tensor\]", inspect.get_annotations(function).get("return", "")):
             seen += 1
-            if not re.search(r"\((\.\.\.|[a-z]+)(, [a-z -]+)+\)|scalar", inspect.getdoc(function) or ""):
+            if not re.search(r"\((\.\.\.|[a-z_]+)(, [a-z0-9_ -]+)+\)|scalar", inspect.getdoc(function) or ""):
                 without.append(f"{name}.{member}: {inspect.getdoc(function)}")
     assert seen >= 8
     assert not without

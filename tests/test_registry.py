@@ -210,6 +210,20 @@ def test_every_installed_plugin_is_usable_and_described(plugins, name):
     plugins.get(name)()  # every setting has a default
 
 
+@pytest.mark.parametrize("name", registry.splices.names())
+def test_every_installed_splice_is_usable_and_described(name):
+    (row,) = registry.splices.listing(name)
+    assert (row.name, row.error) == (name, "")
+    assert row.summary
+    assert issubclass(registry.splices.get(name), registry.splices.base)
+
+
+def test_listing_takes_a_pattern(site):
+    methods = site("acme", ["zero_a = acme_good:Good", "zero_b = acme_other:Good", "z = acme_good:Good"], "acme_good")
+    assert [row.name for row in methods.listing("zero_[a-a]")] == ["zero_a"]
+    assert "acme_other" not in sys.modules
+
+
 def test_there_are_plugins_of_every_kind():
     assert {plugins.kind for plugins, _ in BUILT_IN} == {"backbone", "task", "method"}
 

@@ -21,11 +21,11 @@ from zipeft.images.task import ImageTask as ImageTask
 from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt as ZeroGatedPrompt
 from zipeft.objectives.classification import Classification as Classification
 from zipeft.splices import (
-    Splice as Splice,
     attach as attach,
     conditioned as conditioned,
     detach as detach,
-    prompts as prompts,
+    gated_prompts as gated_prompts,
 )
+from zipeft.splices.base import HookSplice as HookSplice, Splice as Splice
 
 __version__: str

@@ -1,4 +1,4 @@
-"""Plug-ins by name: backbones, tasks and methods that any installed distribution offers through entry points.
+"""Plug-ins by name: backbones, tasks, methods and splices that any installed distribution offers through entry points.
 
 The built-in plug-ins are found as a third party's are. A plug-in is imported when it is asked for and not
 before, and one that cannot be used is named and stops nothing else. This module imports no torch.
@@ -7,13 +7,15 @@ before, and one that cannot be used is named and stops nothing else. This module
 from __future__ import annotations
 
 import inspect
+import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from shlex import quote
 from threading import Lock
-from typing import Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from zipeft import extras
 from zipeft.api.backbone import Backbone
@@ -21,6 +23,9 @@ from zipeft.api.method import Method
 from zipeft.api.task import Task
 from zipeft.checkouts import project_with
 from zipeft.errors import UserError, described, did_you_mean
+
+if TYPE_CHECKING:
+    from zipeft.splices.base import AttentionSplice
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -48,12 +53,18 @@ class ExtraMissing(Unusable):
 class Registry(Generic[T]):
     """The plug-ins of one kind: those of an entry-point group, and those registered in this process."""
 
-    def __init__(self, kind: str, base: type[T]) -> None:
+    def __init__(self, kind: str, base: type[T] | str) -> None:
+        """``base`` is the class that plug-ins derive from, or "module:Class" where that module imports torch."""
         self.kind = kind
         self.group = f"zipeft.{kind}s"
-        self.base = base
+        self._base = base
         self._registered: dict[str, type[T]] = {}
         self._lock = Lock()
+
+    @cached_property
+    def base(self) -> type[T]:
+        """The class that every plug-in of this kind derives from."""
+        return self._base if isinstance(self._base, type) else pkgutil.resolve_name(self._base)
 
     @cached_property
     def _installed(self) -> dict[str, list[EntryPoint]]:
@@ -114,9 +125,12 @@ class Registry(Generic[T]):
         if self._registered.pop(name, None) is None:
             raise UserError(f"{self.kind} {name!r} was not registered in this process")
 
-    def listing(self) -> list[Listing]:
-        """Return one row a name, sorted. Imports every plug-in; one that cannot be used is a row with an error."""
-        return [self._list(name) for name in self.names()]
+    def listing(self, pattern: str = "*") -> list[Listing]:
+        """Return one row a name, sorted, of the names that match a pattern of the shell's kind ("zero*").
+
+        Imports these plug-ins; one that cannot be used is a row with an error.
+        """
+        return [self._list(name) for name in self.names() if fnmatchcase(name, pattern)]
 
     def _list(self, name: str) -> Listing:
         origin, value = self._where(name)
@@ -201,7 +215,8 @@ def _check(plugin: object, base: type[T]) -> type[T]:
     if not issubclass(plugin, base):
         raise Unusable(f"{plugin.__qualname__} is not a subclass of {expected}")
     # Class variables that the base declares and leaves to its subclasses are as needed as its abstract methods.
-    declared = inspect.get_annotations(base).keys() - {field.name for field in fields(base)}  # type: ignore[arg-type]
+    settings = {field.name for field in fields(base)} if is_dataclass(base) else set()
+    declared = inspect.get_annotations(base).keys() - settings
     undefined = {*getattr(plugin, "__abstractmethods__", ()), *(name for name in declared if not hasattr(plugin, name))}
     if undefined:
         raise Unusable(f"{plugin.__qualname__} does not define {', '.join(sorted(undefined))}")
@@ -211,3 +226,4 @@ def _check(plugin: object, base: type[T]) -> type[T]:
 backbones: Registry[Backbone] = Registry("backbone", Backbone)  # type: ignore[type-abstract]
 tasks: Registry[Task] = Registry("task", Task)  # type: ignore[type-abstract]
 methods: Registry[Method] = Registry("method", Method)  # type: ignore[type-abstract]
+splices: Registry[AttentionSplice] = Registry("splice", "zipeft.splices.base:AttentionSplice")

@@ -146,7 +146,7 @@ def layers(model: nn.Module) -> list[nn.Module]:
 
 def attentions(model: nn.Module) -> list[nn.Module] | None:
     """Return the attention of each layer; None unless each has one that goes through the attention interface."""
-    from zipeft.splices import TransformersSplice
+    from zipeft.splices.transformers_attention import TransformersSplice
 
     found = [[part for part in layer.modules() if TransformersSplice.matches(part)] for layer in layers(model)]
     return [inside for (inside,) in found] if found and all(len(inside) == 1 for inside in found) else None
@@ -154,7 +154,7 @@ def attentions(model: nn.Module) -> list[nn.Module] | None:
 
 def why_not(model: nn.Module) -> str:
     """Return, in brackets, what keeps attention layers of a model from being joined; "" where nothing is known."""
-    from zipeft.splices import TransformersSplice
+    from zipeft.splices.transformers_attention import TransformersSplice
     from zipeft.splices.unjoined import unjoined
 
     found = [part for part in model.modules() if TransformersSplice.matches(part)]

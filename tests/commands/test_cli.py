@@ -57,7 +57,7 @@ def test_ls_verbose_shows_settings(capsys, shout):
 
 def test_ls_flags_a_broken_plugin(capsys, monkeypatch):
     broken = registry.Listing("bad", "", "acme 1.0", "acme:Bad", "ImportError: no acme")
-    monkeypatch.setattr(registry.Registry, "listing", lambda self: [broken])
+    monkeypatch.setattr(registry.Registry, "listing", lambda self, pattern: [broken])
     for arguments in (["ls", "methods"], ["ls", "methods", "-v"]):
         assert main(arguments) == 0
         assert "BROKEN: ImportError: no acme" in capsys.readouterr().out
@@ -278,3 +278,18 @@ def test_a_message_is_short_whatever_it_repeats(name, capsys):
     assert err.startswith("zipeft: error: argument COMMAND: invalid choice: ")
     assert err.endswith("(see zipeft --help)\n")
     assert len(err) < 2000
+
+
+def test_ls_takes_a_pattern(capsys):
+    assert main(["ls", "methods", "zero*"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert "zero_gated" in listed
+    assert all(name.startswith("zero") for name in listed)
+    assert main(["ls", "methods", "zero_gatd"]) == 2
+    error = "zipeft: error: no method matches 'zero_gatd'; did you mean 'zero_gated'?\n"
+    assert capsys.readouterr().err == error
+
+
+def test_ls_lists_splices_where_they_are_asked_for(capsys):
+    assert main(["ls", "splices", "--verbose"]) == 0
+    assert "timm_rope" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from support.model_zoo import ZOO, images, native_clip, randomise_prompts, roberta, snapshot
+from zipeft import registry
 from zipeft.errors import UserError
 from zipeft.splices import Splice, attach, conditioned, detach, gated_prompts, register
 
@@ -25,9 +26,7 @@ def test_only_the_topmost_layers_are_joined(name, layers):
 
 
 def known_splices():
-    from zipeft.splices import MultiheadSplice, TimmRopeSplice, TimmSplice, TransformersSplice
-
-    return TransformersSplice, TimmSplice, TimmRopeSplice, MultiheadSplice
+    return [registry.splices.get(name) for name in ("transformers", "timm", "timm_rope", "multihead")]
 
 
 def test_layers_of_given_blocks_are_joined_in_the_blocks_order():
@@ -204,6 +203,29 @@ def test_a_splice_of_ones_own():
         assert torch.equal(model(x), frozen)
     finally:
         zipeft.splices._splices[:] = known
+
+
+def test_splices_that_are_installed_are_asked_before_the_built_in_ones(monkeypatch):
+    import zipeft.splices
+
+    timm = registry.splices.get("timm")
+    mine = type("Mine", (timm,), {"__module__": "mine"})
+    by_name = {name: registry.splices.get(name) for name in registry.splices.names()} | {"zz_mine": mine}
+    lost = UserError("splice 'lost' cannot be used")
+
+    def get(name):
+        if name == "lost":
+            raise lost
+        return by_name[name]
+
+    monkeypatch.setattr(registry.splices, "names", lambda: [*by_name, "lost"])
+    monkeypatch.setattr(registry.splices, "get", get)
+    zipeft.splices._installed.cache_clear()
+    model = ZOO["timm_vit"].frozen()
+    with pytest.warns(UserWarning, match="splice 'lost' cannot be used"):
+        attach(model)
+    assert {type(block.attn.zipeft_splice) for block in model.blocks} == {mine}
+    zipeft.splices._installed.cache_clear()
 
 
 def count(model):

@@ -104,8 +104,8 @@ class Backbone(abc.ABC):
     def random_batch(self, batch_size: int, *, image_size: int | None = None, length: int = 128) -> Any:
         """Return a batch of random inputs, always the same, by which costs are measured.
 
-        ``image_size`` is the side of images in pixels, None for the backbone's own; ``length`` is the number of tokens
-        of texts. Raises ``UserError`` for more tokens than the backbone takes.
+        Images are (batch_size, 3, image_size, image_size), with None for the backbone's own size, and tokens
+        (batch_size, length). Raises ``UserError`` for more tokens than the backbone takes.
         """
         raise UserError(f"the backbone {type(self).__name__} gives no random inputs to measure costs by")
 

@@ -1,42 +1,50 @@
-"""``zipeft ls``: the backbones, tasks and methods that are installed, with their settings."""
+"""``zipeft ls``: the backbones, tasks, methods and splices that are installed, with their settings."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
 from zipeft import registry
 from zipeft.api.settings import describe
 from zipeft.commands.common import ArgumentParser, exit_status
-from zipeft.errors import printable
+from zipeft.errors import UserError, did_you_mean, printable
 
 KINDS = ("backbones", "tasks", "methods")
+"""What is listed where nothing is named. Splices are not: they import torch, and have no settings."""
 
 
 @exit_status
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables and return the exit status."""
     options = _parser().parse_args(argv)
-    print(printable(_listing(options.kind, options.verbose)))
+    print(printable(_listing(options.kind, options.pattern, options.verbose)))
     return 0
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="zipeft ls", description="List the backbones, tasks and methods that are installed.")
-    parser.add_argument("kind", nargs="?", choices=KINDS, help="list these alone")
+    parser = ArgumentParser(prog="zipeft ls", description="List the plug-ins that are installed.")
+    parser.add_argument("kind", nargs="?", choices=(*KINDS, "splices"), help="list these alone")
+    parser.add_argument("pattern", nargs="?", default="*", help="and of these the names that match, such as 'zero*'")
     parser.add_argument("-v", "--verbose", action="store_true", help="show each one's settings and their defaults")
     return parser
 
 
-def _listing(kind: str | None, verbose: bool) -> str:
-    """Return the tables of ``zipeft ls``, for one kind of plug-in or for all."""
+def _listing(kind: str | None, pattern: str, verbose: bool) -> str:
+    """Return the tables of ``zipeft ls``, for one kind of plug-in or for all.
+
+    Raises ``UserError`` where no name matches the pattern.
+    """
     from tabulate import tabulate
 
     tables = []
     for title in [kind] if kind else KINDS:
         plugins = getattr(registry, title)
-        rows = [_row(plugins, row, verbose) for row in plugins.listing()]
+        rows = [_row(plugins, row, verbose) for row in plugins.listing(pattern)]
+        if pattern != "*" and not rows:
+            raise UserError(f"no {plugins.kind} matches {pattern!r}{did_you_mean(pattern, plugins.names())}")
         headers = [title, "description", "origin", *(["settings"] if verbose else [])]
         tables.append(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
     return "\n\n".join(tables)
@@ -53,7 +61,8 @@ def _row(plugins: registry.Registry[Any], row: registry.Listing, verbose: bool) 
 def _settings(plugin: type) -> list[str]:
     """Return a line for every setting, and for a method's search space."""
     space = getattr(plugin, "space", {})
-    return [*describe(plugin), *(f"searched: {name}, {dimension}" for name, dimension in space.items())]
+    settings = describe(plugin) if is_dataclass(plugin) else []
+    return [*settings, *(f"searched: {name}, {dimension}" for name, dimension in space.items())]
 
 
 if __name__ == "__main__":

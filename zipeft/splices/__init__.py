@@ -10,38 +10,45 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
 
+from zipeft import registry
 from zipeft.errors import UserError
 from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt
 from zipeft.splices.base import AttentionSplice, Splice
-from zipeft.splices.multihead_attention import MultiheadSplice
-from zipeft.splices.open_clip_attention import OpenCLIPSplice
 from zipeft.splices.prefix import PrefixSplice
-from zipeft.splices.timm_attention import TimmSplice
-from zipeft.splices.timm_rope_attention import TimmRopeSplice
-from zipeft.splices.transformers_attention import TransformersSplice
 from zipeft.splices.unjoined import pooling, unjoined
 
 __all__ = ["AttentionSplice", "PrefixSplice", "Splice", "attach", "conditioned", "detach", "gated_prompts", "register"]
 
 SpliceType = type[AttentionSplice]
 
-_splices: list[SpliceType] = [
-    TransformersSplice,
-    TimmSplice,
-    TimmRopeSplice,
-    MultiheadSplice,
-    OpenCLIPSplice,
-]
+_splices: list[SpliceType] = []
 
 
 def register(splice: SpliceType) -> SpliceType:
-    """Make a splice for another class of attention known; usable as a decorator. The newest is asked first."""
+    """Make a splice for another class of attention known in this process; usable as a decorator.
+
+    The newest is asked first, then those that are installed (``zipeft ls splices``).
+    """
     _splices.insert(0, splice)
     return splice
+
+
+@cache
+def _installed() -> list[SpliceType]:
+    """Return the splices of the entry points, those of other distributions first. One that cannot be used is a warning:
+    most models do not need it."""
+    found = []
+    for name in registry.splices.names():
+        try:
+            found.append(registry.splices.get(name))
+        except UserError as error:
+            warnings.warn(str(error), stacklevel=3)
+    return sorted(found, key=lambda splice: splice.__module__.startswith("zipeft."))
 
 
 def attach(
@@ -70,7 +77,7 @@ def attach(
     """
     if any("zipeft_splice" in vars(module) for module in model.modules()):
         raise UserError("this model has prompts or prefixes already; detach them first")
-    name, known = type(model).__name__, _splices if splices is None else splices
+    name, known = type(model).__name__, [*_splices, *_installed()] if splices is None else splices
     if blocks is None:
         pooled = pooling(model)
         attentions = [found for found in _attentions(model, known) if found[0] not in pooled]
