@@ -20,7 +20,7 @@ from zipeft.registry import Registry
 
 ZIPEFT = distribution("zipeft")
 BY_MODULE = packages_distributions()
-OPTIONAL = [extra for extra in ZIPEFT.metadata.get_all("Provides-Extra") if extra not in ("all", "test", "docs")]
+OPTIONAL = [extra for extra in ZIPEFT.metadata.get_all("Provides-Extra") if extra not in ("all", "test")]
 
 
 def brought(extra: str) -> list[str]:
