@@ -50,7 +50,7 @@ def _content(kind: str, name: str, document: Path) -> str:
         return rooms.table()
     if (kind, name) == ("picture", "rooms"):
         return rooms.picture()
-    if kind == "table" and name in ("backbones", "tasks", "methods"):
+    if kind == "table" and name in ("backbones", "tasks", "methods", "splices"):
         return plugins_table(name, document.parent)
     board, _, heading = name.partition(", ")
     page = BOARDS / f"{board}.md"

@@ -26,6 +26,6 @@ from zipeft.splices import (
     detach as detach,
     gated_prompts as gated_prompts,
 )
-from zipeft.splices.base import HookSplice as HookSplice, Splice as Splice
+from zipeft.api.splice import HookSplice as HookSplice, Splice as Splice
 
 __version__: str

@@ -25,7 +25,7 @@ from zipeft.checkouts import project_with
 from zipeft.errors import UserError, described, did_you_mean
 
 if TYPE_CHECKING:
-    from zipeft.splices.base import AttentionSplice
+    from zipeft.api.splice import AttentionSplice
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -226,4 +226,4 @@ def _check(plugin: object, base: type[T]) -> type[T]:
 backbones: Registry[Backbone] = Registry("backbone", Backbone)  # type: ignore[type-abstract]
 tasks: Registry[Task] = Registry("task", Task)  # type: ignore[type-abstract]
 methods: Registry[Method] = Registry("method", Method)  # type: ignore[type-abstract]
-splices: Registry[AttentionSplice] = Registry("splice", "zipeft.splices.base:AttentionSplice")
+splices: Registry[AttentionSplice] = Registry("splice", "zipeft.api.splice:AttentionSplice")

@@ -16,9 +16,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from zipeft import registry
+from zipeft.api.splice import AttentionSplice, Splice
 from zipeft.errors import UserError
 from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt
-from zipeft.splices.base import AttentionSplice, Splice
 from zipeft.splices.prefix import PrefixSplice
 from zipeft.splices.unjoined import pooling, unjoined
 

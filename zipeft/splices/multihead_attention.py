@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zipeft.splices.base import Splice
+from zipeft.api.splice import Splice
 from zipeft.splices.fused_qkv import key_and_value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from zipeft.splices.base import HookSplice
+from zipeft.api.splice import HookSplice
 from zipeft.splices.fused_qkv import key_and_value
 
 PARTS = {"ln_q", "ln_k", "attn_drop", "ln_inner", "out_proj", "out_drop"}

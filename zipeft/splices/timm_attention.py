@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from zipeft.splices.base import HookSplice
+from zipeft.api.splice import HookSplice
 from zipeft.splices.fused_qkv import key_and_value, split_heads
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zipeft.splices.base import HookSplice
+from zipeft.api.splice import HookSplice
 
 CLASSES = (("timm.layers.attention", "AttentionRope"), ("timm.models.eva", "EvaAttention"))
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zipeft.splices.base import AttentionSplice, Splice
+from zipeft.api.splice import AttentionSplice, Splice
 from zipeft.splices.rotary import first_token
 
 PREFIX = "zipeft_"

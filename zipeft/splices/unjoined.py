@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from torch import nn
 
+from zipeft.api.splice import Splice
 from zipeft.formatting import counted
-from zipeft.splices.base import Splice
 
 ATTENTION = re.compile(r"att(entio)?n", re.IGNORECASE)
 SHOWN = 3
