@@ -95,7 +95,7 @@ class Backbone(abc.ABC):
         """Return a batch of encoded inputs."""
         from torch.utils.data import default_collate
 
-        return default_collate(inputs)
+        return default_collate(list(inputs))
 
     def length(self, inputs: Any) -> int:
         """Return the length of one example's inputs where a batch is padded to its longest; else any constant."""

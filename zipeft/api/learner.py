@@ -34,7 +34,7 @@ class Learner(nn.Module):
         blocks = self.backbone.blocks(self.model)
         carries: list[bool] = []
 
-        def keep(_block: nn.Module, _args: tuple, hidden: Tensor) -> None:
+        def keep(_block: nn.Module, _args: tuple[Any, ...], hidden: Tensor) -> None:
             carries.append(hidden.requires_grad)
 
         with torch.enable_grad(), _hooks(blocks, keep):
@@ -93,7 +93,7 @@ class _Reached(Exception):
         self.hidden = hidden
 
 
-def _stop(_block: nn.Module, _args: tuple, hidden: Tensor) -> None:
+def _stop(_block: nn.Module, _args: tuple[Any, ...], hidden: Tensor) -> None:
     raise _Reached(hidden)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt
+
+AttentionLayer: TypeAlias = Any
+"""An ``nn.Module`` of another library, or a stranger's: what it holds is known to the splice that ``matches`` it."""
 
 PROMPT_NAME = "zero_gated_prompt"
 """Under this name a gated prompt is a submodule of the attention layer that it joins."""
@@ -25,13 +28,13 @@ class AttentionSplice(abc.ABC):
     name: ClassVar[str]
     """Under this name what joins is a submodule of its attention layer."""
 
-    def __init__(self, attention: nn.Module, joined: nn.Module) -> None:
+    def __init__(self, attention: AttentionLayer, joined: nn.Module) -> None:
         self.attention = attention
-        self.joined = joined
+        self.joined: Any = joined
 
     @classmethod
     @abc.abstractmethod
-    def make(cls, attention: nn.Module, **settings: Any) -> nn.Module:
+    def make(cls, attention: AttentionLayer, **settings: Any) -> nn.Module:
         """Return what is to join a layer, on the layer's device."""
 
     @classmethod
@@ -62,13 +65,13 @@ class Splice(AttentionSplice):
     name: ClassVar[str] = PROMPT_NAME
 
     @classmethod
-    def make(cls, attention: nn.Module, **settings: Any) -> nn.Module:
+    def make(cls, attention: AttentionLayer, **settings: Any) -> nn.Module:
         width, heads = cls.width_and_heads(attention)
         return ZeroGatedPrompt(width, heads, device=next(attention.parameters()).device, **settings)
 
     @classmethod
     @abc.abstractmethod
-    def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
+    def width_and_heads(cls, attention: AttentionLayer) -> tuple[int, int]:
         """Return the width of the layer's input and the number of its query heads."""
 
     @abc.abstractmethod
@@ -115,7 +118,7 @@ class HookSplice(Splice):
         for handle in self.handles:
             handle.remove()
 
-    def _keep_query(self, _module: nn.Module, _args: tuple, query: Tensor) -> None:
+    def _keep_query(self, _module: nn.Module, _args: tuple[Any, ...], query: Tensor) -> None:
         self.query = query
 
     def _add_term(self, _module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:

@@ -37,5 +37,10 @@ class AdaptFormer(Method):
         """Raises ``UserError`` if a block has no feed-forward layer that an adapter can join."""
         from zipeft.modules.bottleneck import insert
 
-        settings = {"bottleneck": self.bottleneck, "scale": self.scale, "dropout": self.dropout}
-        insert(backbone.blocks(model), width=backbone.hidden_width(model), **settings)
+        insert(
+            backbone.blocks(model),
+            width=backbone.hidden_width(model),
+            bottleneck=self.bottleneck,
+            scale=self.scale,
+            dropout=self.dropout,
+        )

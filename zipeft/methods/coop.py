@@ -11,7 +11,7 @@ from zipeft.api.search import Range, Space
 if TYPE_CHECKING:
     from torch import nn
 
-    from zipeft.api.backbone import ImageTextBackbone
+    from zipeft.api.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ class CoOp(Method):
         super().__post_init__()
         require_size("length", self.length)
 
-    def apply(self, backbone: ImageTextBackbone, model: nn.Module) -> None:
+    def apply(self, backbone: Backbone, model: nn.Module) -> None:
         """Raises ``UserError`` if the classes' names leave no room for so many words."""
+        from zipeft.api.backbone import ImageTextBackbone
+
+        assert isinstance(backbone, ImageTextBackbone)  # the only ones of its modality
         backbone.learn_context(model, self.length, self.initial)

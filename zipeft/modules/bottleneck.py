@@ -35,8 +35,8 @@ class Bottleneck(nn.Module):
         self, width: int, bottleneck: int, scale: float, dropout: float, device: torch.device | str | None = None
     ) -> None:
         super().__init__()
-        settings = {"device": device, "dtype": torch.float32}
-        self.down, self.up = nn.Linear(width, bottleneck, **settings), nn.Linear(bottleneck, width, **settings)
+        self.down = nn.Linear(width, bottleneck, device=device, dtype=torch.float32)
+        self.up = nn.Linear(bottleneck, width, device=device, dtype=torch.float32)
         self.scale, self.dropout = scale, dropout
         nn.init.kaiming_uniform_(self.down.weight, a=5**0.5)
         for parameter in (self.down.bias, self.up.weight, self.up.bias):
@@ -55,6 +55,7 @@ class Bottleneck(nn.Module):
     def join(self, _end: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
         """Add to what leaves the branch; a forward hook."""
         added, self._added = self._added, None
+        assert added is not None, "the feed-forward layer did not run"
         return output + added
 
 

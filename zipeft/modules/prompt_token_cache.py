@@ -31,9 +31,11 @@ class PromptedLayer(DynamicLayer):
 
     def crop(self, tokens: int) -> None:
         """Keep the first ``tokens`` of the text or, below zero, take so many from its end; zero takes none."""
-        if self.get_seq_length() > 0:
-            kept = self.prompts + max(tokens if tokens > 0 else self.get_seq_length() + tokens, 0)
-            self.keys, self.values = self.keys[..., :kept, :], self.values[..., :kept, :]
+        keys, values, length = self.keys, self.values, self.get_seq_length()
+        if keys is None or values is None or length == 0:
+            return
+        kept = self.prompts + max(tokens if tokens > 0 else length + tokens, 0)
+        self.keys, self.values = keys[..., :kept, :], values[..., :kept, :]
 
 
 SERVED = {DynamicLayer, DynamicSlidingWindowLayer, PromptedLayer}
@@ -48,7 +50,7 @@ def cached_tokens(block: nn.Module, arguments: dict[str, Any]) -> int:
     cache, index = _cache(arguments), _index(block)
     if cache is None:
         return 0
-    layer = None
+    layer: Any = None
     if type(cache) is DynamicCache and index is not None:
         layer = cache.layers[index] if index < len(cache.layers) else DynamicLayer()
     if type(layer) not in SERVED:
@@ -62,7 +64,7 @@ def cached_tokens(block: nn.Module, arguments: dict[str, Any]) -> int:
 def make_room(block: nn.Module, arguments: dict[str, Any], prompts: int) -> None:
     """Let the cache among a block's arguments, if there is one, take the keys and values of so many prompt tokens."""
     cache, index = _cache(arguments), _index(block)
-    if cache is not None:
+    if cache is not None and index is not None:
         cache.layers += [DynamicLayer() for _ in range(index + 1 - len(cache.layers))]
         cache.layers[index] = PromptedLayer(prompts)
 
@@ -72,6 +74,6 @@ def _cache(arguments: dict[str, Any]) -> Cache | None:
     return next((value for value in arguments.values() if isinstance(value, Cache)), None)
 
 
-def _index(block: nn.Module) -> int | None:
+def _index(block: Any) -> int | None:
     """Return the place of a block in a cache, which its attention layer knows."""
     return next((module.layer_idx for module in block.modules() if hasattr(module, "layer_idx")), None)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from zipeft.errors import UserError
 from zipeft.modules.prompt_token_cache import Cache, cached_tokens, make_room
+
+Arguments: TypeAlias = tuple[Any, ...]
+Keywords: TypeAlias = dict[str, Any]
+"""What a block is called with."""
 
 KERNELS = {"sdpa", "eager"}
 """Attention of transformers whose masks hold what each query sees; other kernels mask by positions and lengths."""
@@ -36,7 +40,7 @@ class Place:
     offset: int
     length: int
 
-    def widen(self, block: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    def widen(self, block: nn.Module, args: Arguments, kwargs: Keywords) -> tuple[Arguments, Keywords]:
         """Make a block's arguments fit hidden states, or cached keys, that hold the prompts; a forward pre-hook.
 
         Raises: ``UserError`` for an argument whose meaning for the prompts is not known.
@@ -51,7 +55,7 @@ class Place:
         rest = [fit(*argument) for argument in zip(names, rest, strict=True)]
         return (hidden, *rest), {name: fit(name, value) for name, value in kwargs.items()}
 
-    def leave(self, block: nn.Module, _args: tuple, kwargs: dict[str, Any], output: Tensor | tuple) -> Tensor | tuple:
+    def leave(self, block: nn.Module, _args: Arguments, kwargs: Keywords, output: Any) -> Any:
         """Take the prompts out of a block's output, which is the hidden states or begins with them; a forward hook."""
         if isinstance(output, tuple):
             return self.leave(block, _args, kwargs, output[0]), *output[1:]
@@ -70,7 +74,7 @@ class TokenPrompt(nn.Module):
         # VPT draws from a uniform distribution of Xavier's form, whose fan-in is a patch's; here it is the width.
         nn.init.uniform_(self.tokens, -((3 / width) ** 0.5), (3 / width) ** 0.5)
 
-    def enter(self, block: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    def enter(self, block: nn.Module, args: Arguments, kwargs: Keywords) -> tuple[Arguments, Keywords]:
         """Put the tokens into the hidden states that a block takes, unless its cache holds them; a forward pre-hook."""
         if cached_tokens(block, kwargs):
             return args, kwargs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ class ZeroGatedPrompt(nn.Module):
         self.condition: Tensor | None = None
         """Added to the prompt, the same for each of its tokens: (batch, width), or None. The paper's multimodal
         form (section 3.4), where it is the projected feature of an image."""
-        self._cache: tuple[tuple, tuple[Tensor, Tensor], tuple[Tensor, ...]] | None = None
+        self._cache: tuple[tuple[Any, ...], tuple[Tensor, Tensor], tuple[Tensor, ...]] | None = None
 
     def forward(
         self, query: Tensor, project: KeyValueProjection, scale: float, frozen: TensorsRead = nothing_frozen
@@ -111,7 +112,7 @@ class ZeroGatedPrompt(nn.Module):
         self._cache = None
         return super().train(mode)
 
-    def _apply(self, fn, recurse: bool = True) -> ZeroGatedPrompt:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ZeroGatedPrompt:
         """Follow the model to another device, but not to another dtype: small updates vanish in bfloat16."""
 
         def keep_dtype(tensor: Tensor) -> Tensor:
@@ -121,7 +122,7 @@ class ZeroGatedPrompt(nn.Module):
         self._cache = None
         return super()._apply(keep_dtype, recurse)
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cache": None}
 
     def extra_repr(self) -> str:
@@ -152,7 +153,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     return out.unflatten(1, (batch, grouped.shape[2], queries)).transpose(0, 1).flatten(1, 2)
 
 
-def _state(tensor: Tensor) -> tuple:
+def _state(tensor: Tensor) -> tuple[Any, ...]:
     """What changes whenever a tensor's values, place or dtype do: in-place writes raise ``_version``.
 
     A tensor made in inference mode counts no versions; a new object in its place never equals an old state.

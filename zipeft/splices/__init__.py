@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zipeft import registry
-from zipeft.api.splice import AttentionSplice, Splice
+from zipeft.api.splice import AttentionLayer, AttentionSplice, Splice
 from zipeft.errors import UserError
 from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt
 from zipeft.splices.prefix import PrefixSplice
@@ -139,7 +139,7 @@ def _because(others: str) -> str:
     return f" (not {others})" if others else ""
 
 
-def _join(attention: nn.Module, splice: SpliceType, settings: dict[str, Any]) -> nn.Module:
+def _join(attention: AttentionLayer, splice: SpliceType, settings: dict[str, Any]) -> nn.Module:
     joined = splice.make(attention, **settings).train(attention.training)
     attention.add_module(splice.name, joined)
     attention.zipeft_splice = splice(attention, joined)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zipeft.api.splice import Splice
+from zipeft.api.splice import AttentionLayer, Splice
 from zipeft.splices.fused_qkv import key_and_value
 
 
@@ -29,7 +31,7 @@ class MultiheadSplice(Splice):
         )
 
     @classmethod
-    def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
+    def width_and_heads(cls, attention: AttentionLayer) -> tuple[int, int]:
         return attention.embed_dim, attention.num_heads
 
     def install(self) -> None:
@@ -46,7 +48,7 @@ class MultiheadSplice(Splice):
         layer = self.attention
         return key_and_value(layer.in_proj_weight, layer.in_proj_bias, prompt, layer.num_heads)
 
-    def frozen(self) -> list[Tensor]:
+    def frozen(self) -> Sequence[Tensor]:
         # By name: peft's LoRA puts plain tensors in the parameters' place.
         return [t for t in (self.attention.in_proj_weight, self.attention.in_proj_bias) if t is not None]
 
@@ -89,7 +91,7 @@ class MultiheadSplice(Splice):
         out = functional.linear(out, attention.out_proj.weight, attention.out_proj.bias).view(queries, batch, width)
         return out.transpose(0, 1) if attention.batch_first else out, None
 
-    def _queries_keys_values(self, query: Tensor, key: Tensor, value: Tensor, self_attention: bool):
+    def _queries_keys_values(self, query: Tensor, key: Tensor, value: Tensor, self_attention: bool) -> Sequence[Tensor]:
         """Project (tokens, batch, width), in one product where it is self-attention."""
         if self_attention:
             return functional.linear(query, self.attention.in_proj_weight, self.attention.in_proj_bias).chunk(3, -1)
@@ -100,7 +102,7 @@ class MultiheadSplice(Splice):
         """(tokens, batch, width) to (batch, heads, tokens, head dim)."""
         return x.unflatten(-1, (self.attention.num_heads, -1)).permute(1, 2, 0, 3)
 
-    def _own_forward(self, query: Tensor, key: Tensor, value: Tensor, **options) -> tuple[Tensor, Tensor | None]:
+    def _own_forward(self, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tuple[Tensor, Tensor | None]:
         attention = self.attention
         output, weights = nn.MultiheadAttention.forward(attention, query, key, value, **options)
         batched = query if query.dim() == 3 else query[:, None]
@@ -135,5 +137,5 @@ def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, -math.inf)
 
 
-def _no_fast_path(_module: nn.Module, _args: tuple) -> None:
+def _no_fast_path(_module: nn.Module, _args: tuple[Any, ...]) -> None:
     """Does nothing; that it is there is the point."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from zipeft.api.splice import HookSplice
+from zipeft.api.splice import AttentionLayer, HookSplice
 from zipeft.splices.fused_qkv import key_and_value
 
 PARTS = {"ln_q", "ln_k", "attn_drop", "ln_inner", "out_proj", "out_drop"}
@@ -29,7 +29,7 @@ class OpenCLIPSplice(HookSplice):
         )
 
     @classmethod
-    def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
+    def width_and_heads(cls, attention: AttentionLayer) -> tuple[int, int]:
         return attention.out_proj.in_features, attention.num_heads
 
     def query_module(self) -> nn.Module:

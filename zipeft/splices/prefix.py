@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from zipeft.api.splice import AttentionLayer
 from zipeft.errors import UserError
 from zipeft.modules.prefix import Prefix, widened
 from zipeft.splices.transformers_attention import InterfaceSplice, key_value_heads
@@ -22,7 +23,7 @@ class PrefixSplice(InterfaceSplice):
     name = "prefix"
 
     @classmethod
-    def make(cls, attention: nn.Module, **settings: Any) -> Prefix:
+    def make(cls, attention: AttentionLayer, **settings: Any) -> Prefix:
         heads, head_dim = key_value_heads(attention)
         return Prefix(heads, head_dim=head_dim, device=next(attention.parameters()).device, **settings)
 

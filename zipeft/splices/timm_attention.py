@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from zipeft.api.splice import HookSplice
+from zipeft.api.splice import AttentionLayer, HookSplice
 from zipeft.splices.fused_qkv import key_and_value, split_heads
 
 
@@ -23,7 +23,7 @@ class TimmSplice(HookSplice):
         return timm is not None and type(module) is timm.Attention
 
     @classmethod
-    def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
+    def width_and_heads(cls, attention: AttentionLayer) -> tuple[int, int]:
         return attention.qkv.in_features, attention.num_heads
 
     def query_module(self) -> nn.Module:

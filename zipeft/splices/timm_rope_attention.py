@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zipeft.api.splice import HookSplice
+from zipeft.api.splice import AttentionLayer, HookSplice
 
 CLASSES = (("timm.layers.attention", "AttentionRope"), ("timm.models.eva", "EvaAttention"))
 
@@ -26,7 +27,7 @@ class TimmRopeSplice(HookSplice):
         return type(module) in [getattr(sys.modules.get(place), name, None) for place, name in CLASSES]
 
     @classmethod
-    def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
+    def width_and_heads(cls, attention: AttentionLayer) -> tuple[int, int]:
         return (attention.q_proj if attention.qkv is None else attention.qkv).in_features, attention.num_heads
 
     def query_module(self) -> nn.Module:
@@ -42,10 +43,10 @@ class TimmRopeSplice(HookSplice):
         super().install()
         self.handles.append(self.attention.register_forward_pre_hook(self._keep_angles, with_kwargs=True))
 
-    def _keep_angles(self, _module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    def _keep_angles(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.angles = args[1] if len(args) > 1 else kwargs.get("rope")
 
-    def _keep_query(self, _module: nn.Module, _args: tuple, query: Tensor) -> None:
+    def _keep_query(self, _module: nn.Module, _args: tuple[Any, ...], query: Tensor) -> None:
         from timm.layers import apply_rot_embed_cat
 
         angles, self.angles = self.angles, None
@@ -56,7 +57,7 @@ class TimmRopeSplice(HookSplice):
             query = torch.cat([unrotated, rotated], dim=2).type_as(query)
         self.query = query
 
-    def frozen(self) -> list[Tensor] | None:
+    def frozen(self) -> Sequence[Tensor] | None:
         projections = (self.attention.qkv, self.attention.k_proj, self.attention.v_proj)
         known = all(type(layer) is nn.Linear for layer in projections if layer is not None)
         return super().frozen() if known else None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zipeft.api.splice import AttentionSplice, Splice
+from zipeft.api.splice import AttentionLayer, AttentionSplice, Splice
 from zipeft.splices.rotary import first_token
 
 PREFIX = "zipeft_"
@@ -74,7 +74,7 @@ class TransformersSplice(InterfaceSplice, Splice):
     """Joins LLaMA, Mistral, Qwen, Gemma, RoBERTa, BERT, ViT, CLIP and others that dispatch through the interface."""
 
     @classmethod
-    def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
+    def width_and_heads(cls, attention: AttentionLayer) -> tuple[int, int]:
         query, *_ = _projections(attention)
         groups = getattr(attention, "num_key_value_groups", 1)  # some query projections hold an output gate too
         return query.in_features, key_value_heads(attention)[0] * groups
@@ -111,7 +111,7 @@ class TransformersSplice(InterfaceSplice, Splice):
             seen.append(key)
             return query.transpose(1, 2), None
 
-        self.attend = keep
+        vars(self)["attend"] = keep  # hides the method while the layer runs once
         try:
             self.attention.forward(
                 like.new_ones(1, 1, query_projection.in_features),
@@ -120,11 +120,11 @@ class TransformersSplice(InterfaceSplice, Splice):
                 position_ids=torch.zeros(1, 1, dtype=torch.long, device=like.device),
             )
         finally:
-            del self.attend
+            del vars(self)["attend"]
         return seen[0]
 
 
-def key_value_heads(attention: nn.Module) -> tuple[int, int]:
+def key_value_heads(attention: AttentionLayer) -> tuple[int, int]:
     """Return the number and the width of the heads of a layer's keys and values."""
     _, key, _ = _projections(attention)
     return key.out_features // _head_dim(attention), _head_dim(attention)
@@ -137,7 +137,7 @@ class _JoinedConfig:
     kernel may be changed in it at any time.
     """
 
-    def __init__(self, config: object) -> None:
+    def __init__(self, config: Any) -> None:
         self.config = config
 
     def __getattr__(self, name: str) -> object:
@@ -157,42 +157,43 @@ def _register(kernel: str) -> str:
     if PREFIX + kernel in AttentionInterface._global_mapping:
         return PREFIX + kernel
 
-    def spliced(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options):
+    def spliced(module: AttentionLayer, *inputs: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
         splice = getattr(module, "zipeft_splice", None)
         if splice is None:
-            return _kernel(module, kernel)(module, query, key, value, mask, **options)
-        return splice.attend(kernel, query, key, value, mask, **options)
+            return _kernel(module, kernel)(module, *inputs, **options)
+        return splice.attend(kernel, *inputs, **options)
 
     AttentionInterface.register(PREFIX + kernel, spliced)
     return PREFIX + kernel
 
 
-def _kernel(module: nn.Module, name: str) -> Callable:
+def _kernel(module: AttentionLayer, name: str) -> Callable[..., Any]:
     code = sys.modules[type(module).__module__]
     return code.eager_attention_forward if name == "eager" else code.ALL_ATTENTION_FUNCTIONS[name]
 
 
-def _projections(module: nn.Module) -> tuple[nn.Module, ...] | None:
+def _projections(module: AttentionLayer) -> Sequence[Any]:
+    """Return the projections of queries, keys and values; nothing where they are not three linear layers."""
     for names in PROJECTIONS:
-        found = tuple(getattr(module, name, None) for name in names)
+        found = [getattr(module, name, None) for name in names]
         if all(hasattr(layer, "in_features") for layer in found):
             return found
-    return None
+    return ()
 
 
-def _dispatches(module: nn.Module) -> bool:
+def _dispatches(module: AttentionLayer) -> bool:
     """Whether a module may go through the interface: that its code does so for attention does not make it one."""
     code = sys.modules.get(type(module).__module__)
     return hasattr(code, "ALL_ATTENTION_FUNCTIONS") and hasattr(getattr(module, "config", None), "_attn_implementation")
 
 
-def _objection(module: nn.Module) -> str:
+def _objection(module: AttentionLayer) -> str:
     """Say what but the projections and norms that we know makes keys and values: better none than wrong ones."""
     if getattr(module.config, "attn_logit_softcapping", None) is not None:
         return "it caps its scores"
     if getattr(module.config, "clip_qkv", None) is not None:
         return "it clips its keys"
-    if _projections(module) is None or _head_dim(module) is None:
+    if not _projections(module) or _head_dim(module) is None:
         return "its projections are not three linear layers q_proj, k_proj, v_proj, or query, key, value"
     if unknown := sorted({name for name, _ in module.named_children()} - KNOWN_PARTS):
         return f"what its {' and '.join(unknown)} would do to a prompt is not known"
@@ -206,22 +207,21 @@ def _objection(module: nn.Module) -> str:
     return "it has a norm of its own for each head" if each else ""
 
 
-def _head_dim(attention: nn.Module) -> int | None:
+def _head_dim(attention: AttentionLayer) -> Any:
+    """Return the width of a head; None where the layer does not say."""
     return getattr(attention, "head_dim", getattr(attention, "attention_head_size", None))
 
 
-def _split_heads(attention: nn.Module, x: Tensor, norms: tuple[str, ...]) -> Tensor:
+def _split_heads(attention: AttentionLayer, x: Tensor, norms: tuple[str, ...]) -> Tensor:
     """(..., length, heads * head dim) to (..., heads, length, head dim), through the layer's norm where it has one.
 
     Some models normalise each head (Qwen3, Gemma 3), some all heads at once (OLMo 2); the norm's size tells.
     """
-    norm = next((layer for name in norms if (layer := getattr(attention, name, None)) is not None), None)
     head_dim = _head_dim(attention)
-    each_head = norm is not None and _norm_size(norm) in (None, head_dim)
-    if norm is not None and not each_head:
-        x = norm(x)
-    x = x.unflatten(-1, (-1, head_dim))
-    return (norm(x) if each_head else x).transpose(-2, -3)
+    norm = next(filter(None, (getattr(attention, name, None) for name in norms)), nn.Identity())
+    if _norm_size(norm) in (None, head_dim):
+        return norm(x.unflatten(-1, (-1, head_dim))).transpose(-2, -3)
+    return norm(x).unflatten(-1, (-1, head_dim)).transpose(-2, -3)
 
 
 def _norm_size(norm: nn.Module) -> int | None:

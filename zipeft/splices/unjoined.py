@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 from torch import nn
 
-from zipeft.api.splice import Splice
+from zipeft.api.splice import AttentionSplice
 from zipeft.formatting import counted
 
 ATTENTION = re.compile(r"att(entio)?n", re.IGNORECASE)
@@ -24,7 +25,7 @@ def pooling(part: nn.Module) -> set[nn.Module]:
     return {inside for head in heads for inside in head.modules() if inside is not head}
 
 
-def unjoined(part: nn.Module, joined: Collection[nn.Module], splices: Sequence[type[Splice]]) -> str:
+def unjoined(part: nn.Module, joined: Collection[nn.Module], splices: Sequence[type[AttentionSplice]]) -> str:
     """Return which attention layers of a model are not among those that are joined, and why; "" if all are.
 
     Layers are known by the names of their classes; of blocks of one class in one list, all or none should have one.
@@ -39,12 +40,12 @@ def unjoined(part: nn.Module, joined: Collection[nn.Module], splices: Sequence[t
     return ", ".join([*texts, *(["..."] if len(found) > SHOWN else [])])
 
 
-def _reason(module: nn.Module, splices: Sequence[type[Splice]]) -> str:
+def _reason(module: nn.Module, splices: Sequence[type[AttentionSplice]]) -> str:
     reasons = (splice.objection(module) for splice in splices)
     return next(filter(None, reasons), "no splice is for it")
 
 
-def _odd_blocks(part: nn.Module, inside: Collection[nn.Module]) -> Iterator[nn.Module]:
+def _odd_blocks(part: nn.Module, inside: AbstractSet[nn.Module]) -> Iterator[nn.Module]:
     """Yield the blocks in which nothing is joined, in lists where something is in others of their class."""
     for blocks in part.modules():
         if isinstance(blocks, (nn.ModuleList, nn.Sequential)):
