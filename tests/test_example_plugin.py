@@ -63,7 +63,7 @@ def test_blocks_are_what_the_data_pass_in_order(hf_vit):
         block.register_forward_hook(lambda block, inputs, output: passed.append((block, inputs[0].shape, output)))
     backbone.features(model, torch.randn(1, 3, 64, 64))
     assert [block for block, _, _ in passed] == blocks
-    tokens = backbone.prefix_tokens(model) + (64 // 16) ** 2
+    tokens = backbone.leading_tokens(model) + (64 // 16) ** 2
     assert {shape for _, shape, _ in passed} == {(1, tokens, backbone.width(model))}
     assert all(output.shape == (1, tokens, backbone.width(model)) for _, _, output in passed)
 

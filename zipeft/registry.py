@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from shlex import quote
 from threading import Lock
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from zipeft import extras
 from zipeft.api.backbone import Backbone
@@ -40,6 +40,14 @@ class Listing:
     origin: str
     value: str
     error: str = ""
+
+
+@dataclass(frozen=True)
+class Named(Generic[T]):
+    """A plug-in with its settings, and the name by which users and records know it."""
+
+    name: str
+    plugin: T
 
 
 class Unusable(Exception):
@@ -95,6 +103,13 @@ class Registry(Generic[T]):
             origin, value = self._where(name)
             message = f"{self.kind} {name!r} of {origin} ({value}) cannot be used: {reason}"
             raise UserError(message) from reason.__cause__
+
+    def make(self, name: str, settings: Mapping[str, Any] | None = None) -> Named[T]:
+        """Return the plug-in of a name with some of its settings, the others at their defaults.
+
+        Raises ``UserError`` as ``get`` does, and whatever the class itself raises for its settings.
+        """
+        return Named(name, self.get(name)(**(settings or {})))
 
     @overload
     def register(self, name: str) -> Callable[[type[C]], type[C]]: ...

@@ -79,7 +79,7 @@ class ViT(ImageBackbone):
         """Return the width of ``features``."""
         return model.num_features
 
-    def prefix_tokens(self, model: nn.Module) -> int:
+    def leading_tokens(self, model: nn.Module) -> int:
         """Return how many tokens stand before the patches: class, distillation and register tokens; may be 0."""
         return model.num_prefix_tokens
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from zipeft.api.task import Task
 from zipeft.errors import require
+from zipeft.last_only import LastOnly
 from zipeft.tasks.coop.sets import NAMED, SETS
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class NamedClassesTask(Task):
 
     def pool(self, name: str) -> Pool:
         """Return a data set in full; the last one is kept, as several data sets of few shots share it."""
-        return self._pool(name)
+        return self._pools.get(name)
 
     def templates(self, name: str) -> tuple[str, ...]:
         """Return the texts of a class of a data set, without a look at whether it is there."""
@@ -79,13 +80,9 @@ class NamedClassesTask(Task):
         """Return the folders of test data from other domains, by their names."""
         return {}
 
-    def __getstate__(self) -> dict[str, object]:
-        """What is kept is not pickled: another process loads its own."""
-        return {name: value for name, value in self.__dict__.items() if name != "_pool"}
-
     @cached_property
-    def _pool(self) -> Callable[[str], Pool]:
-        return lru_cache(maxsize=1)(self._load)
+    def _pools(self) -> LastOnly[str, Pool]:
+        return LastOnly(self._load)
 
     def _load(self, name: str) -> Pool:
         if self.data_dir is None:

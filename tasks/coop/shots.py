@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import random
@@ -111,9 +110,6 @@ def few_shots(pool: Pool, name: str, shots: int, base: int | None = None) -> Dat
         name=name,
         train=train,
         validation=validation,
-        # What a run makes of a test split, it makes in place: no two data sets may share one.
-        test=copy.copy(data.test),
-        shifted={kind: copy.copy(split) for kind, split in data.shifted.items()},
         draw=draw,
         checksum=digest(data.checksum, sorted(draw.listed.items())) if draw.listed else data.checksum,
         note="; ".join([data.note, *_notes(draw, data.classes, len(train))]),

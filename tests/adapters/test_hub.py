@@ -11,20 +11,17 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 import torch
-from accelerate import Accelerator
 from huggingface_hub import ModelCard, errors
 from huggingface_hub.utils import are_progress_bars_disabled, logging, tqdm
 from safetensors.torch import save
 
+from support.experiments import experiment, run
 from support.result_factory import make_result, make_trial
-from support.toys import ToyTask, ToyViT, registered
+from support.toys import ToyViT, registered
 from zipeft.adapters.hub import published
 from zipeft.adapters.saved import load_adapter, read_record, save_adapter
-from zipeft.api.protocol import Protocol
 from zipeft.commands import pull, push
-from zipeft.experiments.experiment import Experiment, Run
 from zipeft.formatting import percent
-from zipeft.methods.zero_gated import ZeroGated
 from zipeft.results import save_result
 
 FILES = {"adapter.safetensors", "adapter.json", "README.md"}
@@ -40,11 +37,9 @@ def toys():
 def trained():
     """A run on toy data: its result, what it learnt, and the adapter's record."""
     with registered():
-        protocol = Protocol(epochs=1, batch_size=8)
-        experiment = Experiment(("toy", ToyViT()), ("toy", ToyTask()), protocol, Accelerator(cpu=True), "pytest")
-        run = Run("colours", "zero_gated", ZeroGated(length=2, layers=1), 0)
-        result, learner = experiment.measure(run)
-        return result, learner, {**experiment.adapter_record(run), "run": experiment.id(run)}
+        measured, gated = experiment(epochs=1, batch_size=8), run("colours", "zero_gated", length=2, layers=1)
+        result, learner = measured.measure(gated)
+        return result, learner, {**measured.describer.adapter(gated), "run": measured.id(gated)}
 
 
 @pytest.fixture

@@ -11,16 +11,15 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
-from support.toys import TOYS, ToyTask, ToyViT, methods_for, registered, split_of
+from support import experiments
+from support.toys import TOYS, ToyViT, methods_for, registered, split_of
 from zipeft import registry
 from zipeft.adapters.saved import RECORD, TENSORS, adapter_bytes, load_adapter, read_record, save_adapter
 from zipeft.api.backbone import Weights
-from zipeft.api.protocol import Protocol
 from zipeft.errors import UserError
 from zipeft.experiments.adapter_store import AdapterStore
-from zipeft.experiments.experiment import Experiment, Run
-from zipeft.training.dataset import Encoded
-from zipeft.training.loop import Trainer
+from zipeft.training.dataset import encode
+from zipeft.training.evaluation import Evaluator
 
 
 @pytest.fixture(autouse=True)
@@ -31,15 +30,13 @@ def toys():
 
 @pytest.fixture(scope="module")
 def experiment():
-    return Experiment(
-        ("toy", ToyViT()), ("toy", ToyTask()), Protocol(epochs=2, batch_size=8), Accelerator(cpu=True), "pytest"
-    )
+    return experiments.experiment(epochs=2, batch_size=8)
 
 
 def saved(experiment, folder, name="zero_gated"):
-    run = Run("colours", name, registry.methods.get(name)(), 0)
+    run = experiments.run("colours", name)
     result, learner = experiment.measure(run)
-    return save_adapter(folder, learner, experiment.adapter_record(run)), result, learner
+    return save_adapter(folder, learner, experiment.describer.adapter(run)), result, learner
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +52,12 @@ def sound(experiment, tmp_path_factory):
 )
 def test_an_adapter_comes_back_with_the_same_predictions(toy, name, experiment, tmp_path):
     backbone, task = (part() for part in TOYS[toy])
-    experiment = Experiment((toy, backbone), (toy, task), experiment.protocol, experiment.accelerator, "pytest")
+    experiment = experiments.experiment(backbone, task, names=(toy, toy), epochs=2, batch_size=8)
     folder, result, learner = saved(experiment, tmp_path, name)
     loaded, record = load_adapter(folder)
-    test = Encoded(split_of(task.load("colours"), "test"), task.windows(backbone), backbone)
+    test = encode(split_of(task.load("colours"), "test"), task.windows(backbone), backbone)
     objective = registry.methods.get(name)().objective(task.objective("colours", record["classes"]))
-    _, predictions = Trainer(objective, Protocol(), Accelerator(cpu=True)).evaluate(loaded, test)
+    _, predictions = Evaluator(objective, Accelerator(cpu=True)).test(loaded, test)
     assert tuple(predictions) == result.predictions
     assert record["classes"] == ["red", "green", "blue"]
     assert (folder / TENSORS).stat().st_size == adapter_bytes(learner) == result.cost.adapter_bytes
@@ -68,23 +65,23 @@ def test_an_adapter_comes_back_with_the_same_predictions(toy, name, experiment, 
 
 
 def test_an_adapter_keeps_what_was_chosen_on_validation_data(experiment, tmp_path):
-    run = Run("colours", "linear", registry.methods.get("linear")(), 0)
+    run = experiments.run("colours", "linear")
     _, learner = experiment.measure(run)
     learner.chosen = {"threshold": 0.25}
-    loaded, _ = load_adapter(save_adapter(tmp_path, learner, experiment.adapter_record(run)))
+    loaded, _ = load_adapter(save_adapter(tmp_path, learner, experiment.describer.adapter(run)))
     assert loaded.chosen == {"threshold": 0.25}
 
 
 def test_no_two_data_sets_share_an_adapters_folder(experiment, tmp_path):
-    store, method = AdapterStore(tmp_path), registry.methods.get("linear")()
+    store = AdapterStore(tmp_path)
     names = ("one", "数据一", "数据二", "my data", "my_data")
-    folders = [store.folder(experiment, Run(name, "linear", method, 0)) for name in names]
+    folders = [store.folder(experiment, experiments.run(name, "linear")) for name in names]
     assert folders[0] == tmp_path / "toy-toy" / "one" / "linear-seed0"
     assert len(set(folders)) == len(names)
 
 
 def test_a_store_clears_what_a_kill_left_and_never_mixes_two_adapters(experiment, tmp_path, monkeypatch):
-    store, run = AdapterStore(tmp_path), Run("colours", "linear", registry.methods.get("linear")(), 0)
+    store, run = AdapterStore(tmp_path), experiments.run("colours", "linear")
     _, learner = experiment.measure(run)
     store.keep(experiment, run, learner)
     folder = store.folder(experiment, run)

@@ -9,19 +9,19 @@ import pickle
 from dataclasses import dataclass
 
 import pytest
-from accelerate import Accelerator
 
+from support import experiments
+from support.experiments import run
 from support.toys import ToyTask, ToyViT
-from zipeft import registry
 from zipeft.api.data import Data, Split
 from zipeft.api.method import Method
-from zipeft.api.protocol import Protocol
 from zipeft.api.sealed import SealedSplit, TestKey, TestLocked, training
 from zipeft.errors import UserError
-from zipeft.experiments.experiment import Experiment, Run
-from zipeft.training.dataset import Encoded
+from zipeft.experiments.experiment import Experiment
+from zipeft.methods.linear import Linear
+from zipeft.training.dataset import encode
+from zipeft.training.evaluation import Evaluator
 
-LINEAR = registry.methods.get("linear")()
 SPLIT = Split(["a", "b"], [0, 1], ["x", "y"])
 
 
@@ -37,9 +37,7 @@ def key(choice="epoch 1") -> TestKey:
 
 
 def experiment(task=None) -> Experiment:
-    return Experiment(
-        ("toy", ToyViT()), ("toy", task or ToyTask()), Protocol(epochs=1, batch_size=8), Accelerator(cpu=True), "pytest"
-    )
+    return experiments.experiment(task=task, epochs=1, batch_size=8)
 
 
 def test_the_size_is_all_that_can_be_seen():
@@ -71,14 +69,18 @@ def test_no_key_opens_while_anything_trains():
     assert sealed().open(key()) is SPLIT
 
 
-def test_a_converted_split_stays_sealed_and_nothing_is_converted_during_training():
+def test_a_mapped_split_is_sealed_and_nothing_is_mapped_during_training():
     split = sealed()
-    split.convert(lambda opened: [*opened.examples, "c"])
+    mapped = split.map(lambda opened: [*opened.examples, "c"])
     with pytest.raises(TestLocked):
-        _ = split.examples
-    assert split.open(key()) == ["a", "b", "c"]
+        _ = mapped.examples
+    used = key()
+    assert mapped.open(used) == ["a", "b", "c"]
+    with pytest.raises(TestLocked, match="asked for a second time"):
+        split.open(used)
+    assert split.open(key()) is SPLIT
     with training("a run"), pytest.raises(TestLocked, match="during training"):
-        sealed().convert(lambda opened: opened)
+        sealed().map(lambda opened: opened)
 
 
 def test_a_data_set_seals_its_test_split_at_once_and_copies_stay_sealed():
@@ -102,7 +104,7 @@ class Cheat(Method):
 @pytest.mark.parametrize("forged", [False, True])
 def test_a_method_that_reads_the_test_split_while_it_is_applied_fails(forged):
     with pytest.raises(TestLocked, match="during training" if forged else "are sealed"):
-        experiment().measure(Run("colours", "cheat", Cheat(forged=forged), 0))
+        experiment().measure(run("colours", Cheat(forged=forged)))
 
 
 def test_a_method_that_reads_the_test_split_while_it_trains_fails():
@@ -113,7 +115,7 @@ def test_a_method_that_reads_the_test_split_while_it_trains_fails():
             model.register_forward_hook(lambda *_: Cheat.apply(self, backbone, model))
 
     with pytest.raises(TestLocked, match="during training"):
-        experiment().measure(Run("colours", "cheat", Layer(forged=True), 0))
+        experiment().measure(run("colours", Layer(forged=True)))
 
 
 def test_a_method_cannot_look_answers_up_while_it_is_tested():
@@ -126,11 +128,11 @@ def test_a_method_cannot_look_answers_up_while_it_is_tested():
             model.register_forward_hook(lambda *_: self.look())
 
         def look(self):
-            for way in (lambda test: test.open(key()), lambda test: test.convert(seen.append)):
+            for way in (lambda test: test.open(key()), lambda test: test.map(seen.append)):
                 with contextlib.suppress(TestLocked):
                     seen.append(way(ToyTask().load("colours").test))
 
-    experiment().measure(Run("colours", "cheat", Late(), 0))
+    experiment().measure(run("colours", Late()))
     assert seen == []
 
 
@@ -155,7 +157,7 @@ def test_a_task_that_selects_on_test_data_is_refused():
     trying = experiment(Renamed())
     for _ in range(2):
         with pytest.raises(TestLocked, match="48 of 48 test examples are validation examples under another name"):
-            trying.measure(Run("colours", "linear", LINEAR, 0))
+            trying.measure(run("colours", "linear"))
 
 
 def test_a_task_whose_test_data_are_in_training_is_refused():
@@ -196,7 +198,7 @@ def test_test_labels_are_read_once_each_and_only_after_training():
     measured = experiment(Counted())
     measured.prepare("colours")
     encoded = Counting.reads  # what is sealed away with the encoded examples
-    measured.measure(Run("colours", "linear", LINEAR, 0), lambda steps: reads_at_step.append(Counting.reads))
+    measured.measure(run("colours", "linear"), lambda steps: reads_at_step.append(Counting.reads))
     assert set(reads_at_step) == {encoded}
     assert Counting.reads > encoded
 
@@ -210,15 +212,14 @@ class Elsewhere(ToyTask):
 
 def test_shifted_test_data_are_scored_under_their_name_and_sealed_like_the_others():
     measured = experiment(Elsewhere())
-    result, learner = measured.measure(Run("colours", "linear", LINEAR, 0))
+    result, learner = measured.measure(run("colours", "linear"))
     mars = Elsewhere()._split(9)
-    (scores, _) = measured._trainer(Run("colours", "linear", LINEAR, 0)).evaluate(
-        learner, Encoded(mars, Elsewhere().windows(ToyViT()), ToyViT())
-    )
+    evaluator = Evaluator(Elsewhere(), measured.accelerator)
+    scores, _ = evaluator.test(learner, encode(mars, Elsewhere().windows(ToyViT()), ToyViT()))
     assert result.test.keys() == {"accuracy", "mars accuracy"}
     assert result.test["mars accuracy"] == scores["accuracy"]
     assert len(result.predictions) == 48
-    trial, _ = measured.measure(Run("colours", "linear", LINEAR, 1000, LINEAR.space, trial=0))
+    trial, _ = measured.measure(run("colours", "linear", 1000, space=Linear.space, trial=0))
     assert not any("mars" in name for name in trial.validation)
     data, once = Elsewhere().load("colours"), key()
     with pytest.raises(TestLocked, match="test data of colours mars are sealed"):
@@ -234,6 +235,6 @@ def test_a_trial_reads_no_test_label():
     measured = experiment(Counted())
     measured.prepare("colours")
     Counting.reads = 0
-    trial, _ = measured.measure(Run("colours", "linear", LINEAR, 1000, LINEAR.space, trial=0))
+    trial, _ = measured.measure(run("colours", "linear", 1000, space=Linear.space, trial=0))
     assert Counting.reads == 0
     assert not hasattr(trial, "test")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from support.toys import TOYS
 from zipeft import registry
-from zipeft.api.protocol import Protocol
+from zipeft.api.protocol import TrainingProtocol
 from zipeft.api.search import Choice, Range, as_record, best, draw
-from zipeft.experiments.plan import Contender
+from zipeft.experiments.comparison import Contender
 
 SPACE = {"rate": Range(1e-4, 1e-1), "length": Choice((1, 2, 4)), "share": Range(0.0, 2.0, log=False)}
 METHODS = [name for name in registry.methods.names() if registry.methods.get(name).space]
@@ -112,7 +112,8 @@ def test_every_method_gets_the_same_number_of_trials(name):
     method = registry.methods.get(name)
     contender = Contender(name, method(), method.space)
     for trials in (0, 1, 5):
-        candidates = contender.candidates(Protocol(trials=trials))
+        candidates = contender.candidates(TrainingProtocol(trials=trials))
         assert len(candidates) == trials
-        for settings, candidate in candidates:
-            assert {key: getattr(candidate, key) for key in settings} == settings
+        drawn = draw(method.space, trials, TrainingProtocol().search_seed)
+        assert [candidate.searched() for candidate in candidates] == drawn
+        assert {candidate.name for candidate in candidates} <= {name}

@@ -7,14 +7,12 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from accelerate import Accelerator
 
+from support.experiments import experiment, run
 from support.leaderboard_factory import build, make_results
 from support.result_factory import make_result
 from support.toys import ToyDecoder, ToyInstructions, ToyTask, ToyViT
 from zipeft.api.data import Data, Split, Window
-from zipeft.api.protocol import Protocol
-from zipeft.experiments.experiment import Experiment, Run
 from zipeft.formatting import DASH
 from zipeft.leaderboard.ranking import summary_rows
 from zipeft.leaderboard.secondary_scores import other_table
@@ -109,9 +107,7 @@ class Skewed(ToyTask):
 
 
 def measured(backbone, task, method, dataset):
-    protocol = Protocol(epochs=1, batch_size=8)
-    experiment = Experiment(("toy", backbone), ("toy", task), protocol, Accelerator(cpu=True), "pytest")
-    return experiment.measure(Run(dataset, "method", method, 0))[0]
+    return experiment(backbone, task, epochs=1, batch_size=8).measure(run(dataset, method))[0]
 
 
 def test_a_run_records_what_the_trivial_answer_scores_on_each_test_split():

@@ -10,6 +10,7 @@ import torch
 from support.model_zoo import twin
 from zipeft import registry
 from zipeft.api.data import NO_LABEL
+from zipeft.api.learner import build_learner
 from zipeft.objectives.classification import Classification
 from zipeft.objectives.matching import Matching
 from zipeft.objectives.responses import Responses
@@ -90,7 +91,7 @@ def test_data_pass_the_blocks_in_order_each_returning_what_it_takes(backbone, mo
     backbone.features(model, inputs)
     assert [index for index, _, _ in passed] == list(range(len(backbone.blocks(model))))
     assert len({shape for _, *shapes in passed for shape in shapes}) == 1
-    assert passed[0][1][1] > backbone.prefix_tokens(model)
+    assert passed[0][1][1] > backbone.leading_tokens(model)
 
 
 @pytest.mark.parametrize(("backbone", "name"), PAIRS, indirect=["backbone"])
@@ -98,8 +99,8 @@ def test_a_method_trains_on_it_and_its_prefix_is_what_the_whole_model_computes(b
     torch.manual_seed(0)
     method = registry.methods.get(name)()
     objective = method.objective(OBJECTIVES.get(backbone.modality, Classification()))
-    learner = method.learner(backbone, model.requires_grad_(False), objective, CLASSES)
-    learner.find_prefix(inputs)
+    learner = build_learner(method.apply, backbone, model.requires_grad_(False), objective, CLASSES)
+    learner.find_trunk(inputs)
     if learner.trainable():
         objective.loss(learner.train()(inputs), torch.tensor([0, 1])).backward()
     gradients = {key: parameter.grad for key, parameter in learner.trainable().items()}
@@ -108,5 +109,5 @@ def test_a_method_trains_on_it_and_its_prefix_is_what_the_whole_model_computes(b
         learner.only_head_trains
     )
     learner.eval()
-    if learner.has_prefix:
-        assert torch.equal(learner(inputs, learner.prefix(inputs)), learner(inputs))
+    if learner.has_trunk:
+        assert torch.equal(learner(inputs, learner.run_trunk(inputs)), learner(inputs))

@@ -8,6 +8,8 @@ of the fastest rounds. Nothing is asserted of time; that the losses are the same
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,9 +18,9 @@ from accelerate import Accelerator
 from zipeft import registry
 from zipeft.api.data import Split, Window
 from zipeft.api.learner import Learner
-from zipeft.api.protocol import Protocol
+from zipeft.api.protocol import TrainingProtocol
 from zipeft.objectives.classification import Classification
-from zipeft.training.dataset import Encoded
+from zipeft.training.dataset import EncodedSplit, encode
 from zipeft.training.loop import Trainer
 
 pytestmark = pytest.mark.slow
@@ -27,12 +29,9 @@ EXAMPLES, BATCH, LONGEST, ROUNDS = 256, 16, 128, 3
 ROBERTA = registry.backbones.get("roberta")
 
 
-class Unsorted(Encoded):
-    """Batches as they come, each padded to its longest example."""
-
-    def _keep(self) -> None:
-        super()._keep()
-        self.lengths = None
+def unsorted(*parts) -> EncodedSplit:
+    """Encode a split for batches as they come, each padded to its longest example."""
+    return replace(encode(*parts), lengths=None)
 
 
 class Padded(ROBERTA):
@@ -45,9 +44,9 @@ class Padded(ROBERTA):
 
 
 VARIANTS = {
-    "padded to the longest of all": (Encoded, Padded(pretrained=False)),
-    "padded to the longest of the batch": (Unsorted, ROBERTA(pretrained=False)),
-    "batches by length": (Encoded, ROBERTA(pretrained=False)),
+    "padded to the longest of all": (encode, Padded(pretrained=False)),
+    "padded to the longest of the batch": (unsorted, ROBERTA(pretrained=False)),
+    "batches by length": (encode, ROBERTA(pretrained=False)),
 }
 
 
@@ -62,7 +61,7 @@ def window(ids: torch.Tensor, target: int) -> list[Window]:
     return [Window({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, target)]
 
 
-def epoch(encoded: type[Encoded], backbone) -> tuple[float, float]:
+def epoch(encoded: Callable[..., EncodedSplit], backbone) -> tuple[float, float]:
     """Return the seconds that an epoch of training takes, and its mean loss."""
     torch.manual_seed(0)
     method = registry.methods.get("lora")()
@@ -74,10 +73,10 @@ def epoch(encoded: type[Encoded], backbone) -> tuple[float, float]:
     learner, examples = Learner(backbone, model, torch.nn.Linear(384, 2)), split()
     few = Split(examples.examples[:2], examples.targets[:2], examples.names[:2])
     train, validation = encoded(examples, window, backbone), encoded(few, window, backbone)
-    fit = Trainer(Classification(), Protocol(epochs=1, batch_size=BATCH), Accelerator(cpu=True)).fit(
+    log = Trainer(Classification(), TrainingProtocol(epochs=1, batch_size=BATCH), Accelerator(cpu=True)).fit(
         learner, method, train, validation, seed=0
     )
-    return fit.training.wall, fit.history[0]["train_loss"]
+    return log.training.wall, log.history[0].train_loss
 
 
 def test_batches_by_length(capsys):

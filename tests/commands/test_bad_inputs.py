@@ -30,6 +30,7 @@ from support.result_factory import make_result
 from support.toys import ToyDecoder, ToyEncoder, ToyInstructions, ToyTask, ToyViT, registered, toy_tokenizer
 from zipeft import registry
 from zipeft.adapters.saved import adapter_record, save_adapter
+from zipeft.api.learner import build_learner
 from zipeft.commands import main
 from zipeft.methods.zero_gated import ZeroGated
 from zipeft.results import save_result
@@ -98,7 +99,7 @@ def _save(folder, backbone, task, dataset, classes):
     method = ZeroGated(length=2, layers=1)
     torch.manual_seed(3)
     objective = method.objective(task[1].objective(dataset, classes))
-    learner = method.learner(backbone[1], backbone[1].build().requires_grad_(False), objective, classes)
+    learner = build_learner(method.apply, backbone[1], backbone[1].build().requires_grad_(False), objective, classes)
     for parameter in learner.trainable().values():
         torch.nn.init.normal_(parameter)
     save_adapter(folder, learner, adapter_record(*backbone, ("zero_gated", method), task, dataset, classes))

@@ -164,7 +164,7 @@ def test_instructions_go_from_a_run_to_a_page(capsys):
 def test_settings_reach_the_part_they_name():
     made = plan("--set", "zero_gated.length=3", "--set", "task.examples=12", "--set", "protocol.warmup=0.5")
     assert {contender.name: contender.method for contender in made.contenders}["zero_gated"].length == 3
-    assert made.task[1].examples == 12
+    assert made.task.plugin.examples == 12
     assert made.protocol.warmup == 0.5
     assert made.protocol.epochs == 3
     assert made.seeds == (0, 1)

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from accelerate import Accelerator
 
-from support.toys import ToyEncoder, ToyTask, ToyViT
+from support import experiments
+from support.experiments import run
+from support.toys import ToyEncoder, ToyTask
 from zipeft.api.data import Data, Split, Window
-from zipeft.api.protocol import Protocol
-from zipeft.experiments.experiment import Experiment, Run
+from zipeft.experiments.experiment import Experiment
 from zipeft.methods.linear import Linear
 from zipeft.methods.zero_gated import ZeroGated
-from zipeft.training.dataset import Encoded
+from zipeft.training.dataset import encode
 
 SHOTS = 2
 
@@ -40,9 +40,7 @@ def draw_alike_at_first(seed: int) -> tuple[list[int], list[int]]:
 
 
 def experiment(task: ToyTask) -> Experiment:
-    return Experiment(
-        ("toy", ToyViT()), ("toy", task), Protocol(epochs=2, batch_size=4), Accelerator(cpu=True), "pytest"
-    )
+    return experiments.experiment(task=task, epochs=2, batch_size=4)
 
 
 def taken(data: Data, seed: int) -> Data:
@@ -62,15 +60,13 @@ def test_a_run_is_that_on_what_its_seed_draws_and_nothing_else(method, seed):
         def load(self, dataset):
             return taken(FewShots().load(dataset), seed)
 
-    run = Run("colours", "method", method, seed)
-    drawn, _ = experiment(FewShots()).measure(run)
-    alone, _ = experiment(Taken()).measure(run)
+    drawn, alone = (experiment(task).measure(run("colours", method, seed))[0] for task in (FewShots(), Taken()))
     assert (drawn.history, drawn.validation, drawn.test) == (alone.history, alone.validation, alone.test)
     assert drawn.predictions == alone.predictions
 
 
 @pytest.mark.parametrize("drawing", [draw, draw_alike_at_first])
-def test_seeds_that_share_a_data_set_do_not_share_its_prefixes(drawing):
+def test_seeds_that_share_a_data_set_do_not_share_a_trunk_s_output(drawing):
     """Two seeds, one after the other in one process, give what each gives in a process of its own."""
 
     class Drawing(FewShots):
@@ -78,7 +74,7 @@ def test_seeds_that_share_a_data_set_do_not_share_its_prefixes(drawing):
             return replace(super().load(dataset), draw=drawing)
 
     both = experiment(Drawing())
-    runs = [Run("colours", "linear", Linear(), seed) for seed in (0, 1, 0)]
+    runs = [run("colours", "linear", seed) for seed in (0, 1, 0)]
     together = [both.measure(run)[0] for run in runs]
     alone = [experiment(Drawing()).measure(run)[0] for run in runs]
     assert [r.history for r in together] == [r.history for r in alone]
@@ -86,7 +82,7 @@ def test_seeds_that_share_a_data_set_do_not_share_its_prefixes(drawing):
 
 
 def test_the_record_says_on_how_many_examples_a_run_trains():
-    record, _ = experiment(FewShots()).measure(Run("colours", "linear", Linear(), 0))
+    record, _ = experiment(FewShots()).measure(run("colours", "linear"))
     sizes = record.task.sizes
     assert (sizes.train, sizes.validation, sizes.test) == (3 * SHOTS, 3, 48)
 
@@ -101,7 +97,7 @@ def test_a_part_of_the_examples_has_its_windows_in_its_order(kept, monkeypatch):
         ids = torch.full((length,), length)
         return [Window({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, target, part) for part in parts]
 
-    whole = Encoded(Split(lengths, [0, 1, 2], ["a", "b", "c"]), windows, ToyEncoder())
+    whole = encode(Split(lengths, [0, 1, 2], ["a", "b", "c"]), windows, ToyEncoder())
     part = whole.subset([2, 0])
     assert (list(part.split.examples), part.split.targets, part.split.names) == ([9, 5], [2, 0], ["c", "a"])
     found = [
@@ -116,12 +112,12 @@ def test_a_part_of_the_examples_has_its_windows_in_its_order(kept, monkeypatch):
 
 
 def test_what_a_seed_draws_is_kept_where_all_of_it_would_not_fit(monkeypatch):
-    everything = experiment(FewShots()).measure(Run("colours", "linear", Linear(), 0))[0]
-    data = experiment(FewShots())
-    whole = data.data("colours").train
-    one = data.task.encoder(data.backbone)(whole.examples[0]).nbytes
+    everything = experiment(FewShots()).measure(run("colours", "linear"))[0]
+    measured = experiment(FewShots())
+    loaded = measured.loaded("colours")
+    one = loaded.task.encoder(loaded.backbone)(loaded.data.train.examples[0]).nbytes
     monkeypatch.setattr("zipeft.training.dataset.fits", lambda size: size <= 3 * SHOTS * one)
-    part = data.measure(Run("colours", "linear", Linear(), 0))[0]
-    assert data._encoded("colours")["train"].kept is None
-    assert data._drawn(Run("colours", "linear", Linear(), 0))["train"].kept is not None
+    part = measured.measure(run("colours", "linear"))[0]
+    assert loaded.encoded.train.kept is None
+    assert loaded.draw(0)[0].kept is not None
     assert (part.history, part.test) == (everything.history, everything.test)

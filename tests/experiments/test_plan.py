@@ -33,7 +33,7 @@ def plan(*arguments):
 
 
 def pairs(comparisons):
-    return [(comparison.backbone[0], comparison.task[0]) for comparison in comparisons]
+    return [(comparison.backbone.name, comparison.task.name) for comparison in comparisons]
 
 
 def write(content: str, name="sweep.toml") -> list[str]:
@@ -155,7 +155,7 @@ def test_what_fits_one_backbone_or_task_is_not_given_to_several():
     with pytest.raises(UserError, match=r"--checkpoint fits one only; with several write --set toy\.checkpoint="):
         plan("--backbone", "toy", "other", "--task", "toy", "--checkpoint", "x")
     made = plan("--backbone", "toy", "other", "--task", "toy", "--set", "other.checkpoint=x")
-    assert [comparison.backbone[1].checkpoint for comparison in made] == ["", "x"]
+    assert [comparison.backbone.plugin.checkpoint for comparison in made] == ["", "x"]
 
 
 def test_a_preset_brings_spaces(monkeypatch):
@@ -166,7 +166,7 @@ def test_a_preset_brings_spaces(monkeypatch):
     gated, lora = made.contenders
     assert gated.space == spaces["zero_gated"]
     assert lora.space == LoRA.space
-    drawn = [settings for settings, _ in gated.candidates(made.protocol)]
+    drawn = [candidate.searched() for candidate in gated.candidates(made.protocol)]
     assert {settings["length"] for settings in drawn} == {2, 5}
     assert all(1e-3 <= settings["learning_rate"] <= 2e-3 for settings in drawn)
     (made,) = plan("--backbone", "toy", "--task", "toy", "--trials", "4", "--set", "zero_gated.length=3")
@@ -182,7 +182,7 @@ def test_a_preset_brings_settings_that_set_and_the_search_override(monkeypatch):
     assert (linear.head_learning_rate, gated.length, gated.learning_rate) == (0.5, 3, 0.25)
     (made,) = plan("--backbone", "toy", "--task", "toy", "--trials", "2", "--method", "zero_gated")
     (contender,) = made.contenders
-    tried = [method for _, method in contender.candidates(made.protocol)]
+    tried = [candidate.method for candidate in contender.candidates(made.protocol)]
     assert {method.length for method in tried} == {3}
     assert 0.5 not in {method.learning_rate for method in tried}
 
@@ -192,9 +192,9 @@ def test_one_set_of_a_task_is_named_with_a_slash():
     registry.tasks.register("sets", type("Sets", (SetsTask,), {"__doc__": "Sets."}))
     try:
         (one, _) = plan(*toys, "sets/red")
-        assert (one.task[0], one.task[1].sets) == ("sets", ("red",))
-        assert plan(*toys, "sets/red", "sets/blue")[0].task[1].sets == ("red", "blue")
-        assert plan(*toys, "sets/red", "sets")[0].task[1].sets == ()
+        assert (one.task.name, one.task.plugin.sets) == ("sets", ("red",))
+        assert plan(*toys, "sets/red", "sets/blue")[0].task.plugin.sets == ("red", "blue")
+        assert plan(*toys, "sets/red", "sets")[0].task.plugin.sets == ()
         with pytest.raises(UserError, match="text has no sets that can be named alone"):
             plan(*toys, "text/colours")
         with pytest.raises(UserError, match="sets is set twice"):

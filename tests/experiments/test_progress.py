@@ -6,19 +6,17 @@ import dataclasses
 import re
 
 import pytest
-from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support import experiments
 from support.result_factory import make_failure, make_result
-from support.toys import ToyTask, ToyViT, registered
-from zipeft.api.protocol import Protocol
+from support.toys import ToyTask, registered
 from zipeft.commands.run import main
 from zipeft.errors import UserError
-from zipeft.experiments.experiment import Experiment
-from zipeft.experiments.plan import Comparison, Contender
-from zipeft.experiments.progress import Bar
-from zipeft.experiments.sweep import Entry, Policy
+from zipeft.experiments.comparison import Contender
+from zipeft.experiments.progress import ProgressBar
+from zipeft.experiments.sweep import ResumePolicy, Study
 from zipeft.experiments.time_left import TimeLeft
 from zipeft.methods.linear import Linear
 from zipeft.results import Store
@@ -191,12 +189,9 @@ def test_a_failure_says_nothing_of_what_others_take():
 
 
 @pytest.fixture
-def work():
-    protocol = Protocol(epochs=1, batch_size=8)
-    contenders = tuple(Contender(name, Linear(), {}) for name in ("linear", "other"))
-    comparison = Comparison(("toy", ToyViT()), ("toy", ToyTask()), contenders, protocol, (0, 1))
-    experiment = Experiment(comparison.backbone, comparison.task, protocol, Accelerator(cpu=True), "pytest")
-    return [(comparison, experiment)]
+def experiment():
+    contenders = tuple(Contender(name, Linear()) for name in ("linear", "other"))
+    return experiments.experiment(contenders=contenders, seeds=(0, 1), epochs=1, batch_size=8)
 
 
 @pytest.fixture
@@ -214,33 +209,33 @@ def took(seconds):
     return {"cost.train_seconds": seconds, "cost.frozen_prefix_seconds": 0.0, "cost.evaluation_seconds": 0.0}
 
 
-def test_the_bar_takes_what_is_on_record_as_done_and_as_a_measure(work, shown, tmp_path):
-    (comparison, experiment), store = work[0], Store(tmp_path)
-    entries = [Entry(experiment, "colours", contender, comparison.seeds) for contender in comparison.contenders]
-    for entry, seconds in zip(entries, (100.0, 900.0), strict=True):
-        same = experiment._deciding(entry.runs()[0])
+def test_the_bar_takes_what_is_on_record_as_done_and_as_a_measure(experiment, shown, tmp_path):
+    store = Store(tmp_path)
+    studies = [Study(experiment, "colours", contender) for contender in experiment.comparison.contenders]
+    for study, seconds in zip(studies, (100.0, 900.0), strict=True):
+        same = experiment.describer.identity(study.runs()[0])
         longer = {**same, "protocol": {**same["protocol"], "epochs": 9}}  # which is no measure
         for deciding, each in ((same, seconds), (longer, 7.0)):
             items = {"targets": (0,) * 48, "predictions": (0,) * 48, "item_scores": ()}
             store.save(dataclasses.replace(make_result(**took(each), **items), **deciding))
-        entry.look(store, Policy())
+        study.look(store, ResumePolicy())
     clock = Clock()
-    bar = Bar(work, store, clock)
+    bar = ProgressBar([experiment], store, clock)
     assert "0/4 trainings" in shown()[-1]
     assert shown()[-1].endswith("<?]")
-    for entry in entries:
-        bar.entered(entry)
+    for study in studies:
+        bar.entered(study)
     assert shown()[-1].startswith("50%|")
     assert "2/4 trainings" in shown()[-1]
     assert shown()[-1].endswith("<16:40]")  # 100 and 900 seconds
-    (run,) = entries[1].open()
-    bar.starting(entries[1], run)
+    (run,) = studies[1].open()
+    bar.starting(studies[1], run)
     clock.time += 450
     bar.step(2)
     assert shown()[-1].endswith("<09:10]")
     assert "colours other seed 1" in shown()[-1]
-    failed = make_failure(make_result(), **experiment._deciding(run))
-    bar.finished(entries[1], run, failed)
+    failed = make_failure(make_result(), **experiment.describer.identity(run))
+    bar.finished(studies[1], run, failed)
     bar.close()
 
 

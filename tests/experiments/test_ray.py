@@ -23,18 +23,16 @@ import psutil
 import pytest
 import torch
 
-from support import TESTS
+from support import TESTS, experiments
 from support.sweeps import TOY, outcomes, records
-from support.toys import ToyTask, ToyViT, methods_for, registered
+from support.toys import ToyTask, methods_for, registered
 from zipeft import registry
 from zipeft.api.method import Method
-from zipeft.api.protocol import Protocol
 from zipeft.api.search import Space
 from zipeft.commands.run import _accelerator, _cluster, main
 from zipeft.errors import UserError
 from zipeft.experiments.adapter_store import AdapterStore
-from zipeft.experiments.experiment import Experiment, Run
-from zipeft.methods.linear import Linear
+from zipeft.experiments.experiment import Experiment
 from zipeft.results import Failure, Result
 
 HERE = os.pathsep.join((str(TESTS), str(Path(__file__).parent)))
@@ -281,10 +279,10 @@ def remote(ray_workers):
 
 
 def experiment(task) -> Experiment:
-    return Experiment(("toy", ToyViT()), ("toy", task), Protocol(epochs=1), _accelerator("cpu", "fp32"), "a command")
+    return Experiment(experiments.comparison(task=task, epochs=1), _accelerator("cpu", "fp32"), "a command")
 
 
-RUN = Run("colours", "linear", Linear(), seed=0)
+RUN = experiments.run("colours", "linear")
 
 
 def test_a_machine_answers_with_the_record_and_what_was_learnt(remote, ray_workers):
@@ -304,7 +302,7 @@ def test_what_cannot_be_kept_here_costs_no_result(remote, ray_workers, tmp_path,
     asked = experiment(ToyTask())
     answer = remote.measure(ray_workers._parts(asked), cloudpickle.dumps(RUN))
     (tmp_path / "kept").write_text("a file")
-    here = object.__new__(ray_workers.RayWorkers)
+    here = object.__new__(ray_workers.RayExecutor)
     here.adapters = AdapterStore(tmp_path / "kept")
     assert here._checked(answer, asked, RUN) == answer.record
     assert "learnt is not kept: cannot write" in caplog.text

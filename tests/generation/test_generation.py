@@ -272,7 +272,7 @@ def test_a_cache_can_be_copied_cut_repeated_selected_and_emptied(method, family)
 def test_prompts_behind_the_first_tokens_are_cached_where_they_stand(method, offset, kernel):
     @dataclass(frozen=True)
     class Behind(Tiny):
-        def prefix_tokens(self, model):
+        def leading_tokens(self, model):
             return offset
 
     _, model = tuned(method, backbone=Behind(), kernel=kernel)

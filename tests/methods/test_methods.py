@@ -6,23 +6,21 @@ import copy
 
 import pytest
 import torch
-from accelerate import Accelerator
 
+from support import experiments
 from support.toys import SIZE, TOYS, ToyDecoder, ToyInstructions, ToyViT, methods_for
 from zipeft import registry
 from zipeft.api.learner import Learner
-from zipeft.api.protocol import Protocol
-from zipeft.experiments.experiment import Experiment, Run
+from zipeft.methods.linear import Linear
+from zipeft.training.frozen_trunk import FrozenTrunk
 
 METHODS = methods_for("image")
-START_AT_THE_FROZEN_MODEL = {"adaptformer", "linear", "full", "bitfit", "lora", "zero_gated"}
 BACKBONE = ToyViT()
 
 
 def experiment_on(modality, epochs):
     backbone, task = next(toys for toys in TOYS.values() if toys[0].modality == modality)
-    protocol = Protocol(epochs=epochs, batch_size=8)
-    return Experiment(("toy", backbone()), ("toy", task()), protocol, Accelerator(cpu=True), "pytest")
+    return experiments.experiment(backbone(), task(), epochs=epochs, batch_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -71,20 +69,21 @@ def test_trainable_parameters_are_float32_on_a_bfloat16_model(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_start_is_the_frozen_model_where_the_method_says_so(name):
     frozen, start = (BACKBONE.features(model, images()) for model in (BACKBONE.build(), applied(name)))
-    assert torch.equal(frozen, start) == (name in START_AT_THE_FROZEN_MODEL)
+    says_so = registry.methods.get(name).starts_at_frozen_model
+    assert torch.equal(frozen, start) == says_so, f"{name}.starts_at_frozen_model says {says_so}"
     assert frozen.shape == start.shape
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_learns_repeats_with_its_seed_and_counts_what_it_trains(name, experiment):
-    run = Run("colours", name, registry.methods.get(name)(), seed=0)
+    run = experiments.run("colours", name)
     result, learner = experiment.measure(run)
     assert result.history[-1].train_loss < result.history[0].train_loss
     assert result.score > 0.5  # a third by chance
     again, _ = experiment.measure(run)
     assert (again.test, again.history, again.predictions) == (result.test, result.history, result.predictions)
     assert again.id == result.id == experiment.id(run)
-    other, _ = experiment.measure(Run("colours", name, registry.methods.get(name)(), seed=1))
+    other, _ = experiment.measure(experiments.run("colours", name, seed=1))
     assert other.history != result.history
     assert other.id != result.id
     assert result.cost.trainable_parameters == sum(p.numel() for p in learner.model.parameters() if p.requires_grad)
@@ -98,13 +97,11 @@ def test_a_method_learns_repeats_with_its_seed_and_counts_what_it_trains(name, e
         *((kind, "zero_gated", {"layers": 1}) for kind in ("image", "text", "instruction")),
     ],
 )
-def test_computing_the_frozen_prefix_once_changes_no_result(modality, name, settings, monkeypatch):
+def test_running_the_frozen_trunk_once_changes_no_result(modality, name, settings):
     experiment = experiment_on(modality, epochs=2)
-    (dataset,) = experiment.task.datasets()
-    run = Run(dataset, name, registry.methods.get(name)(**settings), seed=0)
+    run = experiments.run(*experiment.comparison.datasets(), name, **settings)
     kept, _ = experiment.measure(run)
-    monkeypatch.setattr("zipeft.experiments.experiment.fits", lambda size: False)
-    experiment._prefixes.clear()
+    experiment.trunk = FrozenTrunk(experiment.accelerator, batch_size=8, limit=0)
     anew, _ = experiment.measure(run)
     assert [e.train_loss for e in anew.history] == pytest.approx([e.train_loss for e in kept.history], abs=1e-5)
     if modality == "instruction":  # a log-probability, tokens, and a digest of the answer
@@ -120,8 +117,7 @@ def of(split):
 
 @pytest.mark.parametrize("name", sorted({*methods_for("image-text")} - {"untuned"}))
 def test_a_method_learns_to_match_pictures_with_names_and_repeats(name):
-    made = experiment_on("image-text", epochs=2)
-    run = Run("colours", name, registry.methods.get(name)(), seed=0)
+    made, run = experiment_on("image-text", epochs=2), experiments.run("colours", name)
     result, learner = made.measure(run)
     assert result.history[-1].train_loss < result.history[0].train_loss
     again, _ = made.measure(run)
@@ -132,18 +128,17 @@ def test_a_method_learns_to_match_pictures_with_names_and_repeats(name):
 
 
 @pytest.fixture(scope="module")
-def instructing(experiment):
+def instructing():
     """An experiment on instructions, and what the frozen model scores."""
-    task, protocol = ToyInstructions(examples=32), Protocol(epochs=4, batch_size=8)
-    made = Experiment(("toy", ToyDecoder()), ("toy", task), protocol, experiment.accelerator, "pytest")
-    frozen, _ = made.measure(Run("summaries", "untuned", registry.methods.get("untuned")(), seed=0))
+    made = experiments.experiment(ToyDecoder(), ToyInstructions(examples=32), epochs=4, batch_size=8)
+    frozen, _ = made.measure(experiments.run("summaries", "untuned"))
     return made, frozen
 
 
 @pytest.mark.parametrize("name", sorted({*methods_for("instruction")} - {"untuned"}))
 def test_a_method_learns_to_follow_instructions(name, instructing):
     experiment, frozen = instructing
-    result, learner = experiment.measure(Run("summaries", name, registry.methods.get(name)(), seed=0))
+    result, learner = experiment.measure(experiments.run("summaries", name))
     first, *_, last = result.history
     assert last.train_loss < first.train_loss
     assert last.validation["loss"] < min(first.validation["loss"], frozen.validation["loss"])
@@ -156,8 +151,7 @@ def test_a_method_learns_to_follow_instructions(name, instructing):
 def test_instruction_tuning_repeats_with_its_seed(instructing):
     experiment, _ = instructing
     one, again, other = (
-        experiment.measure(Run("summaries", "lora", registry.methods.get("lora")(dropout=0.1), seed))[0]
-        for seed in (0, 0, 1)
+        experiment.measure(experiments.run("summaries", "lora", seed, dropout=0.1))[0] for seed in (0, 0, 1)
     )
     assert (again.test, again.history, again.predictions) == (one.test, one.history, one.predictions)
     assert other.history != one.history
@@ -166,8 +160,9 @@ def test_instruction_tuning_repeats_with_its_seed(instructing):
 def test_the_frozen_model_scores_what_its_windows_do_one_by_one(instructing):
     """What is computed once for frozen layers must not stand in for it: log-probabilities are padded, too."""
     experiment, frozen = instructing
-    data, backbone = experiment.data("summaries"), experiment.backbone
-    windows, model = experiment.task.windows(backbone), backbone.build()
+    loaded = experiment.loaded("summaries")
+    data, backbone, windows = loaded.data, loaded.backbone, loaded.task.windows(loaded.backbone)
+    model = backbone.build()
     assert len({len(windows(*pair)[0].inputs["input_ids"]) for pair in zip(*of(data.validation), strict=True)}) > 1
     total, count = 0.0, 0
     for example, references in zip(*of(data.validation), strict=True):
@@ -181,13 +176,14 @@ def test_the_frozen_model_scores_what_its_windows_do_one_by_one(instructing):
 def test_tokens_a_second_are_those_of_training_without_padding(instructing, experiment):
     """A record counts windows a second, too; how long they are on average makes the one of the other."""
     texts, frozen = instructing
-    result, _ = texts.measure(Run("summaries", "lora", registry.methods.get("lora")(), seed=0))
-    data, windows = texts.data("summaries"), texts.task.windows(texts.backbone)
+    result, _ = texts.measure(experiments.run("summaries", "lora"))
+    loaded = texts.loaded("summaries")
+    data, windows = loaded.data, loaded.task.windows(loaded.backbone)
     lengths = [len(windows(*pair)[0].inputs["input_ids"]) for pair in zip(*of(data.train), strict=True)]
     expected = result.cost.examples_per_second * sum(lengths) / len(lengths)
     assert result.cost.tokens_per_second == pytest.approx(expected)
     assert frozen.cost.tokens_per_second is None
-    images, _ = experiment.measure(Run("colours", "linear", registry.methods.get("linear")(), 0))
+    images, _ = experiment.measure(experiments.run("colours", "linear"))
     assert images.cost.tokens_per_second is None
 
 
@@ -216,14 +212,14 @@ def test_the_frozen_model_is_a_row_of_its_own(instructing):
         ("zero_gated", {"layers": 3}, 1, False),
     ],
 )
-def test_the_prefix_ends_below_the_first_block_that_trains(name, settings, frozen_blocks, only_head):
+def test_the_frozen_trunk_ends_below_the_first_block_that_trains(name, settings, frozen_blocks, only_head):
     model = BACKBONE.build().requires_grad_(False)
     registry.methods.get(name)(**settings).apply(BACKBONE, model)
     learner = Learner(BACKBONE, model, torch.nn.Identity()).eval()
-    learner.find_prefix(images())
+    learner.find_trunk(images())
     assert (learner.frozen_blocks, learner.only_head_trains) == (frozen_blocks, only_head)
-    if learner.has_prefix:
-        outputs = learner(images(), learner.prefix(images()))
+    if learner.has_trunk:
+        outputs = learner(images(), learner.run_trunk(images()))
         assert torch.equal(outputs, learner(images()))
         untouched = copy.deepcopy(learner)
         assert torch.equal(untouched(images()), learner(images()))
@@ -234,27 +230,26 @@ def test_frozen_blocks_stay_without_dropout_while_the_blocks_above_train():
     model = BACKBONE.build().requires_grad_(False)
     registry.methods.get("zero_gated")(layers=2).apply(BACKBONE, model)
     learner = Learner(BACKBONE, model, torch.nn.Identity())
-    learner.find_prefix(images())
+    learner.find_trunk(images())
     learner.train()
     assert [block.training for block in BACKBONE.blocks(model)] == [False, False, True, True]
     learner.eval()
     assert not any(module.training for module in learner.modules())
 
 
-def test_a_prefix_of_a_layer_that_a_method_changed_is_not_taken_from_another_run(experiment):
-    """Runs share prefixes; one whose frozen layers differ after all must not get another's."""
-    linear = registry.methods.get("linear")()
+def test_the_output_of_a_layer_that_a_method_changed_is_not_taken_from_another_run(experiment):
+    """Runs share their trunk's output; one whose frozen layers differ after all must not get another's."""
 
-    class Shifted(type(linear)):
+    class Shifted(Linear):
         def apply(self, backbone, model):
             with torch.no_grad():
                 model.pos_embed += 1.0
 
-    plain, _ = experiment.measure(Run("colours", "linear", linear, 0))
-    shifted, _ = experiment.measure(Run("colours", "shifted", Shifted(), 0))
+    plain, _ = experiment.measure(experiments.run("colours", Linear()))
+    shifted, _ = experiment.measure(experiments.run("colours", Shifted()))
     assert shifted.history != plain.history
-    experiment._prefixes.clear()
-    assert experiment.measure(Run("colours", "shifted", Shifted(), 0))[0].history == shifted.history
+    alone, _ = experiment_on("image", epochs=4).measure(experiments.run("colours", Shifted()))
+    assert alone.history == shifted.history
 
 
 def test_deep_prompts_replace_each_other_and_leave_the_sequence_as_long_as_it_was():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from accelerate import Accelerator
 
+from support import experiments
 from support.toys import ToyEncoder, ToyTexts, methods_for
 from zipeft import registry
 from zipeft.api.learner import Learner
-from zipeft.api.protocol import Protocol
-from zipeft.experiments.experiment import Experiment, Run
+from zipeft.objectives.classification import Classification
+from zipeft.objectives.extractive_qa import Spans
 
 METHODS = methods_for("text")
 BACKBONE, TASK = ToyEncoder(), ToyTexts()
@@ -18,16 +18,15 @@ BACKBONE, TASK = ToyEncoder(), ToyTexts()
 
 @pytest.fixture(scope="module")
 def experiment():
-    protocol = Protocol(epochs=8, batch_size=8)
-    return Experiment(("toy", BACKBONE), ("toy", TASK), protocol, Accelerator(cpu=True), "pytest")
+    return experiments.experiment(BACKBONE, TASK, epochs=8, batch_size=8)
 
 
-def moved(name, reads="features"):
+def moved(name, read):
     """A learner whose trainable parameters have all left their initial values: gates are open, LoRA has updates."""
     torch.manual_seed(0)
     model = BACKBONE.build().requires_grad_(False)
     registry.methods.get(name)().apply(BACKBONE, model)
-    learner = Learner(BACKBONE, model, torch.nn.Linear(32, 2), reads)
+    learner = Learner(BACKBONE, model, torch.nn.Linear(32, 2), read)
     with torch.no_grad():
         for parameter in learner.trainable().values():
             parameter += 0.3 * torch.randn_like(parameter)
@@ -35,9 +34,9 @@ def moved(name, reads="features"):
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("reads", ["features", "tokens"])
-def test_a_padded_batch_gives_what_each_sentence_gives_alone(name, reads):
-    learner = moved(name, reads)
+@pytest.mark.parametrize("read", [Classification().read, Spans().read], ids=["features", "tokens"])
+def test_a_padded_batch_gives_what_each_sentence_gives_alone(name, read):
+    learner = moved(name, read)
     encode = TASK.encoder(BACKBONE)
     sentences = [encode(text) for text in ("it was good", "the film was so very very bad it was the end", "good")]
     together = learner(BACKBONE.collate(sentences))
@@ -48,7 +47,7 @@ def test_a_padded_batch_gives_what_each_sentence_gives_alone(name, reads):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_learns_and_repeats_with_its_seed(name, experiment):
-    run = Run("praise", name, registry.methods.get(name)(), seed=0)
+    run = experiments.run("praise", name)
     result, _ = experiment.measure(run)
     assert result.history[-1].train_loss < result.history[0].train_loss
     assert result.score > 0.9  # a half by chance

@@ -65,7 +65,7 @@ class Tower:
     def hidden_width(self, model):
         return self.width(model)
 
-    def prefix_tokens(self, model):
+    def leading_tokens(self, model):
         return self.offset
 
 

@@ -75,11 +75,13 @@ MATCHES = [[5, 1, 9, 2, 3], [0, 4, 1, 8, 7], [1, 2, 3, 4, 6]]
 def test_images_are_matched_within_base_and_within_novel_classes():
     """Of five classes a to c are base: the columns 0 to 2; d and e are novel, with their own labels 3 and 4."""
     both, learner = objective(5), Learner()
-    assert both.respond(learner, {"inputs": MATCHES}, final=False) == [(2, None), (1, None), (2, None)]
+    both.prepare(learner.backbone, learner.model, NAMES[:5])
+    assert both.predict(learner(MATCHES)) == [(2, None), (1, None), (2, None)]
+    with both.testing(learner.backbone, learner.model):
+        assert learner.backbone.classes == NAMES[:5]
+        assert learner.backbone.texts == both.templates
+        assert both.predict(learner(MATCHES)) == [(2, 4), (1, 3), (2, 4)]
     assert learner.backbone.classes == NAMES[:3]
-    assert both.respond(learner, {"inputs": MATCHES}, final=True) == [(2, 4), (1, 3), (2, 4)]
-    assert learner.backbone.classes == NAMES[:5]
-    assert learner.backbone.texts == both.templates
 
 
 PREDICTIONS = [(0, 3), (1, 3), (2, 4), (1, 4), (0, 3)]

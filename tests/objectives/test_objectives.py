@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.toys import ToyEncoder
 from zipeft.api.data import NO_LABEL, Window
 from zipeft.objectives.classification import Classification, TextClassification
 from zipeft.objectives.regression import Regression
@@ -102,8 +103,13 @@ LABELLING = SequenceLabelling(LABELS)
 
 
 def test_a_labelling_reads_tokens():
+    backbone = ToyEncoder()
+    model, inputs = (
+        backbone.build(),
+        {name: torch.ones(2, 5, dtype=torch.long) for name in ("input_ids", "attention_mask")},
+    )
+    assert torch.equal(LABELLING.read(backbone, model, inputs), backbone.tokens(model, inputs))
     outputs = LABELLING.head(LABELS, 8)(torch.zeros(2, 5, 8))
-    assert LABELLING.reads == "tokens"
     assert outputs.shape == (2, 5, 4)
     assert LABELLING.item_scores([[0]], [[0]]) == []
 

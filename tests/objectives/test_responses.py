@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from support.toys import ToyDecoder
-from zipeft.api.data import NO_LABEL
+from zipeft.api.data import NO_LABEL, Split, Window
+from zipeft.api.learner import Learner
 from zipeft.metrics.rouge import rouge_l
 from zipeft.objectives.responses import Response, Responses
+from zipeft.training.dataset import encode
+from zipeft.training.evaluation import Evaluator
 
 BACKBONE = ToyDecoder()
 MODEL = BACKBONE.build().double().requires_grad_(False)
@@ -81,27 +84,35 @@ def test_prompts_are_what_stands_before_the_response_padded_on_the_left():
         assert ids[-length:].tolist() == inputs["input_ids"][:length].tolist()
 
 
-def test_what_is_final_is_answered_too_and_nothing_else(monkeypatch):
-    learner = SimpleNamespace(backbone=BACKBONE, model=MODEL)
+def test_test_examples_are_answered_too_and_validation_examples_are_not(monkeypatch):
     asked = []
-    monkeypatch.setattr(ToyDecoder, "generate", lambda *args: asked.append(args[2:]) or [[4, 6], [], [5], [3]])
-    batch = {"inputs": BACKBONE.collate(WINDOWS)}
+
+    def generate(self, model, prompts, max_new_tokens):
+        asked.append(max_new_tokens)
+        return [[4, 6]] * len(prompts["input_ids"])
+
+    monkeypatch.setattr(ToyDecoder, "generate", generate)
     objective = Responses(max_new_tokens=7)
-
-    class Learner(SimpleNamespace):
-        def __call__(self, inputs):
-            return BACKBONE.log_probs(MODEL, inputs)
-
-    learner = Learner(**vars(learner))
-    before = objective.respond(learner, batch, final=False)
+    references = [("good so",), ("y",), ("z", "Good so."), ("w",)]
+    split = Split(WINDOWS, references, [*"abcd"])
+    data = encode(split, lambda inputs, target: [Window(inputs, 0)], BACKBONE)
+    learner = Learner(BACKBONE, MODEL, nn.Identity(), objective.read)
+    evaluator = Evaluator(objective, Accelerator(cpu=True))
+    before = evaluator.validate(learner, data)
     assert asked == []
-    after = objective.respond(learner, batch, final=True)
-    assert asked[0][1] == 7
-    assert [each.answer for each in after] == ["good so", "", "bad", ""]  # an unknown token is a special one
-    assert [each._replace(answer=None) for each in after] == before
-    scores = objective.score(before, [("x",)] * 4)
-    assert "rouge_l" not in scores
-    assert objective.score(after, [("good so",), ("y",), ("z", "Bad."), ("w",)])["exact_match"] == 0.5
+    assert "rouge_l" not in before
+    scores, predictions = evaluator.test(learner, data)
+    assert asked == [7]
+    assert [each.answer for each in predictions] == ["good so"] * 4
+    assert {name: scores[name] for name in before} == before
+    assert scores["exact_match"] == 0.5
+
+
+def test_generated_tokens_become_answers():
+    responses = [Response(-1.0, 1)] * 4
+    answered = Responses().with_generated(responses, [[4, 6], [], [5], [3]], BACKBONE)
+    assert [each.answer for each in answered] == ["good so", "", "bad", ""]  # an unknown token is a special one
+    assert [each._replace(answer=None) for each in answered] == responses
 
 
 def test_scores_of_probabilities_are_those_computed_by_hand():

@@ -8,6 +8,7 @@ from torch import nn
 
 from support.toys import SIZE, ToyCLIP
 from zipeft import registry
+from zipeft.api.learner import build_learner
 from zipeft.backbones.clip.matcher import ZeroShotCLIP
 from zipeft.objectives.matching import Matching
 
@@ -30,7 +31,7 @@ def learner_of(method: str, objective=None, classes=CLASSES, backbone=BACKBONE, 
     torch.manual_seed(0)
     method, objective = registry.methods.get(method)(**settings), objective or Matching(TEMPLATES)
     model = backbone.build().requires_grad_(False)
-    return method.learner(backbone, model, method.objective(objective), classes)
+    return build_learner(method.apply, backbone, model, method.objective(objective), classes)
 
 
 def steps(learner, inputs: torch.Tensor, count: int = 2, rate: float = 0.05) -> None:

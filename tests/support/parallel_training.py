@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from support.toys import ToyTask, ToyViT
 from zipeft import registry
 from zipeft.api.learner import Learner
 from zipeft.api.method import Method
-from zipeft.api.protocol import Protocol
+from zipeft.api.protocol import TrainingProtocol
 from zipeft.errors import UserError
 from zipeft.training import parallel
-from zipeft.training.dataset import Encoded
+from zipeft.training.dataset import EncodedSplit, encode
 from zipeft.training.loop import Trainer
 
 EXAMPLES, BATCH = 29, 7
@@ -48,9 +49,7 @@ def observe(names: list[str]) -> dict[str, Any]:
         "unused": train(registry.methods.get("full")(), accelerator, unused=True),
         "not finite": message(lambda: train(registry.methods.get("linear")(), accelerator, Diverging(EXAMPLES))),
         "agreed": parallel.agree(accelerator, {"process": accelerator.process_index}),
-        "done by main": parallel.on_main(accelerator, lambda: accelerator.process_index),
-        "refused by main": message(lambda: parallel.on_main(accelerator, refuse)),
-        "merged": parallel.merge(accelerator, parallel.Share.of_process(accelerator).of([*"abcde"])),
+        "merged": parallel.merge(accelerator, parallel.Shard.of_process(accelerator).of([*"abcde"])),
     }
 
 
@@ -63,22 +62,23 @@ def train(
     if unused:
         learner.model.pooler = torch.nn.Linear(3, 3)
     steps: list[int] = []
-    trainer = Trainer(task, Protocol(epochs=3, batch_size=BATCH), accelerator)
-    fit = trainer.fit(learner, method, train, validation, seed=0, on_step=steps.append)
-    scores, predictions = trainer.evaluate(learner, validation)
+    trainer = Trainer(task, TrainingProtocol(epochs=3, batch_size=BATCH), accelerator)
+    log = trainer.fit(learner, method, train, validation, seed=0, on_step=steps.append)
+    scores = trainer.evaluator.test(learner, validation)
     accelerator.free_memory()
     return {
-        "losses": [epoch["train_loss"] for epoch in fit.history],
-        "validation": [epoch["validation"] for epoch in fit.history],
-        "counts": (fit.selected_epoch, fit.steps, fit.examples, steps),
-        "after": (scores, predictions),
+        "losses": [epoch.train_loss for epoch in log.history],
+        "validation": [epoch.validation for epoch in log.history],
+        "counts": (log.selected_epoch, log.steps, log.examples, steps),
+        "after": scores,
         "drawn": torch.rand(4),
         "parameters": {name: parameter.detach().clone() for name, parameter in learner.trainable().items()},
     }
 
 
-def prepared(method: Method, task: ToyTask) -> tuple[Learner, Encoded, Encoded]:
-    """Return the toy with a method applied, and its training and validation data, with a prefix where there is one."""
+def prepared(method: Method, task: ToyTask) -> tuple[Learner, EncodedSplit, EncodedSplit]:
+    """Return the toy with a method applied, and its training and validation data, with the output of its frozen trunk
+    where it has one."""
     set_seed(0)
     backbone, data = ToyViT(), task.load("colours")
     model = backbone.build().requires_grad_(False)
@@ -86,16 +86,15 @@ def prepared(method: Method, task: ToyTask) -> tuple[Learner, Encoded, Encoded]:
     method.apply(backbone, model)
     learner = Learner(backbone, model, head).eval()
     windows = task.windows(backbone)
-    splits = [Encoded(split, windows, backbone) for split in (data.train, data.validation)]
-    learner.find_prefix(splits[0].batch(2))
-    if learner.has_prefix:
+    splits = [encode(split, windows, backbone) for split in (data.train, data.validation)]
+    learner.find_trunk(splits[0].batch(2))
+    if learner.has_trunk:
         needs_inputs = not learner.only_head_trains
-        splits = [split.with_prefix(learner.prefix(split.batch(len(split))), needs_inputs) for split in splits]
+        splits = [
+            replace(split, trunk_output=learner.run_trunk(split.batch(len(split))), needs_inputs=needs_inputs)
+            for split in splits
+        ]
     return learner, *splits
-
-
-def refuse() -> None:
-    raise UserError("no room; free some")
 
 
 def message(action) -> str:

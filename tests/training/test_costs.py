@@ -8,20 +8,17 @@ import weakref
 
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import nn
 
+from support import experiments
 from support.parallel_training import prepared
 from support.toys import SIZE, ToyEncoder, ToyTask, ToyTexts, ToyViT, methods_for
 from zipeft import registry
 from zipeft.api.data import Split
 from zipeft.api.learner import Learner
-from zipeft.api.protocol import Protocol
 from zipeft.errors import UserError
-from zipeft.experiments.experiment import Experiment, Run
-from zipeft.methods.full import Full
 from zipeft.training.costs import count_flops
-from zipeft.training.dataset import Encoded
+from zipeft.training.dataset import encode, ordered_batches
 
 METHODS = methods_for("image")
 CPU = torch.device("cpu")
@@ -66,7 +63,7 @@ def test_a_prompt_adds_its_attention_and_while_it_trains_its_projection():
     assert training == inference + backward + of_prompts + projections
 
 
-def test_training_above_a_frozen_prefix_counts_what_lies_above_it():
+def test_training_above_a_frozen_trunk_counts_what_lies_above_it():
     all_layers, top_layer = counts("zero_gated"), counts("zero_gated", layers=1)
     assert BLOCK < top_layer[0] < 3 * BLOCK
     assert all_layers[0] > EMBEDDING + 4 * BLOCK
@@ -78,9 +75,9 @@ def test_a_method_that_trains_more_counts_more():
     assert training["full"] > training["zero_gated"] > training["linear"]
 
 
-def test_without_its_prefix_the_frozen_part_is_counted_as_it_then_runs_in_every_step():
+def test_without_its_trunk_s_output_the_frozen_part_is_counted_as_it_then_runs_in_every_step():
     learner, train, _ = prepared(registry.methods.get("linear")(), TASK)
-    inputs = Encoded(train.split, TASK.windows(ToyViT()), ToyViT())
+    inputs = encode(train.split, TASK.windows(ToyViT()), ToyViT())
     assert count_flops(learner, TASK, inputs, CPU, BATCH) == (FROZEN_MODEL + HEAD, FROZEN_MODEL)
 
 
@@ -128,7 +125,7 @@ def test_attention_of_torch_itself_is_counted_past_its_inference_path():
 
     backbone = Torch()
     learner = Learner(backbone, backbone.build(), nn.Linear(WIDTH, CLASSES))
-    train = Encoded(TASK.load("colours").train, TASK.windows(backbone), backbone)
+    train = encode(TASK.load("colours").train, TASK.windows(backbone), backbone)
     random = torch.random.get_rng_state()
     expected = BLOCKS * BLOCK + HEAD
     assert count_flops(learner, TASK, train, CPU, BATCH) == (expected + HEAD, expected)
@@ -142,7 +139,7 @@ def counts_of_texts(*lengths):
     model = backbone.build().requires_grad_(False)
     registry.methods.get("lora")().apply(backbone, model)
     learner = Learner(backbone, model, nn.Linear(32, 2))
-    return count_flops(learner, task, Encoded(split, task.windows(backbone), backbone), CPU, BATCH)
+    return count_flops(learner, task, encode(split, task.windows(backbone), backbone), CPU, BATCH)
 
 
 def test_of_texts_of_different_lengths_those_of_median_length_are_counted():
@@ -165,7 +162,7 @@ def modes_and_hooks(learner):
 
 
 def gradients(learner, train):
-    batch = next(iter(train.loader(8)))
+    batch = next(iter(ordered_batches(train, 8)))
     targets = batch.pop("targets")
     learner.train()
     loss = TASK.loss(learner(**batch), targets)
@@ -175,14 +172,14 @@ def gradients(learner, train):
 @pytest.mark.parametrize("trial", [None, 0])
 @pytest.mark.parametrize("rate", [1e-2, 1e30], ids=["a run that ends", "a run that diverges"])
 def test_nothing_of_a_run_is_left_in_memory_for_the_next(trial, rate):
-    experiment = Experiment(("toy", ToyViT()), ("toy", ToyTask()), Protocol(epochs=2), Accelerator(cpu=True), "pytest")
+    experiment = experiments.experiment(epochs=2)
     kept = []
 
     def watch(_steps):
         learner = experiment.accelerator._models[0]
         kept.append(weakref.ref(learner))
 
-    run = Run("colours", "full", Full(learning_rate=rate), 0, trial=trial)
+    run = experiments.run("colours", "full", learning_rate=rate, trial=trial)
     try:
         experiment.measure(run, watch)
     except UserError:

@@ -14,11 +14,12 @@ from support.toys import ToyEncoder, ToyTexts
 from zipeft import registry
 from zipeft.api.data import Split, Window
 from zipeft.api.learner import Learner
-from zipeft.api.protocol import Protocol
+from zipeft.api.protocol import TrainingProtocol
 from zipeft.errors import UserError
-from zipeft.training.dataset import Encoded
+from zipeft.training.dataset import encode, ordered_batches, shuffled_batches
+from zipeft.training.evaluation import Evaluator
 from zipeft.training.loop import Trainer
-from zipeft.training.parallel import Share
+from zipeft.training.parallel import Shard
 
 BACKBONE = ToyEncoder()
 
@@ -30,13 +31,13 @@ def encoded(lengths, windows=1):
         inputs = {"input_ids": torch.full((example,), target), "attention_mask": torch.ones(example, dtype=torch.long)}
         return [Window(inputs, target * 10 + part, part) for part in range(windows)]
 
-    return Encoded(Split(lengths, list(range(len(lengths))), list(map(str, lengths))), cut, BACKBONE)
+    return encode(Split(lengths, list(range(len(lengths))), list(map(str, lengths))), cut, BACKBONE)
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=70), st.integers(1, 8), st.integers(0, 3))
 def test_an_epoch_of_buckets_holds_every_window_once_in_batches_of_one_size(lengths, size, seed):
     data = encoded(lengths)
-    loader = data.shuffled(size, seed)
+    loader = shuffled_batches(data, size, seed)
     for _epoch in range(2):
         batches = [batch["targets"].tolist() for batch in loader]
         assert sorted(chain(*batches)) == [10 * index for index in range(len(lengths))]
@@ -45,33 +46,33 @@ def test_an_epoch_of_buckets_holds_every_window_once_in_batches_of_one_size(leng
 
 def test_buckets_hold_examples_of_like_length_in_another_order_each_epoch():
     lengths = torch.randint(1, 60, (640,), generator=torch.Generator().manual_seed(0)).tolist()
-    loader = encoded(lengths).shuffled(16, seed=0)
+    loader = shuffled_batches(encoded(lengths), 16, seed=0)
     epochs = [[batch["inputs"]["input_ids"].shape[1] for batch in loader] for _ in range(2)]
     assert epochs[0] != epochs[1]
     assert epochs[0] != sorted(epochs[0])
     assert 16 * sum(epochs[0]) < 1.2 * sum(lengths)  # without buckets it is nearly twice as many
-    assert [batch["targets"].tolist() for batch in encoded(lengths).shuffled(16, seed=0)] == [
-        batch["targets"].tolist() for batch in encoded(lengths).shuffled(16, seed=0)
+    assert [batch["targets"].tolist() for batch in shuffled_batches(encoded(lengths), 16, seed=0)] == [
+        batch["targets"].tolist() for batch in shuffled_batches(encoded(lengths), 16, seed=0)
     ]
 
 
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_share_the_batches_of_buckets(processes):
     lengths = [1 + index % 7 for index in range(44)]
-    whole = [batch["targets"].tolist() for batch in encoded(lengths).shuffled(8, seed=1)]
-    shares = [encoded(lengths).shuffled(8, 1, Share(process, processes)) for process in range(processes)]
+    whole = [batch["targets"].tolist() for batch in shuffled_batches(encoded(lengths), 8, seed=1)]
+    shares = [shuffled_batches(encoded(lengths), 8, 1, Shard(process, processes)) for process in range(processes)]
     for batch, *parts in zip(whole, *shares, strict=True):
         assert sorted(batch) == sorted(chain(*(part["targets"].tolist() for part in parts)))
 
 
 def test_reading_batches_in_order_draws_no_random_number():
     data, before = encoded([3, 1, 2]), torch.random.get_rng_state()
-    assert len(list(data.loader(2))) == 2
+    assert len(list(ordered_batches(data, 2))) == 2
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_batches_are_padded_to_their_longest_and_labels_with_what_no_loss_counts():
-    data = Encoded(
+    data = encode(
         Split([2, 3], [0, 1], ["a", "b"]),
         lambda length, _: [
             Window({"input_ids": torch.ones(length, dtype=torch.long)}, torch.ones(length, dtype=torch.long))
@@ -85,7 +86,7 @@ def test_batches_are_padded_to_their_longest_and_labels_with_what_no_loss_counts
 
 def test_windows_that_would_be_lost_for_lack_of_memory_are_an_error(monkeypatch):
     monkeypatch.setattr("zipeft.training.dataset.fits", lambda size: False)
-    data = Encoded(
+    data = encode(
         Split([1, 2], [0, 0], ["a", "b"]),
         lambda parts, _: [Window({"input_ids": torch.ones(3)}, 0)] * parts,
         BACKBONE,
@@ -110,7 +111,7 @@ class Voting(ToyTexts):
 
 
 class Echo(Learner):
-    def forward(self, inputs=None, prefix=None):
+    def forward(self, inputs=None, trunk_output=None):
         return inputs["input_ids"][:, :1].float()
 
 
@@ -120,8 +121,7 @@ def test_predictions_come_back_in_order_one_an_example_from_all_its_windows(wind
     data = encoded([5, 2, 9, 2, 7, 1, 3], windows)
     assert len(data) == 7 * windows
     echo = Echo(BACKBONE, BACKBONE.build(), torch.nn.Identity())
-    trainer = Trainer(Voting(), Protocol(batch_size=4), Accelerator(cpu=True))
-    _, predictions = trainer.evaluate(echo, data)
+    _, predictions = Evaluator(Voting(), Accelerator(cpu=True), batch_size=4).test(echo, data)
     assert predictions == [[index] * windows for index in range(7)]
 
 
@@ -142,13 +142,13 @@ def test_batches_padded_further_give_the_same_loss_step_by_step():
         method.apply(backbone, model)
         learner = Learner(backbone, model, torch.nn.Linear(32, 2))
         data = task.load("praise")
-        train, validation = (Encoded(s, task.windows(backbone), backbone) for s in (data.train, data.validation))
+        train, validation = (encode(s, task.windows(backbone), backbone) for s in (data.train, data.validation))
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0  # masks are drawn for padding too
-        fit = Trainer(task, Protocol(epochs=3, batch_size=8), Accelerator(cpu=True)).fit(
+        log = Trainer(task, TrainingProtocol(epochs=3, batch_size=8), Accelerator(cpu=True)).fit(
             learner, method, train, validation, seed=0
         )
-        losses.append([epoch["train_loss"] for epoch in fit.history])
+        losses.append([epoch.train_loss for epoch in log.history])
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
     assert losses[0][-1] < losses[0][0]

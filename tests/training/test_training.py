@@ -15,9 +15,9 @@ from support.toys import ToyTask, ToyViT
 from zipeft import registry
 from zipeft.api.data import Window
 from zipeft.api.learner import Learner
-from zipeft.api.protocol import Protocol
+from zipeft.api.protocol import TrainingProtocol
 from zipeft.errors import UserError
-from zipeft.training.dataset import Encoded
+from zipeft.training.dataset import encode, shuffled_batches
 from zipeft.training.loop import Best, Trainer, _optimizer, _warm_cosine, total_steps
 
 LINEAR = registry.methods.get("linear")()
@@ -32,30 +32,32 @@ def learner():
 
 def encoded(name="train", task=None):
     task = task or ToyTask()
-    return Encoded(getattr(task.load("colours"), name), task.windows(ToyViT()), ToyViT())
+    return encode(getattr(task.load("colours"), name), task.windows(ToyViT()), ToyViT())
 
 
 def trainer(task=None, **protocol):
-    return Trainer(task or ToyTask(), Protocol(**{"epochs": 3, "batch_size": 8, **protocol}), Accelerator(cpu=True))
+    return Trainer(
+        task or ToyTask(), TrainingProtocol(**{"epochs": 3, "batch_size": 8, **protocol}), Accelerator(cpu=True)
+    )
 
 
 def test_the_learner_is_left_as_it_was_after_the_best_epoch():
     training, trained = trainer(epochs=6), learner()
-    outcome = training.fit(trained, LINEAR, encoded(), encoded("validation"), seed=0)
-    scores = [epoch["validation"]["accuracy"] for epoch in outcome.history]
+    log = training.fit(trained, LINEAR, encoded(), encoded("validation"), seed=0)
+    scores = [epoch.validation["accuracy"] for epoch in log.history]
     last_best = max(index for index, score in enumerate(scores, 1) if score == max(scores))
-    assert outcome.selected_epoch == last_best
-    assert training.evaluate(trained, encoded("validation"))[0]["accuracy"] == max(scores)
+    assert log.selected_epoch == last_best
+    assert training.evaluator.validate(trained, encoded("validation"))["accuracy"] == max(scores)
 
 
 @pytest.mark.parametrize(("batch_size", "parts"), [(2, 10), (8, 6)])
 def test_an_epoch_has_the_losses_of_its_parts(batch_size, parts):
-    outcome = trainer(epochs=2, batch_size=batch_size).fit(learner(), LINEAR, encoded(), encoded("validation"), seed=0)
+    log = trainer(epochs=2, batch_size=batch_size).fit(learner(), LINEAR, encoded(), encoded("validation"), seed=0)
     steps = 48 // batch_size
-    for epoch in outcome.history:
-        assert len(epoch["losses"]) == parts
+    for epoch in log.history:
+        assert len(epoch.losses) == parts
         sizes = [steps // parts + (part < steps % parts) for part in range(parts)]
-        assert sum(map(mul, epoch["losses"], sizes)) / steps == pytest.approx(epoch["train_loss"], rel=1e-5)
+        assert sum(map(mul, epoch.losses, sizes)) / steps == pytest.approx(epoch.train_loss, rel=1e-5)
 
 
 def test_best_keeps_the_later_of_ties_and_restores_what_was_then():
@@ -91,10 +93,10 @@ def test_what_is_chosen_on_validation_data_is_that_of_the_best_epoch_and_decides
     # Scores fall from the third epoch on.
     falling = iter([0.1, 0.2, 0.3, 0.2, 0.1, 0.0, 0.5])
     monkeypatch.setattr(Undecided, "score", lambda self, predictions, targets: {"accuracy": next(falling)})
-    outcome = training.fit(trained, LINEAR, encoded(), encoded("validation"), seed=0)
-    assert outcome.selected_epoch == 3
-    assert [epoch["validation"]["threshold"] for epoch in outcome.history] == [1, 2, 3, 4, 5, 6]
-    scores, _ = training.evaluate(trained, encoded("train"))
+    log = training.fit(trained, LINEAR, encoded(), encoded("validation"), seed=0)
+    assert log.selected_epoch == 3
+    assert [epoch.validation["threshold"] for epoch in log.history] == [1, 2, 3, 4, 5, 6]
+    scores, _ = training.evaluator.test(trained, encoded("train"))
     assert scores == {"accuracy": 0.5}
     assert Undecided.used[-1] == {"threshold": 3}
     assert len(Undecided.chosen) == 6
@@ -112,18 +114,18 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice():
 @pytest.mark.parametrize(("max_steps", "expected"), [(0, 18), (2, 2), (100, 18)])
 def test_steps_are_epochs_times_batches_unless_limited(max_steps, expected):
     steps = []
-    outcome = trainer(max_steps=max_steps).fit(
+    log = trainer(max_steps=max_steps).fit(
         learner(), LINEAR, encoded(), encoded("validation"), seed=0, on_step=steps.append
     )
-    assert outcome.steps == len(steps) == expected == total_steps(6, Protocol(epochs=3, max_steps=max_steps))
+    assert log.steps == len(steps) == expected == total_steps(6, TrainingProtocol(epochs=3, max_steps=max_steps))
     assert set(steps) == {expected}
-    assert outcome.examples == 8 * expected
+    assert log.examples == 8 * expected
 
 
 def test_the_order_of_examples_is_that_of_pytorch_s_own_shuffling_in_every_epoch():
     data = encoded()
     own = DataLoader(data, 7, shuffle=True, generator=torch.Generator().manual_seed(3))
-    shuffled = data.shuffled(7, seed=3)
+    shuffled = shuffled_batches(data, 7, seed=3)
     for _epoch in range(3):
         for batch, expected in zip(shuffled, own, strict=True):
             assert torch.equal(batch["inputs"], expected["inputs"])
@@ -158,11 +160,11 @@ def test_examples_that_do_not_fit_in_memory_are_encoded_when_they_are_needed(mon
         return [Window(image, target)]
 
     split = ToyTask().load("colours").train
-    kept = Encoded(split, windows, ToyViT())
+    kept = encode(split, windows, ToyViT())
     assert len(calls) == 48 + 1
     monkeypatch.setattr("zipeft.training.dataset.fits", lambda size: False)
     calls.clear()
-    lazy = Encoded(split, windows, ToyViT())
-    batches = [list(data.shuffled(8, seed=3)) for data in (kept, lazy)]
+    lazy = encode(split, windows, ToyViT())
+    batches = [list(shuffled_batches(data, 8, seed=3)) for data in (kept, lazy)]
     assert all(torch.equal(a["inputs"], b["inputs"]) for a, b in zip(*batches, strict=True))
     assert len(calls) == 48 + 1

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zipeft import registry, strict_json
 from zipeft.api.backbone import Backbone
-from zipeft.api.learner import Learner
+from zipeft.api.learner import Learner, build_learner
 from zipeft.api.objective import Objective
 from zipeft.api.settings import as_json, from_json
 from zipeft.api.task import Task
@@ -142,7 +142,7 @@ def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learne
     _check_backbone(folder, record["backbone"], backbone)
     objective = objective_of(record)
     model = backbone.build().requires_grad_(False)
-    learner = method.learner(backbone, model, objective, record["classes"])
+    learner = build_learner(method.apply, backbone, model, objective, record["classes"])
     _fill(learner, folder)
     learner.chosen = record.get("chosen", {})
     return learner.eval(), record

@@ -71,7 +71,7 @@ class Backbone(abc.ABC):
         """Return the blocks of each of the model's transformers, by name; most have one, that of ``blocks``."""
         return {self.modality: self.blocks(model)}
 
-    def prefix_tokens(self, model: nn.Module) -> int:
+    def leading_tokens(self, model: nn.Module) -> int:
         """Return how many tokens (class token and the like) stay ahead of prompts that join the sequence."""
         return 1
 
@@ -226,7 +226,7 @@ class LanguageBackbone(TextBackbone):
 
     modality: ClassVar[str] = "instruction"
 
-    def prefix_tokens(self, model: nn.Module) -> int:
+    def leading_tokens(self, model: nn.Module) -> int:
         """Return 0: prompts come first of all, as every token sees what stands before it."""
         return 0
 

@@ -5,15 +5,15 @@ This module imports no torch: backbones and tasks, which are listed without it, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from zipeft.api.sealed import SealedSplit, TestLocked
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+Draw = Callable[[int], tuple[Sequence[int], Sequence[int]]]
+"""Returns the indices of the training and of the validation examples that a run of a seed takes."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Data:
     checksum: str
     note: str = ""
     shifted: Mapping[str, Split | SealedSplit] = field(default_factory=dict)
-    draw: Callable[[int], tuple[Sequence[int], Sequence[int]]] | None = None
+    draw: Draw | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "test", self._sealed(self.test, self.name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +11,33 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from zipeft.api.backbone import Backbone
+    from zipeft.api.objective import Objective
+
+Read = Callable[["Backbone", nn.Module, Any], Tensor]
+"""Returns what a head takes, from a backbone, its model and a batch of inputs: see ``Objective.read``."""
+
+
+def _features(backbone: Backbone, model: nn.Module, inputs: Any) -> Tensor:
+    return backbone.features(model, inputs)
 
 
 class Learner(nn.Module):
-    """A backbone and a head, which reads the backbone's "features" or its "tokens" (see ``Objective.reads``).
+    """A backbone and a head, which takes what ``read`` returns: the backbone's features, unless told otherwise.
 
-    The *prefix* is what no trainable parameter changes: the hidden states (batch, tokens, width) that leave the last of
-    the ``frozen_blocks``, or what the head reads if only the head trains. Where inputs are not augmented the
-    prefix is the same in every epoch, so it can be computed once and handed to ``forward``.
+    The *frozen trunk* is what no trainable parameter changes. Its output is the hidden states (batch, tokens, width)
+    that leave the last of the ``frozen_blocks``, or what the head reads if only the head trains. Where inputs are not
+    augmented it is the same in every epoch, so it can be computed once and handed to ``forward``.
     """
 
-    def __init__(self, backbone: Backbone, model: nn.Module, head: nn.Module, reads: str = "features") -> None:
+    def __init__(self, backbone: Backbone, model: nn.Module, head: nn.Module, read: Read = _features) -> None:
         super().__init__()
-        self.backbone, self.model, self.head, self.reads = backbone, model, head, reads
+        self.backbone, self.model, self.head, self.read = backbone, model, head, read
         self.frozen_blocks = 0
         self.only_head_trains = False
         self.chosen: dict[str, float] = {}
         """What ``Objective.choose`` chose on validation data."""
 
-    def find_prefix(self, inputs: Any) -> None:
+    def find_trunk(self, inputs: Any) -> None:
         """Find how far up the model is frozen, by asking autograd what carries a gradient for one batch of inputs."""
         blocks = self.backbone.blocks(self.model)
         carries: list[bool] = []
@@ -43,12 +51,12 @@ class Learner(nn.Module):
         self.frozen_blocks = carries.index(True) if True in carries else len(carries)
 
     @property
-    def has_prefix(self) -> bool:
+    def has_trunk(self) -> bool:
         return self.only_head_trains or self.frozen_blocks > 0
 
     @torch.no_grad()
-    def prefix(self, inputs: Any) -> Tensor:
-        """Compute the prefix of a batch of inputs, and nothing above it."""
+    def run_trunk(self, inputs: Any) -> Tensor:
+        """Return the output of the frozen trunk for a batch of inputs, and compute nothing above it."""
         if self.only_head_trains:
             return self._read(inputs)
         last = self.backbone.blocks(self.model)[self.frozen_blocks - 1]
@@ -59,21 +67,22 @@ class Learner(nn.Module):
                 return reached.hidden
         raise RuntimeError(f"{type(self.model).__name__} did not run its blocks")
 
-    def forward(self, inputs: Any = None, prefix: Tensor | None = None) -> Tensor:
-        """Return the head's outputs for inputs, or from their prefix (and the inputs, unless only the head trains)."""
-        if prefix is None:
+    def forward(self, inputs: Any = None, trunk_output: Tensor | None = None) -> Tensor:
+        """Return the head's outputs for inputs, or from the output of their frozen trunk (and the inputs, unless only
+        the head trains)."""
+        if trunk_output is None:
             features = self._read(inputs)
         elif self.only_head_trains:
-            features = prefix
+            features = trunk_output
         else:
-            with _returning(self.backbone.blocks(self.model)[: self.frozen_blocks], prefix):
+            with _returning(self.backbone.blocks(self.model)[: self.frozen_blocks], trunk_output):
                 features = self._read(inputs)
         return self.head(features.float())
 
     def train(self, mode: bool = True) -> Learner:
         """Put what can learn in training mode; frozen blocks below it stay in evaluation mode, without dropout."""
         super().train(mode)
-        if mode and self.has_prefix:
+        if mode and self.has_trunk:
             self.model.eval()
             if not self.only_head_trains:
                 for block in self.backbone.blocks(self.model)[self.frozen_blocks :]:
@@ -81,11 +90,37 @@ class Learner(nn.Module):
         return self
 
     def _read(self, inputs: Any) -> Tensor:
-        return getattr(self.backbone, self.reads)(self.model, inputs)
+        return self.read(self.backbone, self.model, inputs)
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """Return the parameters that train, by name; those of the head begin with ``head.``."""
+        """Return the parameters that train, by name: those of the method, then those of the head."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def method_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that train in the model, by name."""
+        head = self.head_parameters()
+        return {name: parameter for name, parameter in self.trainable().items() if name not in head}
+
+    def head_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that train in the head, by name."""
+        return {f"head.{name}": each for name, each in self.head.named_parameters() if each.requires_grad}
+
+
+def build_learner(
+    apply: Callable[[Backbone, nn.Module], None],
+    backbone: Backbone,
+    model: nn.Module,
+    objective: Objective,
+    classes: Sequence[str],
+) -> Learner:
+    """Return what is to learn: a frozen model, changed in place by ``apply``, as a method does it, and a head.
+
+    ``objective`` is that of a data set with these classes, as the method has it.
+    """
+    objective.prepare(backbone, model, classes)
+    head = objective.head(classes, backbone.width(model))
+    apply(backbone, model)
+    return Learner(backbone, model, head, objective.read)
 
 
 class _Reached(Exception):

@@ -14,12 +14,11 @@ from zipeft.api.search import Range, Space
 from zipeft.errors import require
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from torch import nn
 
     from zipeft.api.backbone import Backbone
-    from zipeft.api.learner import Learner
     from zipeft.api.objective import Objective
 
 
@@ -36,12 +35,30 @@ def require_size(name: str, value: int) -> None:
     require(value <= LARGEST, f"{name} must be {LARGEST:,} or less")
 
 
+def require_float32(parameters: Iterable[nn.Parameter]) -> None:
+    """Let parameters train, in place: in float32, whatever their model computes in.
+
+    Small updates of a half-precision parameter would be rounded away.
+    """
+    for parameter in parameters:
+        parameter.data = parameter.data.float()
+        parameter.requires_grad_(True)
+
+
 @dataclass(frozen=True)
 class Method(abc.ABC):
     """A way of fine-tuning. An instance's fields are its settings; the head trains beside it in any case.
 
-    ``space`` is what the method publishes of itself for a search: in which range each setting makes sense. The first
-    line of a subclass's docstring is its description in ``zipeft ls``.
+    The contract, which ``tests/methods`` holds every registered method to:
+
+    - ``apply`` changes the model in place and sets ``requires_grad`` of what trains, which a step then changes, and
+      nothing else.
+    - What trains is float32 whatever the model's dtype: ``require_float32`` makes it so.
+    - ``starts_at_frozen_model`` says whether the model computes before its first step what it did without the method.
+    - ``space`` is what the method publishes of itself for a search: in which range each setting makes sense.
+    - The same seed gives the same numbers.
+
+    The first line of a subclass's docstring is its description in ``zipeft ls``.
     """
 
     learning_rate: float = 1e-3
@@ -54,6 +71,9 @@ class Method(abc.ABC):
 
     modalities: ClassVar[tuple[str, ...]] = ("image", "text", "instruction", "image-text")
     """The kinds of backbone that the method goes with."""
+
+    starts_at_frozen_model: ClassVar[bool] = False
+    """Whether the model's outputs are bit for bit those of the frozen model until the first step."""
 
     space: ClassVar[Space] = {"learning_rate": Range(1e-4, 1e-1), **HEAD_SPACE}
 
@@ -70,15 +90,3 @@ class Method(abc.ABC):
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         """Change ``model`` in place. It arrives with every parameter frozen; what is to train has
         ``requires_grad`` set when this returns. Trainable parameters are float32 whatever the model's dtype."""
-
-    def learner(self, backbone: Backbone, model: nn.Module, objective: Objective, classes: Sequence[str]) -> Learner:
-        """Return what is to learn: a frozen model, changed in place by this method, and a head.
-
-        ``objective`` is a data set's as this method has it.
-        """
-        from zipeft.api.learner import Learner
-
-        objective.prepare(backbone, model, classes)
-        head = objective.head(classes, backbone.width(model))
-        self.apply(backbone, model)
-        return Learner(backbone, model, head, objective.reads)

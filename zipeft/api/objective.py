@@ -7,7 +7,8 @@ it, import this.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from zipeft.api.backbone import Backbone
     from zipeft.api.data import Window
-    from zipeft.api.learner import Learner
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,12 @@ class Objective(abc.ABC):
     metric: ClassVar[str]
     """Which score selects and ranks: a fraction, 1.0 is perfect."""
 
-    reads: ClassVar[str] = "features"
-    """What the head reads: a backbone's "features" (batch, width), its "tokens" (batch, tokens, width), the
-    "log_probs" (batch, tokens) of a ``LanguageBackbone``, or the "matches" (batch, classes) of an
-    ``ImageTextBackbone``."""
+    max_new_tokens: ClassVar[int] = 0
+    """How many tokens a language model generates, at most, for each test example; 0 where it generates none."""
+
+    def read(self, backbone: Backbone, model: nn.Module, inputs: Any) -> Tensor:
+        """Return what the head takes of a batch of inputs: by default a backbone's features (batch, width)."""
+        return backbone.features(model, inputs)
 
     def prepare(self, backbone: Backbone, model: nn.Module, classes: Sequence[str]) -> None:  # noqa: B027
         """Tell a model, in place and before a method is applied to it, what it has to know of the classes."""
@@ -68,12 +70,16 @@ class Objective(abc.ABC):
     def predict(self, outputs: Tensor) -> Sequence[Any]:
         """Return one prediction a window of the batch, in memory of the CPU."""
 
-    def respond(self, learner: Learner, batch: Mapping[str, Any], final: bool) -> Sequence[Any]:
-        """Return one prediction a window of a batch of inputs, of which the learner takes inputs or prefixes.
+    @contextmanager
+    def testing(self, backbone: Backbone, model: nn.Module) -> Iterator[None]:
+        """Return a context in which a model is tested: it may be told what it must not know while it trains."""
+        yield
 
-        ``final`` says that nothing is chosen by these predictions any more: what is expensive is done then alone.
-        """
-        return self.predict(learner(**batch))
+    def with_generated(
+        self, predictions: Sequence[Any], generated: Sequence[list[int]], backbone: Backbone
+    ) -> Sequence[Any]:
+        """Return predictions for test windows with what the model generated for each, of ``max_new_tokens`` at most."""
+        raise NotImplementedError(f"{type(self).__name__} asks for generated tokens and does not read them")
 
     def merge(self, windows: Sequence[Window], predictions: Sequence[Any]) -> Any:
         """Return the prediction for an example from those for its windows."""

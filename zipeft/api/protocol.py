@@ -20,7 +20,7 @@ MOST_STEPS = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class Protocol:
+class TrainingProtocol:
     """The training protocol, the same for every method of a comparison; only learning rates are a method's own."""
 
     preset: str = "quick"

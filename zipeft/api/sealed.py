@@ -52,16 +52,18 @@ class SealedSplit:
             raise AttributeError(attribute)
         raise TestLocked(f"the test data of {self._name} are sealed: .{attribute} needs a run's key, after its choice")
 
-    def convert(self, read: Callable[[Any], Any]) -> None:
-        """Let ``open`` hand out what ``read`` makes of the split: encoded examples, say. It is made at once, so that
-        what is broken in the data shows before anything trains. Raises ``TestLocked`` during training."""
+    def map(self, read: Callable[[Any], Any]) -> SealedSplit:
+        """Return what ``read`` makes of the split, sealed under the same name: encoded examples, say.
+
+        It is made at once, so that what is broken in the data shows before anything trains. Raises ``TestLocked``
+        during training.
+        """
         if _training:
             raise TestLocked(f"the test data of {self._name} were asked for during training or testing")
-        made = read(self._reveal())
-        self._reveal = lambda: made
+        return SealedSplit(self._name, read(self._reveal()))
 
     def open(self, key: TestKey) -> Any:
-        """Hand out the split, or what it was converted to.
+        """Hand out the split.
 
         Raises: ``TestLocked`` during training or testing, before the run's choice, and the second time.
         """

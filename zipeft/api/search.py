@@ -33,7 +33,8 @@ class Range:
         return float(f"{value:.{DIGITS}g}")
 
     def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}{', log' * self.log}"
+        scale = ", log" if self.log else ""
+        return f"{self.low:g} to {self.high:g}{scale}"
 
 
 @dataclass(frozen=True)

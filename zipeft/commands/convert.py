@@ -91,19 +91,16 @@ def _import(options: argparse.Namespace, given: str) -> list[str]:
 
 def _joined(gated: GatedPrompts, backbone: Backbone, task: Task, name: str) -> tuple[Learner, str]:
     """Return a learner with the prompts, for a task in which nothing else is learnt, and the task's data set."""
-    from zipeft.api.learner import Learner
+    from zipeft.api.learner import build_learner
 
     if task.modality != backbone.modality:
         raise UserError(f"{name} is a task on {task.modality}s; the backbone takes {backbone.modality}s")
     dataset = task.datasets()[0]
     model = backbone.build().requires_grad_(False)
-    objective = task.objective(dataset, [])
-    objective.prepare(backbone, model, [])
-    head = objective.head([], backbone.width(model))
-    if any(True for _ in head.parameters()):
+    learner = build_learner(gated.join, backbone, model, task.objective(dataset, []), [])
+    if learner.head_parameters():
         raise UserError(f"the task {name} has a head, which no other format holds: take --task instruct")
-    gated.join(backbone, model)
-    return Learner(backbone, model, head, objective.reads), dataset
+    return learner, dataset
 
 
 def _backbone(options: argparse.Namespace) -> Backbone:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zipeft.api.protocol import Protocol
 from zipeft.api.sealed import TestKey
 from zipeft.api.settings import path
 from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, exit_status
@@ -33,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     from zipeft.adapters.saved import load_adapter, objective_of, read_record, task_of
     from zipeft.formatting import score_text
-    from zipeft.training.dataset import Encoded
-    from zipeft.training.loop import Trainer
+    from zipeft.training.dataset import encode
+    from zipeft.training.evaluation import Evaluator
     from zipeft.training.parallel import new_accelerator
 
     record = read_record(options.adapter)
@@ -45,16 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = task.load_for(record["task"]["dataset"], learner.backbone)
     if list(data.classes) != record["classes"]:
         raise UserError(f"{data.source} has other classes than the data that {options.adapter} was trained on")
-    trainer = Trainer(objective_of(record), Protocol(), new_accelerator())
-    learner.to(trainer.accelerator.device)
+    evaluator = Evaluator(objective_of(record), new_accelerator())
+    learner.to(evaluator.accelerator.device)
     key = TestKey(f"{options.adapter}")
     key.chosen("what the adapter was saved with")
     windows = task.windows(learner.backbone)
     for name, sealed in {"test": data.test, **data.shifted}.items():
         test = sealed.open(key)
-        scores, _ = trainer.evaluate(learner, Encoded(test, windows, learner.backbone))
+        scores, _ = evaluator.test(learner, encode(test, windows, learner.backbone))
         told = ", ".join(f"{score} {score_text(score, value)}" for score, value in scores.items())
-        if trainer.accelerator.is_main_process:
+        if evaluator.accelerator.is_main_process:
             print(f"{data.name} ({data.source}), {len(test)} {name} examples: {told}")
     return 0
 

@@ -104,11 +104,10 @@ def _profile(name: str, method: Method, backbone: Backbone, options: argparse.Na
     device = torch.device("meta" if options.meta else "cpu")
     with device:
         learner = _learner(backbone, method)
-    sizes = {key: parameter.numel() for key, parameter in learner.trainable().items()}
-    head = sum(size for key, size in sizes.items() if key.startswith("head."))
+    trainable = sum(parameter.numel() for parameter in learner.method_parameters().values())
+    head = sum(parameter.numel() for parameter in learner.head_parameters().values())
     everything = sum(parameter.numel() for parameter in learner.model.parameters())
-    profile = Profile(name, sum(sizes.values()) - head, head, (sum(sizes.values()) - head) / everything, 0)
-    profile = replace(profile, adapter_bytes=adapter_bytes(learner))
+    profile = Profile(name, trainable, head, trainable / everything, adapter_bytes(learner))
     if options.meta:
         return profile
     batch = backbone.random_batch(options.batch_size, image_size=options.image_size, length=options.length)
@@ -118,11 +117,12 @@ def _profile(name: str, method: Method, backbone: Backbone, options: argparse.Na
 
 
 def _learner(backbone: Backbone, method: Method) -> Any:
+    from zipeft.api.learner import build_learner
     from zipeft.objectives.plain import plain_objective
 
     objective = method.objective(plain_objective(backbone))
     classes = [f"class {index}" for index in range(CLASSES)]
-    return method.learner(backbone, backbone.build().requires_grad_(False), objective, classes)
+    return build_learner(method.apply, backbone, backbone.build().requires_grad_(False), objective, classes)
 
 
 def _step_seconds(learner: Any, inputs: Any, steps: int) -> float | None:

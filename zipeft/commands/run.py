@@ -18,7 +18,8 @@ from zipeft.commands.common import ArgumentParser, exit_status
 from zipeft.commands.sweep_file import read_arguments
 from zipeft.errors import UserError, printable
 from zipeft.experiments import ray_local
-from zipeft.experiments.plan import Comparison, make_plan
+from zipeft.experiments.comparison import Comparison
+from zipeft.experiments.plan import make_plan
 from zipeft.formatting import counted
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from zipeft.experiments.adapter_store import AdapterStore
     from zipeft.experiments.experiment import Experiment
-    from zipeft.experiments.ray_workers import RayWorkers
-    from zipeft.experiments.sweep import Outcome, Policy
+    from zipeft.experiments.ray_workers import RayExecutor
+    from zipeft.experiments.sweep import ResumePolicy, SweepReport
 
 SOME_FAILED = 1
 
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     plan = make_plan(options)
     for comparison in plan:
-        comparison.task[1].datasets()  # before anything is loaded: it says what is wrong with the task's settings
+        comparison.datasets()  # before anything is loaded: it says what is wrong with the task's settings
     for folder in filter(None, (options.results, options.save_adapters) if options.dry_run is None else ()):
         _check_writable(folder)
     if options.dry_run is None:
@@ -73,70 +74,70 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
     experiments = _experiments(plan, options, shlex.join(["python", "-m", "zipeft.run", *arguments]))
     if options.dry_run is not None:
-        return _foresee(plan, experiments, options)
+        return _foresee(experiments, options)
     if not experiments[0].accelerator.is_main_process:
         from zipeft.experiments.local_workers import follow
 
         follow(experiments)
         return 0
-    outcome = _sweep(plan, experiments, options)
-    return _report(outcome, options.results)
+    return _report(_sweep(experiments, options), options.results)
 
 
 def _experiments(plan: Sequence[Comparison], options: argparse.Namespace, command: str) -> list[Experiment]:
     from zipeft.experiments.experiment import Experiment
+    from zipeft.experiments.loading import Loader
 
     precisions = {comparison.protocol.precision for comparison in plan}
     if len(precisions) > 1:
         raise UserError(f"the tasks' presets differ in precision ({', '.join(sorted(precisions))}): set --precision")
     # Where a cluster computes, this machine need not have its devices.
     accelerator = _accelerator("cpu", "fp32") if options.ray else _accelerator(options.device, precisions.pop())
-    return [Experiment(each.backbone, each.task, each.protocol, accelerator, command) for each in plan]
+    loader = Loader()
+    return [Experiment(comparison, accelerator, command, loader) for comparison in plan]
 
 
-def _foresee(plan: Sequence[Comparison], experiments: Sequence[Experiment], options: argparse.Namespace) -> int:
+def _foresee(experiments: Sequence[Experiment], options: argparse.Namespace) -> int:
     """Print what would be run; return the exit status."""
     from zipeft.experiments.dry_run import dry_run
     from zipeft.results import Store
 
     if options.dry_run < 0:
         raise UserError(f"--dry-run {options.dry_run}: give a number of steps to time, or none")
-    work, policy = list(zip(plan, experiments, strict=True)), _policy(options)
-    text, whole = dry_run(work, Store(options.results), policy, options.dry_run)
+    text, whole = dry_run(experiments, Store(options.results), _policy(options), options.dry_run)
     if experiments[0].accelerator.is_main_process:
         print(text)
     return 0 if whole else SOME_FAILED
 
 
-def _policy(options: argparse.Namespace) -> Policy:
+def _policy(options: argparse.Namespace) -> ResumePolicy:
     from zipeft.experiments.adapter_store import AdapterStore
-    from zipeft.experiments.sweep import Policy
+    from zipeft.experiments.sweep import ResumePolicy
 
     kept = [AdapterStore(options.save_adapters).has] if options.save_adapters else []
-    return Policy(options.redo, options.retry_failed, *kept)
+    return ResumePolicy(options.redo, options.retry_failed, *kept)
 
 
-def _sweep(plan: Sequence[Comparison], experiments: Sequence[Experiment], options: argparse.Namespace) -> Outcome:
+def _sweep(experiments: Sequence[Experiment], options: argparse.Namespace) -> SweepReport:
     from zipeft.experiments.adapter_store import AdapterStore
-    from zipeft.experiments.local_workers import ThisProcess
-    from zipeft.experiments.progress import Bar
+    from zipeft.experiments.local_workers import LocalExecutor
+    from zipeft.experiments.progress import ProgressBar
     from zipeft.experiments.sweep import Sweep
     from zipeft.results import Store
 
     adapters = AdapterStore(options.save_adapters) if options.save_adapters else None
     cluster = _cluster(experiments[0], options, adapters)  # before there is a bar that a refusal would spoil
-    store, work = Store(options.results), list(zip(plan, experiments, strict=True))
-    bar = Bar(work, store)
-    workers = cluster or ThisProcess(experiments, bar.step, adapters and adapters.keep)
+    store = Store(options.results)
+    bar = ProgressBar(experiments, store)
+    executor = cluster or LocalExecutor(experiments, bar.step, adapters and adapters.keep)
     try:
-        return Sweep(store, workers, _policy(options), bar).go(work)
+        return Sweep(store, executor, _policy(options), bar).go(experiments)
     finally:
-        workers.dismiss()
+        executor.shutdown()
         bar.close()
 
 
-def _cluster(experiment: Experiment, options: argparse.Namespace, adapters: AdapterStore | None) -> RayWorkers | None:
-    """Return the workers that --ray asks for, if it does."""
+def _cluster(experiment: Experiment, options: argparse.Namespace, adapters: AdapterStore | None) -> RayExecutor | None:
+    """Return the executor that --ray asks for, if it does."""
     if not options.ray:
         if options.ray_cpus is not None or options.ray_gpus is not None:
             raise UserError("--ray-cpus and --ray-gpus go with --ray")
@@ -145,34 +146,34 @@ def _cluster(experiment: Experiment, options: argparse.Namespace, adapters: Adap
         raise UserError("several processes that train together cannot share out a sweep as well: leave out --ray")
     if options.ray == "local":
         ray_local.close()
-    from zipeft.experiments.ray_workers import RayWorkers
+    from zipeft.experiments.ray_workers import RayExecutor
 
-    accelerator = partial(_accelerator, precision=experiment.protocol.precision)
-    return RayWorkers(options.ray, options.ray_cpus, options.ray_gpus, options.device, accelerator, adapters)
+    accelerator = partial(_accelerator, precision=experiment.comparison.protocol.precision)
+    return RayExecutor(options.ray, options.ray_cpus, options.ray_gpus, options.device, accelerator, adapters)
 
 
-def _report(outcome: Outcome, folder: Path) -> int:
+def _report(report: SweepReport, folder: Path) -> int:
     """Print the tables and what failed; return the exit status."""
     from zipeft.leaderboard.tables import terminal_table
 
-    if not outcome.results and not outcome.failures:
-        raise UserError(outcome.broken[0])
-    if outcome.results:
-        print(terminal_table(outcome.results))
-    if there := len(outcome.results) - len(outcome.lost):
+    if not report.results and not report.failures:
+        raise UserError(report.broken[0])
+    if report.results:
+        print(terminal_table(report.results))
+    if there := len(report.results) - len(report.lost):
         print(f"\n{counted(there, 'result')} in {folder}/; a page and plots:")
         print(f"  python -m zipeft.leaderboard {folder} --out {folder}")
-    if outcome.lost:
-        gone = f"{counted(len(outcome.lost), 'result')} of these no longer in {folder}/"
+    if report.lost:
+        gone = f"{counted(len(report.lost), 'result')} of these no longer in {folder}/"
         print(f"zipeft: failed: {gone}: the same command makes them again", file=sys.stderr)
-    for line in outcome.broken:
+    for line in report.broken:
         print(printable(f"zipeft: failed: {line}"), file=sys.stderr)
-    for failure in outcome.failures:
+    for failure in report.failures:
         what = f"{failure.task.dataset}, {failure.method.name}, {failure.of} of seed {failure.seed}"
         print(printable(f"zipeft: failed: {what}: {failure.reason}"), file=sys.stderr)
-    if outcome.failures:
+    if report.failures:
         print("zipeft: failures are on record and not tried again, unless with --retry-failed", file=sys.stderr)
-    return SOME_FAILED if outcome.failures or outcome.broken or outcome.lost else 0
+    return SOME_FAILED if report.failures or report.broken or report.lost else 0
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

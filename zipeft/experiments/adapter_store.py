@@ -10,7 +10,8 @@ from pathlib import Path
 from zipeft.adapters.saved import RECORD, TENSORS, read_record, save_adapter
 from zipeft.api.learner import Learner
 from zipeft.errors import UserError
-from zipeft.experiments.experiment import Experiment, Run
+from zipeft.experiments.comparison import Run
+from zipeft.experiments.experiment import Experiment
 from zipeft.files import clear_leftovers, safe_name, write_atomically
 
 log = logging.getLogger(__name__)
@@ -23,11 +24,12 @@ class AdapterStore:
         self.root = root
 
     def folder(self, experiment: Experiment, run: Run) -> Path:
-        parts = (f"{experiment.backbone_name}-{experiment.task_name}", run.dataset, f"{run.method_name}-seed{run.seed}")
+        backbone, task = experiment.comparison.backbone.name, experiment.comparison.task.name
+        parts = (f"{backbone}-{task}", run.dataset, f"{run.contender.name}-seed{run.seed}")
         return self.root.joinpath(*map(safe_name, parts))
 
     def keep(self, experiment: Experiment, run: Run, learner: Learner) -> None:
-        record = {**experiment.adapter_record(run), "run": experiment.id(run)}
+        record = {**experiment.describer.adapter(run), "run": experiment.id(run)}
         self._make_room(experiment, run)
         save_adapter(self.folder(experiment, run), learner, record)
 

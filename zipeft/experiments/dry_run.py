@@ -6,20 +6,19 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from textwrap import fill
 
 from zipeft.api.settings import as_json
 from zipeft.errors import UserError
+from zipeft.experiments.comparison import Contender, Run
 from zipeft.experiments.earlier_times import remember
-from zipeft.experiments.experiment import Experiment, Run
-from zipeft.experiments.plan import Comparison, Contender
-from zipeft.experiments.sweep import Entry, Policy
+from zipeft.experiments.experiment import Experiment
+from zipeft.experiments.sweep import ResumePolicy, Study
 from zipeft.experiments.time_left import Kind, TimeLeft
 from zipeft.formatting import DASH, counted, duration, listing, size, span
 from zipeft.leaderboard.tables import tabulated, text_table
-from zipeft.results import BackboneRecord, Store
+from zipeft.results import Store
 from zipeft.results.differences import brief
 from zipeft.sources import package_archive
 from zipeft.training.loop import total_steps
@@ -32,22 +31,21 @@ WIDTH = 44
 class Foreseen(Experiment):
     """An experiment of which ids can be told before its weights are loaded."""
 
-    @cached_property
-    def _backbone_record(self) -> BackboneRecord:
-        settings = as_json(self.backbone)
-        del settings["checkpoint"]
-        return BackboneRecord(self.backbone_name, **self._weights, parameters=0, settings=settings)  # no part of ids
-
-    @cached_property
-    def _weights(self) -> dict[str, str]:
-        weights = asdict(self.backbone.weights())
-        return {name: weights[name] for name in ("checkpoint", "source", "checksum")}
+    def parameters(self) -> int:
+        """Return 0: their number decides no id."""
+        return 0
 
     @property
     def lacks_weights(self) -> bool:
         """Whether they would have to be downloaded."""
-        source, checksum = self._weights["source"], self._weights["checksum"]
+        source, checksum = self.describer.backbone.source, self.describer.backbone.checksum
         return not (checksum or source == "random") or not package_archive.is_at_hand(source)
+
+    def short(self, steps: int) -> Foreseen:
+        """Return the experiment with so many steps a training, on the same weights and data."""
+        protocol = replace(self.comparison.protocol, epochs=1, max_steps=steps, trials=0)
+        comparison = replace(self.comparison, protocol=protocol)
+        return Foreseen(comparison, self.accelerator, self.describer.command, self.loader)
 
 
 @dataclass
@@ -55,7 +53,6 @@ class Outlook:
     """What is found out of one comparison. ``done`` holds the trainings on record by kind, ``faults`` are data that
     could not be loaded, ``measured`` and ``on_record`` are the kinds of which the time is known, and how."""
 
-    comparison: Comparison
     experiment: Foreseen
     lines: list[str] = field(default_factory=list)
     done: dict[Kind, int] = field(default_factory=dict)
@@ -64,30 +61,27 @@ class Outlook:
     on_record: list[Kind] = field(default_factory=list)
 
 
-def dry_run(
-    work: Sequence[tuple[Comparison, Experiment]], store: Store, policy: Policy, steps: int
-) -> tuple[str, bool]:
+def dry_run(experiments: Sequence[Experiment], store: Store, policy: ResumePolicy, steps: int) -> tuple[str, bool]:
     """Return what to print, and whether all data can be loaded. Nothing is downloaded and no result is written.
 
     With ``steps``, so many of each method are taken on each data set that is at hand, and timed.
     """
     estimate, outlooks = TimeLeft(), []
     with _offline():
-        for comparison, experiment in work:
-            parts = (experiment.task_name, experiment.task), experiment.protocol, experiment.accelerator
-            own = Foreseen((experiment.backbone_name, experiment.backbone), *parts, experiment.command)
-            outlooks.append(_outlook(Outlook(comparison, own), store, policy, estimate, steps))
+        for each in experiments:
+            foreseen = Foreseen(each.comparison, each.accelerator, each.describer.command, each.loader)
+            outlooks.append(_outlook(Outlook(foreseen), store, policy, estimate, steps))
     text = "\n\n".join([*(_shown(outlook, estimate) for outlook in outlooks), _summary(outlooks, estimate, steps)])
     return text, not any(outlook.faults for outlook in outlooks)
 
 
-def _outlook(outlook: Outlook, store: Store, policy: Policy, estimate: TimeLeft, steps: int) -> Outlook:
-    comparison, experiment = outlook.comparison, outlook.experiment
-    outlook.lines = [*_heading(comparison, experiment), _weights(experiment)]
+def _outlook(outlook: Outlook, store: Store, policy: ResumePolicy, estimate: TimeLeft, steps: int) -> Outlook:
+    experiment, comparison = outlook.experiment, outlook.experiment.comparison
+    outlook.lines = [_heading(experiment), _weights(experiment)]
     for kind in comparison.kinds():
         estimate.plan(kind, comparison.trainings)
-    outlook.on_record = remember(estimate, experiment, comparison.contenders, store)
-    for dataset in experiment.task.datasets():
+    outlook.on_record = remember(estimate, experiment, store)
+    for dataset in comparison.datasets():
         try:
             outlook.lines.append(f"  {dataset}: {_examples(experiment, dataset)}")
         except package_archive.NotAtHand as error:
@@ -99,38 +93,34 @@ def _outlook(outlook: Outlook, store: Store, policy: Policy, estimate: TimeLeft,
             outlook.faults += 1
             continue
         for contender in comparison.contenders:
-            entry = Entry(experiment, dataset, contender, comparison.seeds)
-            entry.look(store, policy)
-            outlook.done[entry.kind] = len(entry.records)
-            estimate.remain(entry.kind, entry.missing)
-            if steps and entry.missing and not experiment.lacks_weights:
-                _time(outlook, entry, steps, estimate)
-    experiment.forget()
+            study = Study(experiment, dataset, contender)
+            study.look(store, policy)
+            outlook.done[study.kind] = len(study.records)
+            estimate.remain(study.kind, study.missing)
+            if steps and study.missing and not experiment.lacks_weights:
+                _time(outlook, study, steps, estimate)
     return outlook
 
 
-def _time(outlook: Outlook, entry: Entry, steps: int, estimate: TimeLeft) -> None:
+def _time(outlook: Outlook, study: Study, steps: int, estimate: TimeLeft) -> None:
     """Time some steps of a method on a data set, and say so; what cannot train costs nothing but its own time."""
-    what = f"{counted(steps, 'step')} of {entry.contender.name} on {entry.dataset}"
+    what = f"{counted(steps, 'step')} of {study.contender.name} on {study.dataset}"
     print(f"zipeft: timing {what}", file=sys.stderr)
     try:
-        estimate.remember(entry.kind, [_timed(outlook.experiment, entry.dataset, entry.contender, steps)])
-        outlook.measured.append(entry.kind)
+        estimate.remember(study.kind, [_timed(outlook.experiment, study.dataset, study.contender, steps)])
+        outlook.measured.append(study.kind)
     except UserError as error:
         print(f"zipeft: not timed: {error}", file=sys.stderr)
 
 
 def _timed(experiment: Experiment, dataset: str, contender: Contender, steps: int) -> float:
     """Return the seconds that a training takes by the first of its steps: as a trial, which sees no test data."""
-    short = replace(experiment.protocol, epochs=1, max_steps=steps, trials=0)
-    parts = (experiment.task_name, experiment.task), short, experiment.accelerator, experiment.command
-    trial = Foreseen((experiment.backbone_name, experiment.backbone), *parts)
-    trial.data, trial._encoded, trial.__dict__["model"] = experiment.data, experiment._encoded, experiment.model
-    run = Run(dataset, contender.name, contender.method, experiment.protocol.search_seed, trial=0)
-    cost = trial.measure(run)[0].cost
-    counts = experiment.data(dataset).counts()
-    every = total_steps(-(-counts[0] // experiment.protocol.batch_size), experiment.protocol)
-    evaluations = (experiment.protocol.epochs if cost.steps else 1) + counts[2] / max(1, counts[1])
+    protocol = experiment.comparison.protocol
+    run = Run(dataset, Contender(contender.name, contender.method), protocol.search_seed, trial=0)
+    cost = experiment.short(steps).measure(run)[0].cost
+    counts = experiment.loaded(dataset).data.counts()
+    every = total_steps(-(-counts[0] // protocol.batch_size), protocol)
+    evaluations = (protocol.epochs if cost.steps else 1) + counts[2] / max(1, counts[1])
     train = cost.train_seconds / cost.steps * every if cost.steps else 0.0
     return train + cost.frozen_prefix_seconds + cost.evaluation_seconds * evaluations
 
@@ -138,39 +128,39 @@ def _timed(experiment: Experiment, dataset: str, contender: Contender, steps: in
 # In words.
 
 
-def _heading(comparison: Comparison, experiment: Experiment) -> list[str]:
-    protocol = comparison.protocol
+def _heading(experiment: Experiment) -> str:
+    comparison, protocol = experiment.comparison, experiment.comparison.protocol
     limit = f", at most {counted(protocol.max_steps, 'step')}" if protocol.max_steps else ""
-    return [
-        f"{comparison.backbone[0]} on {comparison.task[0]}, {protocol.preset} preset: "
+    return (
+        f"{comparison.backbone.name} on {comparison.task.name}, {protocol.preset} preset: "
         f"{counted(protocol.epochs, 'epoch')} in batches of {protocol.batch_size}{limit}, {protocol.precision} on "
         f"{experiment.accelerator.device.type}; "
         + (f"{counted(protocol.trials, 'trial')} a method, then " if protocol.trials else "no search, ")
         + f"{'seed' if len(comparison.seeds) == 1 else 'seeds'} {listing(list(map(str, comparison.seeds)))}"
-    ]
+    )
 
 
 def _weights(experiment: Foreseen) -> str:
-    weights = experiment._weights
+    backbone = experiment.describer.backbone
     where = "would be downloaded" if experiment.lacks_weights else "at hand"
-    return f"  weights: {weights['checkpoint']}, {weights['source']}, {where}"
+    return f"  weights: {backbone.checkpoint}, {backbone.source}, {where}"
 
 
 def _examples(experiment: Experiment, dataset: str) -> str:
-    data = experiment.data(dataset)
+    data = experiment.loaded(dataset).data
     train, validation, test = data.counts()
     return f"{train} training, {validation} validation and {test} test examples; {data.source}"
 
 
 def _shown(outlook: Outlook, estimate: TimeLeft) -> str:
     """Return the lines of a comparison, and a table of its methods."""
-    rows = [_row(outlook, contender, estimate) for contender in outlook.comparison.contenders]
+    rows = [_row(outlook, contender, estimate) for contender in outlook.experiment.comparison.contenders]
     headers = ["method", "settings", "searched", "trainings", "done", "time of one", "time left"]
     return "\n".join([*outlook.lines, tabulated(text_table(headers, rows, ""), "simple")])
 
 
 def _row(outlook: Outlook, contender: Contender, estimate: TimeLeft) -> list[str]:
-    comparison = outlook.comparison
+    comparison = outlook.experiment.comparison
     kinds = [kind for kind in comparison.kinds() if kind[-1] == contender.name]
     settings = {name: brief(value) for name, value in as_json(contender.method).items() if name not in contender.space}
     done = sum(outlook.done.get(kind, 0) for kind in kinds)
@@ -199,7 +189,7 @@ def _summary(outlooks: Sequence[Outlook], estimate: TimeLeft, steps: int) -> str
         return f"{said}; how long the rest takes is not known, as nothing like them is on record: {remedy}."
     measured = {kind for outlook in outlooks for kind in outlook.measured}
     on_record = {kind for outlook in outlooks for kind in outlook.on_record} - measured
-    every = {kind for outlook in outlooks for kind in outlook.comparison.kinds()}
+    every = {kind for outlook in outlooks for kind in outlook.experiment.comparison.kinds()}
     by = [f"{counted(steps, 'step')} of each"] if measured else []
     by += ["earlier trainings on record"] if on_record else []
     guessed = sorted({kind[-1] for kind in every - measured - on_record if estimate.remaining(kind)})

@@ -7,42 +7,38 @@ from functools import partial
 
 from zipeft.api.learner import Learner
 from zipeft.errors import UserError
-from zipeft.experiments.experiment import Experiment, Run
+from zipeft.experiments.comparison import Run
+from zipeft.experiments.experiment import Experiment, OnStep
 from zipeft.experiments.sweep import attempt
 from zipeft.results import Record
 from zipeft.training.parallel import agree
 
-OnStep = Callable[[int], None]
 Keep = Callable[[Experiment, Run, Learner], None]
 
 
-class ThisProcess:
+class LocalExecutor:
     """One run at a time, in this process; with processes that ``follow``, all of them train it together."""
 
     def __init__(self, experiments: Sequence[Experiment], on_step: OnStep, keep: Keep | None = None) -> None:
         self.experiments, self.on_step, self.keep = experiments, on_step, keep
         self._done: list[tuple[Run, Record]] = []
-        self._last: Experiment | None = None
         self._at_work = False
 
-    def room(self) -> bool:
+    def has_capacity(self) -> bool:
         return not self._done
 
     def submit(self, experiment: Experiment, run: Run) -> None:
-        if self._last is not None and self._last is not experiment:
-            self._last.forget()  # one model in memory is enough
-        self._last = experiment
         agree(experiment.accelerator, (self.experiments.index(experiment), run))
         keep = None if self.keep is None else partial(self.keep, experiment)
         self._at_work = True
         self._done.append((run, attempt(experiment, run, self.on_step, keep)))
         self._at_work = False
 
-    def completed(self) -> list[tuple[Run, Record]]:
+    def wait(self) -> list[tuple[Run, Record]]:
         done, self._done = self._done, []
         return done
 
-    def dismiss(self) -> None:
+    def shutdown(self) -> None:
         """Let the processes that follow end; those that wait in the middle of a step are for their launcher to end."""
         if not self._at_work:
             agree(self.experiments[0].accelerator, None)

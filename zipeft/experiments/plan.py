@@ -1,63 +1,26 @@
-"""What is to be compared: backbones and tasks by name, methods with their settings and spaces, seeds, a protocol."""
+"""From the command line to comparisons: names are resolved and settings are checked, before anything is loaded."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from itertools import product
 from typing import Any
 
 from zipeft import registry
-from zipeft.api.backbone import Backbone
-from zipeft.api.method import Method
-from zipeft.api.protocol import SEEDS, Protocol
-from zipeft.api.search import Space, draw
+from zipeft.api.protocol import SEEDS, TrainingProtocol
 from zipeft.api.settings import override, parse_assignments
 from zipeft.api.task import Preset, Task
 from zipeft.errors import UserError, did_you_mean
+from zipeft.experiments.comparison import Comparison, Contender
+from zipeft.registry import Named
 
 MOST_SEEDS = 1000
 """More is more likely to be a seed that was meant: "--seeds 1234," has the comma of a list."""
 
 Assigned = Mapping[str, Mapping[str, str]]
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A method as it enters a comparison: with its settings, and the space in which some of them are searched."""
-
-    name: str
-    method: Method
-    space: Space
-
-    def candidates(self, protocol: Protocol) -> list[tuple[dict[str, Any], Method]]:
-        """Return what its trials try: the drawn settings, and the method with them."""
-        drawn = draw(self.space, protocol.trials, protocol.search_seed)
-        return [(settings, replace(self.method, **settings)) for settings in drawn]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Methods against each other on one backbone and one task, all names resolved and all settings checked."""
-
-    backbone: tuple[str, Backbone]
-    task: tuple[str, Task]
-    contenders: tuple[Contender, ...]
-    protocol: Protocol
-    seeds: tuple[int, ...]
-
-    @property
-    def trainings(self) -> int:
-        """How often a method trains on a data set: its trials, and its runs."""
-        return self.protocol.trials + len(self.seeds)
-
-    def kinds(self, *datasets: str) -> list[tuple[str, str, str, str]]:
-        """Return backbone, task, data set and method of the trainings on data sets, or on all of them."""
-        names = datasets or self.task[1].datasets()
-        methods = [contender.name for contender in self.contenders]
-        return [(self.backbone[0], self.task[0], *pair) for pair in product(names, methods)]
 
 
 def make_plan(options: argparse.Namespace) -> list[Comparison]:
@@ -90,9 +53,8 @@ def _with_sets_of_tasks(options: argparse.Namespace) -> argparse.Namespace:
         sets.setdefault(task, []).append(dataset)
     for task, names in sets.items():
         if any(names) and "sets" not in {field.name for field in fields(registry.tasks.get(task))}:
-            raise UserError(
-                f"--task {task}/{max(names)}: {task} has no sets that can be named alone; take --task {task}"
-            )
+            named = next(filter(None, names))
+            raise UserError(f"--task {task}/{named}: {task} has no sets that can be named alone; take --task {task}")
     chosen = [f"{task}.sets={','.join(names)}" for task, names in sets.items() if all(names)]
     return argparse.Namespace(**{**vars(options), "task": list(sets), "set": [*options.set, *chosen]})
 
@@ -125,17 +87,17 @@ def _comparison(backbone_name: str, task_name: str, options: argparse.Namespace,
         assigned,
     )
     flags = {name: getattr(options, name) for name in ("epochs", "batch_size", "precision", "trials")}
-    protocol = Protocol(preset=options.preset, **preset.protocol)
+    protocol = TrainingProtocol(preset=options.preset, **preset.protocol)
     protocol = _with(protocol, ("protocol",), {**flags, "max_steps": options.steps}, assigned)
     names = _fitting(
         _method_names(options.method, preset), task_class.modality, named=options.method not in (None, ["all"])
     )
     contenders = tuple(_contender(name, preset, protocol, assigned) for name in names)
     seeds = tuple(range(preset.seeds)) if options.seeds is None else _seeds(options.seeds)
-    return Comparison((backbone_name, backbone), (task_name, task), contenders, protocol, seeds)
+    return Comparison(Named(backbone_name, backbone), Named(task_name, task), contenders, protocol, seeds)
 
 
-def _contender(name: str, preset: Preset, protocol: Protocol, assigned: Assigned) -> Contender:
+def _contender(name: str, preset: Preset, protocol: TrainingProtocol, assigned: Assigned) -> Contender:
     """Return a method of a comparison; what the user has set is not searched."""
     cls = registry.methods.get(name)
     method = _with(cls(**preset.settings.get(name, {})), (name,), {}, assigned)

@@ -14,10 +14,10 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from zipeft.errors import ReaderGone
+from zipeft.experiments.comparison import Run
 from zipeft.experiments.earlier_times import remember
-from zipeft.experiments.experiment import Experiment, Run
-from zipeft.experiments.plan import Comparison
-from zipeft.experiments.sweep import Entry
+from zipeft.experiments.experiment import Experiment
+from zipeft.experiments.sweep import Study
 from zipeft.experiments.time_left import TimeLeft
 from zipeft.results import Failure, Record, Store
 
@@ -73,17 +73,17 @@ class _Meter(tqdm):
         return {**super().format_dict, **self.said}
 
 
-class Bar:
+class ProgressBar:
     """Shows how much of a sweep is done, and for how long it goes on: see ``TimeLeft``, which it tells what happens."""
 
     def __init__(
-        self, work: Sequence[tuple[Comparison, Experiment]], store: Store, clock: Callable[[], float] = time.monotonic
+        self, experiments: Sequence[Experiment], store: Store, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._estimate, self._store, self._clock = TimeLeft(clock), store, clock
-        self._unknown = {experiment: comparison for comparison, experiment in work}
-        for comparison, _ in work:
-            for kind in comparison.kinds():
-                self._estimate.plan(kind, comparison.trainings)
+        self._unknown = set(experiments)
+        for experiment in experiments:
+            for kind in experiment.comparison.kinds():
+                self._estimate.plan(kind, experiment.comparison.trainings)
         self._terminal = Terminal(sys.stderr)
         self._bar = _Meter(self._said(), file=self._terminal)
         self._running, self._steps, self._shown = "", 0, -math.inf
@@ -91,15 +91,16 @@ class Bar:
     def loading(self, dataset: str) -> None:
         self._bar.set_description_str(f"{dataset}: loading")
 
-    def entered(self, entry: Entry) -> None:
-        if comparison := self._unknown.pop(entry.experiment, None):  # its weights, which decide what is alike, are here
-            remember(self._estimate, entry.experiment, comparison.contenders, self._store)
-        self._estimate.remain(entry.kind, entry.missing)
+    def entered(self, study: Study) -> None:
+        if study.experiment in self._unknown:  # its weights, which decide what is alike, are here now
+            self._unknown.remove(study.experiment)
+            remember(self._estimate, study.experiment, self._store)
+        self._estimate.remain(study.kind, study.missing)
         self._show()
 
-    def starting(self, entry: Entry, run: Run) -> None:
-        self._running, self._steps = entry.experiment.id(run), 0
-        self._estimate.begin(self._running, entry.kind)
+    def starting(self, study: Study, run: Run) -> None:
+        self._running, self._steps = study.experiment.id(run), 0
+        self._estimate.begin(self._running, study.kind)
         self._bar.set_description_str(str(run))
         self._show()
 
@@ -110,26 +111,26 @@ class Bar:
         if self._clock() - self._shown > INTERVAL:
             self._show()
 
-    def finished(self, entry: Entry, run: Run, record: Record) -> None:
+    def finished(self, study: Study, run: Run, record: Record) -> None:
         failed = isinstance(record, Failure)
         self._estimate.end(record.id, whole=not failed)
         self._show()
         if failed:
             self._bar.write(f"  {run} failed: {record.reason}", file=self._terminal)
 
-    def ended(self, entry: Entry) -> None:
-        self._estimate.remain(entry.kind, 0)
+    def ended(self, study: Study) -> None:
+        self._estimate.remain(study.kind, 0)
         self._show()
-        results = entry.results()
+        results = study.results()
         if not results:
             return
         mean = sum(result.score for result in results) / len(results)
-        line = f"  {entry.dataset:12} {entry.contender.name:18} {100 * mean:5.1f} (test, mean of {len(results)})"
+        line = f"  {study.dataset:12} {study.contender.name:18} {100 * mean:5.1f} (test, mean of {len(results)})"
         self._bar.write(line, file=self._terminal)
 
-    def skipped(self, comparison: Comparison, dataset: str) -> None:
+    def skipped(self, experiment: Experiment, dataset: str) -> None:
         """Take out what cannot be done: no part of it is done."""
-        for kind in comparison.kinds(dataset):
+        for kind in experiment.comparison.kinds(dataset):
             self._estimate.drop(kind)
         self._bar.set_description_str(f"{dataset}: left out")
         self._show()

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,8 +24,10 @@ import torch
 
 from zipeft.errors import CannotWrite, UserError
 from zipeft.experiments.adapter_store import AdapterStore
-from zipeft.experiments.experiment import Experiment, Run
+from zipeft.experiments.comparison import Run
+from zipeft.experiments.experiment import Experiment
 from zipeft.experiments.sweep import POLL, attempt
+from zipeft.last_only import LastOnly
 from zipeft.results import Record
 
 try:
@@ -84,20 +86,20 @@ class RemoteProcess:
             os.chdir(folder)
         torch.set_num_threads(threads)
         self.accelerator, self.keeps = accelerator, keeps
-        self._experiment = lru_cache(maxsize=1)(self._build)  # one model in memory is enough
+        self._experiments = LastOnly(self._build)  # one model in memory is enough
 
     def measure(self, parts: bytes, run: bytes) -> Answer:
         """Do a run; both arguments are pickled, so that what cannot be imported here is an answer too."""
         try:
-            experiment = self._experiment(parts)
+            experiment = self._experiments.get(parts)
             return self._measure(experiment, cloudpickle.loads(run))
         except Exception as error:  # no record can say it: it would have to describe weights or data that are missing
             what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             return Answer(reason=" ".join(f"on {socket.gethostname()}: {what}".split()), details=traceback.format_exc())
 
     def _build(self, parts: bytes) -> Experiment:
-        backbone, task, protocol, command = cloudpickle.loads(parts)
-        return Experiment(backbone, task, protocol, self.accelerator(), command)
+        comparison, command = cloudpickle.loads(parts)
+        return Experiment(comparison, self.accelerator(), command)
 
     def _measure(self, experiment: Experiment, run: Run) -> Answer:
         with TemporaryDirectory() as folder:
@@ -118,7 +120,7 @@ class Work:
     tries: int
 
 
-class RayWorkers:
+class RayExecutor:
     """As many runs at once as the cluster has places, each in a process there. Machines may join and leave."""
 
     def __init__(
@@ -154,7 +156,7 @@ class RayWorkers:
         remote = ray.remote(RemoteProcess).options(num_cpus=self.place.cpus, num_gpus=self.place.gpus)
         self._start = partial(remote.remote, partial(accelerator, device), self.place.cpus, os.getcwd(), keeps)
 
-    def room(self) -> bool:
+    def has_capacity(self) -> bool:
         places = self._places()
         if not places and not self._told:
             print(f"zipeft: {self._too_small()}: waiting for one that has", file=sys.stderr)
@@ -165,14 +167,14 @@ class RayWorkers:
         process = self._idle.pop()[1] if self._idle else self._start()
         self._begin(Work(experiment, run, process, tries=1))
 
-    def completed(self) -> list[tuple[Run, Record]]:
+    def wait(self) -> list[tuple[Run, Record]]:
         # A process ends when nothing refers to it any more. Its place may be one that another of ours waits for.
         self._idle = [(since, process) for since, process in self._idle if time.monotonic() - since < IDLE]
         done, _ = ray.wait(list(self._running), timeout=POLL)
         works = [(answer, self._running.pop(answer)) for answer in done]
         return [(work.run, record) for answer, work in works if (record := self._record(answer, work))]
 
-    def dismiss(self) -> None:
+    def shutdown(self) -> None:
         """Stop what is running, and leave the cluster."""
         self._running, self._idle = {}, []
         ray.shutdown()
@@ -281,9 +283,8 @@ def _dashboard(address: str) -> bool | None:
 @cache
 def _parts(experiment: Experiment) -> bytes:
     """Return what an experiment is made of, pickled. Installed plug-ins go by name, those of a script as they are."""
-    backbone = experiment.backbone_name, experiment.backbone
-    task = experiment.task_name, experiment.task
-    return cloudpickle.dumps((backbone, task, experiment.protocol, experiment.command))
+    comparison = replace(experiment.comparison, contenders=())  # each run brings its own
+    return cloudpickle.dumps((comparison, experiment.describer.command))
 
 
 def _cause(error: RayError) -> str:

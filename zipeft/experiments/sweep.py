@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,8 @@ from typing import Protocol
 from zipeft.api.learner import Learner
 from zipeft.api.search import best
 from zipeft.errors import CannotWrite, UserError, described, one_line
-from zipeft.experiments.experiment import Experiment, Run
-from zipeft.experiments.plan import Comparison, Contender
+from zipeft.experiments.comparison import Contender, Run
+from zipeft.experiments.experiment import Experiment
 from zipeft.results import Failure, Record, Result, Store, Trial, Tried
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ POLL = 1.0
 
 
 @dataclass(frozen=True)
-class Policy:
+class ResumePolicy:
     """What counts as done already. ``redo`` takes nothing from the store; ``retry_failed`` takes no failure;
     ``is_kept`` says whether what a run learnt is where it shall be kept."""
 
@@ -38,29 +38,29 @@ class Policy:
     is_kept: Callable[[Experiment, Run], bool] = lambda experiment, run: True
 
 
-class Entry:
+class Study:
     """One contender on one data set: the trials of its search, then its runs with the setting that they chose."""
 
-    def __init__(self, experiment: Experiment, dataset: str, contender: Contender, seeds: Sequence[int]) -> None:
-        self.experiment, self.dataset, self.contender, self.seeds = experiment, dataset, contender, seeds
-        self.candidates = contender.candidates(experiment.protocol)
+    def __init__(self, experiment: Experiment, dataset: str, contender: Contender) -> None:
+        self.experiment, self.dataset, self.contender = experiment, dataset, contender
+        self.protocol, self.seeds = experiment.comparison.protocol, experiment.comparison.seeds
         self.records: dict[str, Record] = {}
         self.trials = [
-            Run(dataset, contender.name, method, experiment.protocol.search_seed, contender.space, trial=index)
-            for index, (_, method) in enumerate(self.candidates)
+            Run(dataset, candidate, self.protocol.search_seed, trial=index)
+            for index, candidate in enumerate(contender.candidates(self.protocol))
         ]
 
     def runs(self) -> list[Run]:
         """Return the runs, a seed each, with the setting chosen; none while trials are missing or if all failed."""
         if not self.trials:
-            return [self._run(self.contender.method, seed) for seed in self.seeds]
+            return [Run(self.dataset, self.contender, seed) for seed in self.seeds]
         if any(self.record(trial) is None for trial in self.trials):
             return []
-        tried = tuple(map(self._tried, self.trials, self.candidates))
+        tried = tuple(map(self._summary, self.trials))
         chosen = best([trial.validation for trial in tried])
         if chosen is None:
             return []
-        return [self._run(self.candidates[chosen][1], seed, tried) for seed in self.seeds]
+        return [Run(self.dataset, self.trials[chosen].contender, seed, tried=tried) for seed in self.seeds]
 
     def open(self) -> list[Run]:
         """Return what has no record yet and needs nothing that has none."""
@@ -71,7 +71,7 @@ class Entry:
     @property
     def kind(self) -> tuple[str, str, str, str]:
         """What its trainings share, as ``Comparison.kinds`` has it."""
-        return self.experiment.backbone_name, self.experiment.task_name, self.dataset, self.contender.name
+        return self.experiment.comparison.kind(self.dataset, self.contender)
 
     @property
     def missing(self) -> int:
@@ -79,15 +79,19 @@ class Entry:
         return len(self.trials) + len(self.seeds) - len(self.records)
 
     def record(self, run: Run) -> Record | None:
-        """Return what came of a trial or run, as far as this entry knows."""
+        """Return what came of a trial or run, as far as this study knows."""
         return self.records.get(self.experiment.id(run))
 
-    def look(self, store: Store, policy: Policy) -> None:
+    def look(self, store: Store, policy: ResumePolicy) -> None:
         """Learn from the store what other processes, or earlier ones, have done."""
-        while learnt := [record for run in self.open() if (record := self._find(run, store, policy))]:
-            self.records.update((record.id, record) for record in learnt)  # and look again: all trials lead to runs
+        while True:
+            found = [self._find(run, store, policy) for run in self.open()]
+            learnt = {record.id: record for record in found if record is not None}
+            if not learnt:
+                return
+            self.records.update(learnt)  # and look again: all trials lead to runs
 
-    def _find(self, run: Run, store: Store, policy: Policy) -> Record | None:
+    def _find(self, run: Run, store: Store, policy: ResumePolicy) -> Record | None:
         if policy.redo or (run.trial is None and not policy.is_kept(self.experiment, run)):
             return None
         record = find(store, self.experiment, run)
@@ -105,11 +109,8 @@ class Entry:
         nothing_left = len(failed) == len(self.trials)
         return [failure for failure in failed if failure.of == Result.kind or failure.details or nothing_left]
 
-    def _run(self, method, seed: int, tried: tuple[Tried, ...] = ()) -> Run:
-        return Run(self.dataset, self.contender.name, method, seed, self.contender.space, search=tried)
-
-    def _tried(self, trial: Run, candidate: tuple) -> Tried:
-        record, settings = self.record(trial), candidate[0]
+    def _summary(self, trial: Run) -> Tried:
+        record, settings = self.record(trial), trial.contender.searched()
         if isinstance(record, Trial):
             seconds = record.cost.train_seconds + record.cost.frozen_prefix_seconds
             return Tried(record.id, settings, record.validation[record.task.metric], seconds, "")
@@ -118,21 +119,25 @@ class Entry:
 
 def find(store: Store, experiment: Experiment, run: Run) -> Record | None:
     """Return what the store has of a run: its record, or else that it failed."""
-    where = (experiment.backbone_name, experiment.task_name, run.dataset, experiment.id(run))
+    comparison = experiment.comparison
+    where = (comparison.backbone.name, comparison.task.name, run.dataset, experiment.id(run))
     return store.find(run.kind, *where) or store.find(Failure, *where)
 
 
-class Workers(Protocol):
+class Executor(Protocol):
     """Who does the trainings: this process, several that train together, or a cluster."""
 
-    def room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether another run can be taken on now."""
 
     def submit(self, experiment: Experiment, run: Run) -> None:
         """Take a run on."""
 
-    def completed(self) -> list[tuple[Run, Record]]:
+    def wait(self) -> list[tuple[Run, Record]]:
         """Return what is finished, each once; wait for a moment if nothing is."""
+
+    def shutdown(self) -> None:
+        """Stop what is running, and take nothing on any more."""
 
 
 def attempt(
@@ -169,7 +174,7 @@ def _place(error: Exception) -> str:
 
 
 @dataclass
-class Outcome:
+class SweepReport:
     """What a sweep ends with. ``broken`` holds a line for every data set, or backbone, that could not be loaded, and
     for every run of which what it learnt could not be kept. ``lost`` are those of the results that are in the store no
     more, which somebody deleted while the sweep went on."""
@@ -181,37 +186,37 @@ class Outcome:
 
 
 class Progress(Protocol):
-    """Who is told how far a sweep is."""
+    """Progress callbacks of a sweep."""
 
     def loading(self, dataset: str) -> None: ...
-    def skipped(self, comparison: Comparison, dataset: str) -> None: ...
-    def entered(self, entry: Entry) -> None: ...
-    def starting(self, entry: Entry, run: Run) -> None: ...
-    def finished(self, entry: Entry, run: Run, record: Record) -> None: ...
-    def ended(self, entry: Entry) -> None: ...
+    def skipped(self, experiment: Experiment, dataset: str) -> None: ...
+    def entered(self, study: Study) -> None: ...
+    def starting(self, study: Study, run: Run) -> None: ...
+    def finished(self, study: Study, run: Run, record: Record) -> None: ...
+    def ended(self, study: Study) -> None: ...
 
 
 class Sweep:
-    """Brings every entry to its end, by workers, in a store."""
+    """Brings every study to its end, by an executor, in a store."""
 
-    def __init__(self, store: Store, workers: Workers, policy: Policy, progress: Progress) -> None:
-        self.store, self.workers, self.policy, self.progress = store, workers, policy, progress
-        self.outcome = Outcome()
-        self._fresh: Iterator[Entry] = iter(())
-        self._waiting: list[Entry] = []
-        self._running: dict[str, tuple[Entry, ExitStack]] = {}
+    def __init__(self, store: Store, executor: Executor, policy: ResumePolicy, progress: Progress) -> None:
+        self.store, self.executor, self.policy, self.progress = store, executor, policy, progress
+        self.report = SweepReport()
+        self._fresh: Iterator[Study] = iter(())
+        self._waiting: list[Study] = []
+        self._running: dict[str, tuple[Study, ExitStack]] = {}
 
-    def go(self, comparisons: Iterable[tuple[Comparison, Experiment]]) -> Outcome:
+    def go(self, experiments: Iterable[Experiment]) -> SweepReport:
         """Do what is missing; return all results and failures, of this time and of earlier ones.
 
         Raises: ``UserError`` if the store cannot be written, or if nothing at all could be loaded.
         """
-        self._fresh = self._entries(comparisons)
+        self._fresh = self._studies(experiments)
         try:
             while True:
                 self._start()
                 if self._running:
-                    for run, record in self.workers.completed():
+                    for run, record in self.executor.wait():
                         self._finish(run, record)
                 elif self._waiting:  # other processes are at work on all that is left
                     time.sleep(POLL)
@@ -221,97 +226,97 @@ class Sweep:
             for _, claim in self._running.values():
                 claim.close()
         self.store.forget_claims()
-        self.outcome.lost = [result for result in self.outcome.results if not self.store.holds(result)]
-        return self.outcome
+        self.report.lost = [result for result in self.report.results if not self.store.holds(result)]
+        return self.report
 
-    def _entries(self, comparisons: Iterable[tuple[Comparison, Experiment]]) -> Iterator[Entry]:
-        """Yield the entries, each data set loaded when it is reached."""
-        for comparison, experiment in comparisons:
-            for dataset in experiment.task.datasets():
+    def _studies(self, experiments: Iterable[Experiment]) -> Iterator[Study]:
+        """Yield the studies, each data set loaded when it is reached."""
+        for experiment in experiments:
+            for dataset in experiment.comparison.datasets():
                 self.progress.loading(dataset)
                 try:
-                    yield from self._of_dataset(comparison, experiment, dataset)
+                    yield from self._of_dataset(experiment, dataset)
                 except UserError as error:
-                    self._skip(comparison, dataset, _in_one_line(error))
+                    self._skip(experiment, dataset, _in_one_line(error))
                 except Exception as error:  # a defect, in a plug-in or here: the other data sets go on
                     if experiment.accelerator.num_processes > 1:
                         raise
-                    self._skip(comparison, dataset, f"{_in_one_line(error)} ({_place(error)})")
+                    self._skip(experiment, dataset, f"{_in_one_line(error)} ({_place(error)})")
 
-    def _skip(self, comparison: Comparison, dataset: str, reason: str) -> None:
-        self.outcome.broken.append(f"{dataset}: {reason}")
-        self.progress.skipped(comparison, dataset)
+    def _skip(self, experiment: Experiment, dataset: str, reason: str) -> None:
+        self.report.broken.append(f"{dataset}: {reason}")
+        self.progress.skipped(experiment, dataset)
 
-    def _of_dataset(self, comparison: Comparison, experiment: Experiment, dataset: str) -> list[Entry]:
-        entries = [Entry(experiment, dataset, contender, comparison.seeds) for contender in comparison.contenders]
-        for entry in entries:
-            entry.look(self.store, self.policy)
-        if any(entry.open() for entry in entries):
+    def _of_dataset(self, experiment: Experiment, dataset: str) -> list[Study]:
+        studies = [Study(experiment, dataset, contender) for contender in experiment.comparison.contenders]
+        for study in studies:
+            study.look(self.store, self.policy)
+        if any(study.open() for study in studies):
             experiment.prepare(dataset)
-        for entry in entries:
-            self.progress.entered(entry)
-        return entries
+        for study in studies:
+            self.progress.entered(study)
+        return studies
 
     def _start(self) -> None:
         """Hand out work as long as there are room and work that nobody else has claimed."""
-        while self.workers.room() and (found := self._next()):
-            entry, run, claim = found
-            self._running[entry.experiment.id(run)] = entry, claim
-            self.progress.starting(entry, run)
-            self.workers.submit(entry.experiment, run)
+        while self.executor.has_capacity() and (found := self._next()):
+            study, run, claim = found
+            self._running[study.experiment.id(run)] = study, claim
+            self.progress.starting(study, run)
+            self.executor.submit(study.experiment, run)
 
-    def _next(self) -> tuple[Entry, Run, ExitStack] | None:
-        for entry in self._candidates():
-            for run in entry.open():
-                if claim := self._claim(entry, run):
-                    return entry, run, claim
+    def _next(self) -> tuple[Study, Run, ExitStack] | None:
+        for study in self._candidates():
+            for run in study.open():
+                if claim := self._claim(study, run):
+                    return study, run, claim
         return None
 
-    def _candidates(self) -> Iterator[Entry]:
+    def _candidates(self) -> Iterator[Study]:
         """Yield entries that are not finished, begun ones first; let go of those that are."""
-        for entry in list(self._waiting):
-            entry.look(self.store, self.policy)
-            if self._unfinished(entry):
-                yield entry
-        for entry in self._fresh:
-            self._waiting.append(entry)
-            if self._unfinished(entry):
-                yield entry
+        for study in list(self._waiting):
+            study.look(self.store, self.policy)
+            if self._unfinished(study):
+                yield study
+        for study in self._fresh:
+            self._waiting.append(study)
+            if self._unfinished(study):
+                yield study
 
-    def _unfinished(self, entry: Entry) -> bool:
-        if entry.open():
+    def _unfinished(self, study: Study) -> bool:
+        if study.open():
             return True
-        self._waiting.remove(entry)
-        self.outcome.results += entry.results()
-        self.outcome.failures += entry.failures()
-        self.progress.ended(entry)
+        self._waiting.remove(study)
+        self.report.results += study.results()
+        self.report.failures += study.failures()
+        self.progress.ended(study)
         return False
 
-    def _claim(self, entry: Entry, run: Run) -> ExitStack | None:
+    def _claim(self, study: Study, run: Run) -> ExitStack | None:
         """Return the claim on a run, or None if it is taken, or done by now."""
-        name = entry.experiment.id(run)
+        name = study.experiment.id(run)
         if name in self._running:
             return None
         claim = ExitStack()
         if claim.enter_context(self.store.claim(name)):
-            entry.look(self.store, self.policy)  # its last holder may have finished it
-            if entry.record(run) is None:
+            study.look(self.store, self.policy)  # its last holder may have finished it
+            if study.record(run) is None:
                 return claim
         claim.close()
         return None
 
     def _finish(self, run: Run, record: Record) -> None:
-        entry, claim = self._running[record.id]
+        study, claim = self._running[record.id]
         try:
             self.store.save(record)
         except UserError as error:
             if isinstance(record, Failure) or isinstance(error, CannotWrite):
                 raise
-            record = entry.experiment.failure(run, _in_one_line(error))
+            record = study.experiment.failure(run, _in_one_line(error))
             self.store.save(record)
-        entry.records[record.id] = record
+        study.records[record.id] = record
         del self._running[record.id]
         claim.close()
-        self.progress.finished(entry, run, record)
-        if isinstance(record, Result) and not self.policy.is_kept(entry.experiment, run):
-            self.outcome.broken.append(f"{run}: what it learnt is not kept; give the command again to make it anew")
+        self.progress.finished(study, run, record)
+        if isinstance(record, Result) and not self.policy.is_kept(study.experiment, run):
+            self.report.broken.append(f"{run}: what it learnt is not kept; give the command again to make it anew")

@@ -25,6 +25,7 @@ class AdaptFormer(Method):
     dropout: float = 0.0
 
     modalities: ClassVar[tuple[str, ...]] = ("image", "image-text")
+    starts_at_frozen_model: ClassVar[bool] = True
     space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2), **HEAD_SPACE}
 
     def __post_init__(self) -> None:

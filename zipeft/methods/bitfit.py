@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.api.method import HEAD_SPACE, Method
+from zipeft.api.method import HEAD_SPACE, Method, require_float32
 from zipeft.api.search import Range, Space
 from zipeft.errors import UserError
 
@@ -21,6 +21,7 @@ class BitFit(Method):
 
     learning_rate: float = 1e-3
     modalities: ClassVar[tuple[str, ...]] = ("image", "text", "image-text")
+    starts_at_frozen_model: ClassVar[bool] = True
     space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2), **HEAD_SPACE}
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
@@ -28,6 +29,4 @@ class BitFit(Method):
         biases = [parameter for name, parameter in model.named_parameters() if name.endswith("bias")]
         if not biases:
             raise UserError(f"bitfit trains biases, and {type(model).__name__} has none; take another method")
-        for parameter in biases:
-            parameter.data = parameter.data.float()
-            parameter.requires_grad_(True)
+        require_float32(biases)

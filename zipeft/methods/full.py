@@ -19,6 +19,7 @@ class Full(Method):
     """Full fine-tuning: every parameter of the backbone trains."""
 
     learning_rate: float = 2e-5
+    starts_at_frozen_model: ClassVar[bool] = True
     space: ClassVar[Space] = {"learning_rate": Range(1e-5, 3e-4), **HEAD_SPACE}
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:

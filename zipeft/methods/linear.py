@@ -20,6 +20,7 @@ class Linear(Method):
     """Linear probe: only the head trains, on the frozen backbone's features."""
 
     modalities: ClassVar[tuple[str, ...]] = ("image", "text", "image-text")
+    starts_at_frozen_model: ClassVar[bool] = True
     space: ClassVar[Space] = HEAD_SPACE
 
     def objective(self, objective: Objective) -> Objective:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.api.method import HEAD_SPACE, Method, require_size
+from zipeft.api.method import HEAD_SPACE, Method, require_float32, require_size
 from zipeft.api.search import Range, Space
 from zipeft.errors import require
 
@@ -29,6 +29,7 @@ class LoRA(Method):
     targets: tuple[str, ...] = ()
     """Names of the linear layers to adapt; empty takes those that the backbone names."""
 
+    starts_at_frozen_model: ClassVar[bool] = True
     space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2), **HEAD_SPACE}
 
     def __post_init__(self) -> None:
@@ -54,6 +55,4 @@ class LoRA(Method):
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"lora: {reason}: name others with --set lora.targets=q_proj,v_proj") from error
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
+        require_float32(parameter for parameter in model.parameters() if parameter.requires_grad)

@@ -33,7 +33,7 @@ class Prompt(Method):
         insert(backbone.blocks(model), entries=1, **self._place(backbone, model))
 
     def _place(self, backbone: Backbone, model: nn.Module) -> dict[str, int]:
-        return {"length": self.length, "width": backbone.hidden_width(model), "offset": backbone.prefix_tokens(model)}
+        return {"length": self.length, "width": backbone.hidden_width(model), "offset": backbone.leading_tokens(model)}
 
 
 @dataclass(frozen=True)

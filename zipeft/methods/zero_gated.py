@@ -29,6 +29,7 @@ class ZeroGated(Method):
     gate_init: Literal["zero", "random"] = "zero"
     prompt_std: float = 1.0
 
+    starts_at_frozen_model: ClassVar[bool] = True
     space: ClassVar[Space] = {"learning_rate": Range(1e-2, 3e-1), **HEAD_SPACE}
 
     towers: ClassVar[tuple[str, ...]] = ()
@@ -60,6 +61,7 @@ class RandomGated(ZeroGated):
     """Ablation of zero_gated: the gates start at random values, N(0, 1), and not at zero."""
 
     gate_init: Literal["zero", "random"] = "random"
+    starts_at_frozen_model: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)

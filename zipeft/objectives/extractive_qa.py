@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zipeft import metrics
+from zipeft.api.backbone import Backbone
 from zipeft.api.data import Window
 from zipeft.api.objective import Objective, TrivialAnswer
 from zipeft.metrics.answers import best_f1
@@ -86,7 +87,9 @@ class Spans(Objective):
     """Tokens of the longest answer."""
 
     metric: ClassVar[str] = "f1"
-    reads: ClassVar[str] = "tokens"
+
+    def read(self, backbone: Backbone, model: nn.Module, inputs: Any) -> Tensor:
+        return backbone.tokens(model, inputs)
 
     def head(self, classes: Sequence[str], width: int) -> SpanHead:
         return SpanHead(width)

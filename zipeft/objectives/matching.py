@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from zipeft.api.backbone import ImageTextBackbone
-    from zipeft.api.learner import Learner
 
 
 CHANCE = "chance"
@@ -28,8 +28,6 @@ class Matching(Classification):
     templates: tuple[str, ...] = ("a photo of a {}.",)
     """Texts of a class; its name, with spaces for underscores, takes the place of {}."""
 
-    reads: ClassVar[str] = "matches"
-
     def __post_init__(self) -> None:
         require(self.templates, "templates are missing: give one or more, such as 'a photo of a {}.'")
         for template in self.templates:
@@ -37,6 +35,9 @@ class Matching(Classification):
 
     def prepare(self, backbone: ImageTextBackbone, model: nn.Module, classes: Sequence[str]) -> None:
         backbone.name_classes(model, classes, self.templates)
+
+    def read(self, backbone: ImageTextBackbone, model: nn.Module, inputs: Tensor) -> Tensor:
+        return backbone.matches(model, inputs)
 
     def probed(self) -> Objective:
         """Return classification by a linear head on the image's features."""
@@ -82,13 +83,17 @@ class BaseToNovel(Matching):
             "a linear probe knows only the classes that it is trained on: leave out the method, or take fewshot"
         )
 
-    def respond(self, learner: Learner, batch: Mapping[str, Any], final: bool) -> list[tuple[int, int | None]]:
-        """Return for each image which base class and, if ``final``, which novel class it matches best."""
-        named = self.classes if final else self.classes[: self.base]
-        learner.backbone.name_classes(learner.model, named, self.templates)
-        return self.predict(learner(**batch))
+    @contextmanager
+    def testing(self, backbone: ImageTextBackbone, model: nn.Module) -> Iterator[None]:
+        """Name the novel classes too, as long as this context lasts."""
+        backbone.name_classes(model, self.classes, self.templates)
+        try:
+            yield
+        finally:
+            backbone.name_classes(model, self.classes[: self.base], self.templates)
 
     def predict(self, outputs: Tensor) -> list[tuple[int, int | None]]:
+        """Return for each image which base class and, if they are named, which novel class it matches best."""
         base = outputs[:, : self.base].argmax(-1).tolist()
         if outputs.shape[1] == self.base:
             return [(guess, None) for guess in base]

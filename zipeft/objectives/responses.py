@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -17,7 +17,7 @@ from zipeft.text.thoughts import answer_of, without_thoughts
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from zipeft.api.learner import Learner
+    from zipeft.api.backbone import LanguageBackbone
 
 
 class Response(NamedTuple):
@@ -50,10 +50,12 @@ class Responses(Objective):
     """Tokens of the longest answer."""
 
     metric: ClassVar[str] = "answer_probability"
-    reads: ClassVar[str] = "log_probs"
 
     def __post_init__(self) -> None:
         require(self.max_new_tokens >= 1, f"max_new_tokens is {self.max_new_tokens}: give 1 or more")
+
+    def read(self, backbone: LanguageBackbone, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+        return backbone.log_probs(model, inputs)
 
     def head(self, classes: Sequence[str], width: int) -> nn.Module:
         """Return a head that changes nothing: the language model's own is part of the backbone."""
@@ -71,14 +73,11 @@ class Responses(Objective):
         log_probs = (outputs.double() * labelled).sum(1).tolist()
         return [Response(*pair) for pair in zip(log_probs, labelled.sum(1).tolist(), strict=True)]
 
-    def respond(self, learner: Learner, batch: Mapping[str, Any], final: bool) -> list[Response]:
-        responses = super().respond(learner, batch, final)
-        if not final:
-            return responses
-        backbone = learner.backbone
-        ids = backbone.generate(learner.model, backbone.prompt_ids(batch["inputs"]), self.max_new_tokens)
-        answers = [answer_of(backbone.tokenizer(), each) for each in ids]
-        return [response._replace(answer=answer) for response, answer in zip(responses, answers, strict=True)]
+    def with_generated(
+        self, predictions: Sequence[Response], generated: Sequence[list[int]], backbone: LanguageBackbone
+    ) -> list[Response]:
+        answers = [answer_of(backbone.tokenizer(), ids) for ids in generated]
+        return [response._replace(answer=answer) for response, answer in zip(predictions, answers, strict=True)]
 
     def score(self, predictions: Sequence[Response], targets: Sequence[Sequence[str]]) -> dict[str, float]:
         loss = -sum(each.log_prob for each in predictions) / max(sum(each.tokens for each in predictions), 1)

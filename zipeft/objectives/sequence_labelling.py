@@ -15,6 +15,7 @@ from zipeft.metrics.tags import OUTSIDE
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from zipeft.api.backbone import Backbone
     from zipeft.api.data import Window
 
 
@@ -30,10 +31,12 @@ class SequenceLabelling(Objective):
     """Tags by their ids, "O" among them; see ``zipeft.metrics.tags``."""
 
     metric: ClassVar[str] = "f1"
-    reads: ClassVar[str] = "tokens"
 
     def __post_init__(self) -> None:
         require(OUTSIDE in self.labels, f"labels must hold {OUTSIDE!r}, the tag of a word outside all spans")
+
+    def read(self, backbone: Backbone, model: nn.Module, inputs: Any) -> Tensor:
+        return backbone.tokens(model, inputs)
 
     def head(self, classes: Sequence[str], width: int) -> nn.Linear:
         from torch import nn

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zipeft.api.learner import Learner
 from zipeft.api.objective import Objective
-from zipeft.training.dataset import Encoded
+from zipeft.training.dataset import EncodedSplit
 
 
 class PeakMemory:
@@ -50,14 +50,14 @@ class PeakMemory:
 
 
 def count_flops(
-    learner: Learner, objective: Objective, train: Encoded, device: torch.device, batch_size: int
+    learner: Learner, objective: Objective, train: EncodedSplit, device: torch.device, batch_size: int
 ) -> tuple[int, int]:
     """Return the floating-point operations of one example in a training step and in a forward pass from the inputs.
 
-    A step is the forward and backward pass as it is trained: from the prefix, where ``train`` has one. What it computes
-    once for a batch, such as a prompt's keys or the texts of classes, the ``batch_size`` examples share. Counted are
-    matrix products, attention and convolutions, a multiplication and an addition as two. The learner's state, its
-    gradients and the random numbers are afterwards what they were.
+    A step is the forward and backward pass as it is trained: above the frozen trunk, where ``train`` has its
+    output. What it computes once for a batch, such as a prompt's keys or the texts of classes, the ``batch_size``
+    examples share. Counted are matrix products, attention and convolutions, a multiplication and an addition as two.
+    The learner's state, its gradients and the random numbers are afterwards what they were.
 
     Args:
         learner: on ``device``, before it trains (a data-parallel wrapper listens to its gradients).
@@ -73,7 +73,7 @@ def count_flops(
 
 
 def _count(
-    learner: Learner, objective: Objective, train: Encoded, device: torch.device, indices: list[int]
+    learner: Learner, objective: Objective, train: EncodedSplit, device: torch.device, indices: list[int]
 ) -> tuple[int, int]:
     """Return the operations of a batch in a training step and in a forward pass."""
     inputs = send_to_device(train.inputs(indices), device)

@@ -1,8 +1,9 @@
-"""From a split's raw examples to batches: encoded once where memory allows, with their frozen prefix beside them."""
+"""From raw examples to batches: encoded once where memory allows, with a frozen trunk's output beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -10,32 +11,42 @@ import psutil
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, Subset, default_collate
 
 from zipeft.api.backbone import Backbone
 from zipeft.api.data import NO_LABEL, Split, Window
 from zipeft.errors import UserError
-from zipeft.training.parallel import ALL, Share, ShareOfBatches
+from zipeft.training.parallel import ALL, Shard, ShardedBatches
 
 MEMORY_SHARE = 0.25
-"""The part of the memory that is free at the time which one encoded split, or one prefix, may take."""
+"""The part of the memory that is free at the time which one encoded split, or one trunk's output, may take."""
+
+WindowsOf = Callable[[Any, Any], Sequence[Window]]
+"""Returns the windows on an example, which it gets with its target; see ``Task.windows``."""
 
 BATCHES_SORTED = 32
 """So many batches of shuffled examples are sorted by length together: little padding, and little order."""
 
 
-class Encoded(Dataset):
-    """A split as the backbone takes it. An item is a window: ``{"inputs": ..., "targets": ...}``, and ``"prefix"``
-    where it is known. An example has one window or, where it is too long, several."""
+@dataclass(frozen=True, eq=False)
+class EncodedSplit(Dataset):
+    """A split as the backbone takes it, made by ``encode``.
 
-    def __init__(self, split: Split, windows: Callable[[Any, Any], Sequence[Window]], backbone: Backbone) -> None:
-        self.split, self.windows, self.backbone = split, windows, backbone
-        self.prefix: Sequence[Tensor] | None = None
-        self.needs_inputs = True
-        self.kept: list[Window] | None = None
-        self.example_of: Sequence[int] = range(len(split))
-        self.lengths: list[int] | None = None
-        self._keep_if_it_fits()
+    An example has one window or, where it is too long, several. An item is a window: ``{"inputs": ..., "targets":
+    ...}``, and ``"trunk_output"`` where that is known. ``kept`` holds the windows, or None where they do not fit in
+    memory; ``example_of`` says which example a window is of; ``lengths`` are those of the windows, or None where all
+    are alike.
+    """
+
+    split: Split
+    windows_of: WindowsOf
+    backbone: Backbone
+    kept: Sequence[Window] | None
+    example_of: Sequence[int]
+    lengths: Sequence[int] | None
+    trunk_output: Sequence[Tensor] | None = None
+    """What leaves the learner's frozen trunk, one tensor a window."""
+    needs_inputs: bool = True
 
     def __len__(self) -> int:
         return len(self.example_of)
@@ -45,42 +56,38 @@ class Encoded(Dataset):
         item = {"targets": self.split.targets[index] if window is None else window.target}
         if self.needs_inputs:
             item["inputs"] = window.inputs
-        if self.prefix is not None:
-            item["prefix"] = self.prefix[index]
+        if self.trunk_output is not None:
+            item["trunk_output"] = self.trunk_output[index]
         return item
 
     def window(self, index: int) -> Window:
         """Return a window. Raises ``UserError`` where examples are read one by one and this one has several."""
         if self.kept is not None:
             return self.kept[index]
-        window, *more = self._windows(index)
+        window, *more = self.windows_of(self.split.examples[index], self.split.targets[index])
         if more:
             raise UserError("examples with several windows do not fit in memory: take fewer, or shorter ones")
         return window
 
-    def with_prefix(self, prefix: Sequence[Tensor], needs_inputs: bool) -> Encoded:
-        """Return the same windows with their prefix, one tensor a window, and without inputs if nothing needs them."""
-        copy = object.__new__(Encoded)
-        copy.__dict__.update(self.__dict__, prefix=prefix, needs_inputs=needs_inputs)
-        return copy
-
-    def subset(self, indices: Sequence[int]) -> Encoded:
-        """Return some of the examples, in the order of ``indices``, with their windows, and without a prefix."""
+    def subset(self, indices: Sequence[int]) -> EncodedSplit:
+        """Return some of the examples, in the order of ``indices``, with their windows, before any frozen trunk."""
         own = self.split
-        split = Split(_Picked(own.examples, indices), *([v[i] for i in indices] for v in (own.targets, own.names)))
-        copy = object.__new__(Encoded)
-        copy.__dict__.update(self.__dict__, split=split, example_of=range(len(indices)), prefix=None, needs_inputs=True)
+        split = Split(Subset(own.examples, indices), *([v[i] for i in indices] for v in (own.targets, own.names)))
         if self.kept is None:
-            copy._keep_if_it_fits()  # a few examples may, where all of them do not
-        else:
-            of_example: dict[int, list[int]] = {}
-            for window, example in enumerate(self.example_of):
-                of_example.setdefault(example, []).append(window)
-            taken = [(place, window) for place, index in enumerate(indices) for window in of_example[index]]
-            copy.example_of = [place for place, _ in taken]
-            copy.kept = [self.kept[window] for _, window in taken]
-            copy.lengths = [self.lengths[window] for _, window in taken] if self.lengths else None
-        return copy
+            return encode(split, self.windows_of, self.backbone)  # a few may fit in memory, where all of them do not
+        of_example: dict[int, list[int]] = {}
+        for window, example in enumerate(self.example_of):
+            of_example.setdefault(example, []).append(window)
+        taken = [(place, window) for place, index in enumerate(indices) for window in of_example[index]]
+        return replace(
+            self,
+            split=split,
+            kept=[self.kept[window] for _, window in taken],
+            example_of=[place for place, _ in taken],
+            lengths=[self.lengths[window] for _, window in taken] if self.lengths else None,
+            trunk_output=None,
+            needs_inputs=True,
+        )
 
     def batch(self, size: int) -> Any:
         """Return the inputs of the first ``size`` windows as a batch."""
@@ -92,30 +99,21 @@ class Encoded(Dataset):
 
     def items(self, indices: Sequence[int]) -> dict[str, Any]:
         """Return some windows as a loader's batch."""
-        return self._collate([self[index] for index in indices])
+        return self.collate([self[index] for index in indices])
+
+    def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return items as a batch."""
+        batch = {"targets": _collate_targets([item["targets"] for item in items])}
+        if self.needs_inputs:
+            batch["inputs"] = self.backbone.collate([item["inputs"] for item in items])
+        if self.trunk_output is not None:
+            batch["trunk_output"] = pad_sequence([item["trunk_output"] for item in items], batch_first=True)
+        return batch
 
     def order(self) -> list[int]:
         """Return the indices of all windows, by length where lengths differ: batches of equals need no padding."""
         indices = list(range(len(self)))
         return sorted(indices, key=self.lengths.__getitem__) if self.lengths else indices
-
-    def loader(self, batch_size: int, share: Share = ALL) -> DataLoader:
-        """Return the share of the windows, in the order of ``order``, in batches that with those of all make
-        ``batch_size``."""
-        size = -(-batch_size // share.processes)
-        # A loader without a generator draws from the stream of dropout masks: what trains after it would then depend on
-        # whether a prefix was computed or known.
-        own = torch.Generator()
-        return DataLoader(self, size, sampler=share.of(self.order()), generator=own, collate_fn=self._collate)
-
-    def shuffled(self, batch_size: int, seed: int, share: Share = ALL) -> DataLoader:
-        """Return the share of every batch; ``seed`` decides the order, another in each epoch."""
-        generator = torch.Generator().manual_seed(seed)
-        sampler: Sampler[int] = RandomSampler(self, generator=generator)
-        if self.lengths:
-            sampler = _Bucketed(sampler, self.lengths, batch_size, generator)
-        batches = ShareOfBatches(sampler, batch_size, share)
-        return DataLoader(self, batch_sampler=batches, generator=generator, collate_fn=self._collate)
 
     def by_example(self, values: Sequence[Any]) -> Iterator[tuple[Sequence[Window], list[Any]]]:
         """Yield the windows of each example and the values that belong to them; ``values`` holds one a window."""
@@ -127,46 +125,46 @@ class Encoded(Dataset):
             yield _Windows(self, range(at, end)), list(values[at:end])
             at = end
 
-    def _windows(self, index: int) -> Sequence[Window]:
-        return self.windows(self.split.examples[index], self.split.targets[index])
 
-    def _keep_if_it_fits(self) -> None:
-        if not fits(sum(_size(window.inputs) for window in self._windows(0)) * len(self.split)):
-            return
-        self.kept, self.example_of = [], []
-        for index in range(len(self.split)):
-            windows = self._windows(index)
-            self.kept += windows
-            self.example_of += [index] * len(windows)
-        lengths = [self.backbone.length(window.inputs) for window in self.kept]
-        self.lengths = lengths if len(set(lengths)) > 1 else None
-
-    def _collate(self, items: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = {"targets": _collate_targets([item["targets"] for item in items])}
-        if self.needs_inputs:
-            batch["inputs"] = self.backbone.collate([item["inputs"] for item in items])
-        if self.prefix is not None:
-            batch["prefix"] = pad_sequence([item["prefix"] for item in items], batch_first=True)
-        return batch
+def encode(split: Split, windows_of: WindowsOf, backbone: Backbone) -> EncodedSplit:
+    """Return a split encoded: at once where its inputs fit in memory, else each window when it is read."""
+    first = windows_of(split.examples[0], split.targets[0])
+    if not fits(sum(_size(window.inputs) for window in first) * len(split)):
+        return EncodedSplit(split, windows_of, backbone, kept=None, example_of=range(len(split)), lengths=None)
+    kept: list[Window] = []
+    example_of: list[int] = []
+    for index in range(len(split)):
+        windows = windows_of(split.examples[index], split.targets[index])
+        kept += windows
+        example_of += [index] * len(windows)
+    lengths = [backbone.length(window.inputs) for window in kept]
+    return EncodedSplit(split, windows_of, backbone, kept, example_of, lengths if len(set(lengths)) > 1 else None)
 
 
-class _Picked(Sequence):
-    """Some of a sequence's items, each read when it is asked for."""
+def ordered_batches(data: EncodedSplit, batch_size: int, shard: Shard = ALL) -> DataLoader:
+    """Return the shard of the windows, in the order of ``data.order``, in batches that with those of all make
+    ``batch_size``."""
+    size = -(-batch_size // shard.processes)
+    # A loader without a generator draws from the stream of dropout masks: what trains after it would then depend on
+    # whether a trunk's output was computed or known.
+    own = torch.Generator()
+    return DataLoader(data, size, sampler=shard.of(data.order()), generator=own, collate_fn=data.collate)
 
-    def __init__(self, items: Sequence[Any], indices: Sequence[int]) -> None:
-        self.items, self.indices = items, indices
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.items[self.indices[index]]
+def shuffled_batches(data: EncodedSplit, batch_size: int, seed: int, shard: Shard = ALL) -> DataLoader:
+    """Return the shard of every batch; ``seed`` decides the order, another in each epoch."""
+    generator = torch.Generator().manual_seed(seed)
+    sampler: Sampler[int] = RandomSampler(data, generator=generator)
+    if data.lengths:
+        sampler = _Bucketed(sampler, data.lengths, batch_size, generator)
+    batches = ShardedBatches(sampler, batch_size, shard)
+    return DataLoader(data, batch_sampler=batches, generator=generator, collate_fn=data.collate)
 
 
 class _Windows(Sequence):
     """Some of the windows, each made when it is asked for if they are not kept: most objectives never look."""
 
-    def __init__(self, data: Encoded, indices: range) -> None:
+    def __init__(self, data: EncodedSplit, indices: range) -> None:
         self.data, self.indices = data, indices
 
     def __len__(self) -> int:
@@ -182,7 +180,7 @@ class _Bucketed(Sampler[int]):
     The smaller one that is left over comes last, as without buckets.
     """
 
-    def __init__(self, sampler: Sampler[int], lengths: list[int], size: int, generator: torch.Generator) -> None:
+    def __init__(self, sampler: Sampler[int], lengths: Sequence[int], size: int, generator: torch.Generator) -> None:
         self.sampler, self.lengths, self.size, self.generator = sampler, lengths, size, generator
 
     def __len__(self) -> int:

@@ -18,10 +18,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from zipeft.api.learner import Learner
 from zipeft.api.method import Method
 from zipeft.api.objective import Objective
-from zipeft.api.protocol import Protocol
+from zipeft.api.protocol import TrainingProtocol
 from zipeft.errors import UserError
+from zipeft.results import Epoch
 from zipeft.training import parallel
-from zipeft.training.dataset import Encoded
+from zipeft.training.dataset import EncodedSplit, shuffled_batches
+from zipeft.training.evaluation import Evaluator
 from zipeft.training.stopwatch import NOTHING, Spent, now
 
 LOSSES = 10
@@ -29,14 +31,14 @@ LOSSES = 10
 
 
 @dataclass
-class Fit:
-    """What came of a training: one entry of ``history`` an epoch, and the time that went into it.
+class TrainingLog:
+    """How a training went, epoch by epoch, and the time that went into it.
 
     ``validation`` holds the scores of the selected epoch. Where nothing trains there is no epoch, and 0 is selected.
     """
 
     validation: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[Epoch] = field(default_factory=list)
     selected_epoch: int = 0
     steps: int = 0
     examples: int = 0
@@ -50,32 +52,33 @@ class Fit:
         epoch = len(self.history) + 1
         if not math.isfinite(loss):
             raise UserError(f"the training loss is {loss} in epoch {epoch}; lower the learning rate")
-        self.history.append({"epoch": epoch, "train_loss": loss, "validation": scores, "losses": tuple(losses)})
+        self.history.append(Epoch(epoch, loss, scores, tuple(losses)))
         self.training += training
         self.evaluation += evaluation
 
 
 class Trainer:
-    """Trains and evaluates learners for one objective under one protocol.
+    """Trains learners for one objective under one protocol.
 
     With several processes, each calls every method with the same arguments; each trains its learner alike and gets the
     same outcome, which is that of one process up to rounding. Two things are a process's own: dropout draws other
-    masks, and what a layer computes over a batch (batch normalisation, in training) it computes over the share.
+    masks, and what a layer computes over a batch (batch normalisation, in training) it computes over its shard.
     """
 
-    def __init__(self, objective: Objective, protocol: Protocol, accelerator: Accelerator) -> None:
+    def __init__(self, objective: Objective, protocol: TrainingProtocol, accelerator: Accelerator) -> None:
         self.objective, self.protocol, self.accelerator = objective, protocol, accelerator
-        self.share = parallel.Share.of_process(accelerator)
+        self.evaluator = Evaluator(objective, accelerator, protocol.batch_size)
+        self.shard = parallel.Shard.of_process(accelerator)
 
     def fit(
         self,
         learner: Learner,
         method: Method,
-        train: Encoded,
-        validation: Encoded,
+        train: EncodedSplit,
+        validation: EncodedSplit,
         seed: int,
         on_step: Callable[[int], None] = lambda steps: None,
-    ) -> Fit:
+    ) -> TrainingLog:
         """Train a learner in place and leave it as it was after its best epoch on validation data.
 
         ``on_step`` is called after each optimiser step with the number of all, on every process.
@@ -84,18 +87,18 @@ class Trainer:
         """
         if not learner.trainable():
             return self._as_it_is(learner, validation)
-        loader = train.shuffled(self.protocol.batch_size, seed, self.share)
+        loader = shuffled_batches(train, self.protocol.batch_size, seed, self.shard)
         steps = total_steps(len(loader), self.protocol)
         model, optimizer = parallel.prepare(self.accelerator, learner, _optimizer(learner, method))
         parallel.draw_apart(self.accelerator, seed)
         schedule = LambdaLR(optimizer.optimizer, _warm_cosine(steps, self.protocol.warmup))
         step = partial(self._step, model, optimizer, schedule)
-        result, best = Fit(), Best(self.objective.metric)
-        while result.steps < steps:
+        log, best = TrainingLog(), Best(self.objective.metric)
+        while log.steps < steps:
             start = now()
             losses = []
             batches = zip(parallel.read(self.accelerator, loader), loader.batch_sampler.weights(), strict=True)
-            for batch, weight in islice(batches, steps - result.steps):
+            for batch, weight in islice(batches, steps - log.steps):
                 losses.append(step(batch, weight))
                 on_step(steps)
             every = torch.stack(losses)
@@ -103,53 +106,26 @@ class Trainer:
             means = torch.stack([part.mean() for part in (every, *parts)])
             loss, *of_parts = self.accelerator.reduce(means, "mean").tolist()
             trained = now()
-            scores, _ = self.evaluate(learner, validation, choose=True)
-            result.add(loss, of_parts, scores, trained - start, now() - trained)
-            result.steps += len(losses)
-            result.examples += min(len(losses) * self.protocol.batch_size, len(train))
-            best.keep(len(result.history), scores, learner)
+            scores = self.evaluator.validate(learner, validation)
+            log.add(loss, of_parts, scores, trained - start, now() - trained)
+            log.steps += len(losses)
+            log.examples += min(len(losses) * self.protocol.batch_size, len(train))
+            best.keep(len(log.history), scores, learner)
         best.restore(learner)
-        result.selected_epoch = best.epoch
-        result.validation = result.history[best.epoch - 1]["validation"]
-        return result
+        log.selected_epoch = best.epoch
+        log.validation = log.history[best.epoch - 1].validation
+        return log
 
-    def _as_it_is(self, learner: Learner, validation: Encoded) -> Fit:
+    def _as_it_is(self, learner: Learner, validation: EncodedSplit) -> TrainingLog:
         """Return what there is to say of a learner in which nothing trains."""
         start = now()
-        scores, _ = self.evaluate(learner, validation, choose=True)
-        return Fit(scores, evaluation=now() - start)
-
-    @torch.no_grad()
-    def evaluate(self, learner: Learner, data: Encoded, choose: bool = False) -> tuple[dict[str, float], list[Any]]:
-        """Return the scores of a split, and its predictions in the order of its examples.
-
-        With ``choose``, which is for validation data, what an objective leaves open (a threshold) is chosen on them: it
-        is among the scores, and the learner keeps it for the next evaluation.
-        """
-        predictions, targets = self._predict(learner, data, final=not choose), data.split.targets
-        if choose:
-            learner.chosen = self.objective.choose(predictions, targets)
-        final = list(self.objective.decide(predictions, learner.chosen))
-        return {**self.objective.score(final, targets), **(learner.chosen if choose else {})}, final
-
-    def _predict(self, learner: Learner, data: Encoded, final: bool) -> list[Any]:
-        """Return one prediction an example, in their order."""
-        learner.eval()
-        predictions: list[Any] = []
-        for batch in parallel.read(self.accelerator, data.loader(self.protocol.batch_size, self.share)):
-            batch = send_to_device(batch, self.accelerator.device)
-            del batch["targets"]
-            predictions += self.objective.respond(learner, batch, final)
-        predictions = parallel.merge(self.accelerator, predictions)
-        in_order: list[Any] = [None] * len(predictions)
-        for index, prediction in zip(data.order(), predictions, strict=True):
-            in_order[index] = prediction
-        return [self.objective.merge(*parts) for parts in data.by_example(in_order)]
+        scores = self.evaluator.validate(learner, validation)
+        return TrainingLog(scores, evaluation=now() - start)
 
     def _step(
         self, model: nn.Module, optimizer: Any, schedule: LambdaLR, batch: dict[str, Any], weight: float
     ) -> Tensor:
-        """Take an optimiser step; return the mean loss of this process's share of the batch, weighted."""
+        """Take an optimiser step; return the mean loss of this process's shard of the batch, weighted."""
         model.train()
         batch = send_to_device(batch, self.accelerator.device)
         targets = batch.pop("targets")
@@ -182,7 +158,7 @@ class Best:
             parameter.copy_(self.parameters[name])
 
 
-def total_steps(batches: int, protocol: Protocol) -> int:
+def total_steps(batches: int, protocol: TrainingProtocol) -> int:
     """Return how many optimiser steps a training on so many batches takes."""
     steps = protocol.epochs * batches
     return min(steps, protocol.max_steps or steps)
@@ -191,15 +167,16 @@ def total_steps(batches: int, protocol: Protocol) -> int:
 def _optimizer(learner: Learner, method: Method) -> torch.optim.Optimizer:
     """AdamW with a learning rate for the head and one for the rest; weight decay for matrices, not for vectors."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    head = learner.head_parameters()
     for name, parameter in learner.trainable().items():
-        groups.setdefault((name.startswith("head."), parameter.dim() > 1), []).append(parameter)
+        groups.setdefault((name in head, parameter.dim() > 1), []).append(parameter)
     return torch.optim.AdamW(
         {
             "params": parameters,
-            "lr": method.head_learning_rate if head else method.learning_rate,
+            "lr": method.head_learning_rate if in_head else method.learning_rate,
             "weight_decay": method.weight_decay if matrix else 0.0,
         }
-        for (head, matrix), parameters in groups.items()
+        for (in_head, matrix), parameters in groups.items()
     )
 
 

@@ -1,14 +1,14 @@
 """Several processes that train one model: who takes which examples, and what they tell each other.
 
-Every process holds the whole model and sees the same order of examples. Of each batch it takes its share; gradients
-are averaged over the processes, weighted so that they are those of the whole batch. With one process the share is all
+Every process holds the whole model and sees the same order of examples. Of each batch it takes its shard; gradients
+are averaged over the processes, weighted so that they are those of the whole batch. With one process the shard is all
 and there is nothing to tell.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,44 +26,44 @@ Some = TypeVar("Some", bound=Sequence)
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """The part that one process takes of what all do together: from number ``process`` on, every ``processes``-th."""
 
     process: int = 0
     processes: int = 1
 
     @classmethod
-    def of_process(cls, accelerator: Accelerator) -> Share:
+    def of_process(cls, accelerator: Accelerator) -> Shard:
         return cls(accelerator.process_index, accelerator.num_processes)
 
     def of(self, items: Some) -> Some:
         return items[self.process :: self.processes]
 
     def weight(self, size: int) -> float:
-        """Return what the mean over this share of ``size`` items counts, so that the mean over all processes of the
-        weighted means is the mean over all items; 1 if all shares are equal, 0 if this one is empty."""
+        """Return what the mean over this shard of ``size`` items counts, so that the mean over all processes of the
+        weighted means is the mean over all items; 1 if all shards are equal, 0 if this one is empty."""
         return len(self.of(range(size))) * self.processes / size
 
 
-ALL = Share()
+ALL = Shard()
 
 
-class ShareOfBatches(BatchSampler):
-    """Batches of indices, of which each holds a process's share. Where the share is empty it holds one index of the
+class ShardedBatches(BatchSampler):
+    """Batches of indices, of which each holds a process's shard. Where the shard is empty it holds one index of the
     batch nevertheless, with weight 0: every process has to take part in every step."""
 
-    def __init__(self, sampler: Sampler[int], batch_size: int, share: Share) -> None:
+    def __init__(self, sampler: Sampler[int], batch_size: int, shard: Shard) -> None:
         super().__init__(sampler, batch_size, drop_last=False)
-        self.share = share
+        self.shard = shard
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in super().__iter__():
-            yield self.share.of(batch) or batch[:1]
+            yield self.shard.of(batch) or batch[:1]
 
     def weights(self) -> list[float]:
-        """Return the weight of each batch's mean loss; see ``Share.weight``."""
+        """Return the weight of each batch's mean loss; see ``Shard.weight``."""
         examples = len(self.sampler)
-        return [self.share.weight(min(self.batch_size, examples - at)) for at in range(0, examples, self.batch_size)]
+        return [self.shard.weight(min(self.batch_size, examples - at)) for at in range(0, examples, self.batch_size)]
 
 
 def new_accelerator(cpu: bool = False, **settings: Any) -> Accelerator:
@@ -102,7 +102,7 @@ def draw_apart(accelerator: Accelerator, seed: int) -> None:
 
 
 def merge(accelerator: Accelerator, part: list[Any]) -> list[Any]:
-    """Return on every process the list of which each has its ``Share``."""
+    """All-gather: return the full list, of which each process has its ``Shard``, on every process."""
     if accelerator.num_processes == 1:
         return part
     parts = gather_object([part])
@@ -115,20 +115,3 @@ def merge(accelerator: Accelerator, part: list[Any]) -> list[Any]:
 def agree(accelerator: Accelerator, value: T) -> T:
     """Return the main process's value, which can be pickled, on every process."""
     return value if accelerator.num_processes == 1 else broadcast_object_list([value])[0]
-
-
-def on_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
-    """Let the main process alone act (download, write), and return what comes of it on every process.
-
-    Raises: on every process the ``UserError`` that ``action`` raises.
-    """
-    value, error = None, None
-    if accelerator.is_main_process:
-        try:
-            value = action()
-        except UserError as caught:
-            error = caught
-    value, error = agree(accelerator, (value, error))
-    if error is not None:
-        raise error
-    return value

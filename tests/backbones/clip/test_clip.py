@@ -7,18 +7,16 @@ import copy
 import open_clip
 import pytest
 import torch
-from accelerate import Accelerator
 from PIL import Image
 from torch import nn
 
 from support.clip_models import BACKBONE, CLASSES, TEMPLATES, images, learner_of, named, steps, zero_shot
+from support.experiments import experiment, run
 from support.model_zoo import randomise_prompts
 from support.toys import SIZE, TINY_CLIP, ToyPictures, split_of
 from zipeft import registry
-from zipeft.api.protocol import Protocol
 from zipeft.backbones.clip.matcher import ZeroShotCLIP, create
 from zipeft.errors import UserError
-from zipeft.experiments.experiment import Experiment, Run
 from zipeft.splices import gated_prompts
 
 
@@ -64,8 +62,7 @@ def create_like(model: ZeroShotCLIP) -> nn.Module:
 
 def test_zero_shot_accuracy_of_a_run_is_open_clips_own() -> None:
     task = ToyPictures()
-    experiment = Experiment(("toy", BACKBONE), ("toy", task), Protocol(), Accelerator(cpu=True), "pytest")
-    result, _ = experiment.measure(Run("colours", "untuned", registry.methods.get("untuned")(), seed=0))
+    result, _ = experiment(BACKBONE, task).measure(run("colours", "untuned"))
     test = split_of(task.load("colours"), "test")
     clip = create_like(BACKBONE.build())
     logits = zero_shot(clip, BACKBONE.tokenizer(), torch.stack(test.examples), ["red", "green", "blue"], TEMPLATES[:1])
@@ -95,7 +92,7 @@ def test_a_text_tower_of_its_own_and_a_bias_of_the_logits() -> None:
 
 def test_sizes_and_hidden_states() -> None:
     model = BACKBONE.build()
-    assert (BACKBONE.width(model), BACKBONE.hidden_width(model), BACKBONE.prefix_tokens(model)) == (24, 32, 1)
+    assert (BACKBONE.width(model), BACKBONE.hidden_width(model), BACKBONE.leading_tokens(model)) == (24, 32, 1)
     assert {name: len(blocks) for name, blocks in BACKBONE.towers(model).items()} == {"image": 2, "text": 2}
     assert BACKBONE.towers(model)["image"] == BACKBONE.blocks(model)
     seen = []
@@ -163,7 +160,7 @@ def test_many_texts_are_encoded_in_parts(monkeypatch, encoded) -> None:
 def test_text_features_of_a_frozen_tower_are_computed_once(method, encoded) -> None:
     learner = learner_of(method)
     inputs = images(4)
-    learner.find_prefix(inputs)
+    learner.find_trunk(inputs)
     if learner.trainable():
         steps(learner, inputs, 3)
     for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):

@@ -15,7 +15,7 @@ from zipeft.backbones.clip.backbone import CLIP
 from zipeft.objectives.matching import BaseToNovel, Matching
 from zipeft.splices import gated_prompts
 from zipeft.training.costs import count_flops
-from zipeft.training.dataset import Encoded
+from zipeft.training.dataset import encode
 
 METHODS = methods_for("image-text")
 
@@ -65,9 +65,9 @@ def test_every_trainable_parameter_gets_a_gradient(method) -> None:
 
 def test_what_is_kept_of_texts_costs_no_step_any_arithmetic() -> None:
     task, inputs = ToyPictures(), images(1)
-    train = Encoded(task.load("colours").train, task.windows(BACKBONE), BACKBONE)
+    train = encode(task.load("colours").train, task.windows(BACKBONE), BACKBONE)
     learner = learner_of("zero_gated_image", length=1)
-    learner.find_prefix(inputs)
+    learner.find_trunk(inputs)
     training, inference = count_flops(learner, Matching(), train, torch.device("cpu"), batch_size=1)
     with torch.no_grad(), ordinary_path(), sdpa_kernel(SDPBackend.MATH):  # whose arithmetic is counted
         BACKBONE.features(learner.model, inputs)  # the prompts' keys and values are kept from now on
@@ -80,7 +80,7 @@ def test_what_is_kept_of_texts_costs_no_step_any_arithmetic() -> None:
 
 def test_texts_that_train_are_computed_once_a_batch_and_so_is_their_arithmetic() -> None:
     task = ToyPictures()
-    train = Encoded(task.load("colours").train, task.windows(BACKBONE), BACKBONE)
+    train = encode(task.load("colours").train, task.windows(BACKBONE), BACKBONE)
 
     def counted(method: str, batch_size: int) -> tuple[int, int]:
         return count_flops(learner_of(method), Matching(), train, torch.device("cpu"), batch_size)
@@ -108,9 +108,11 @@ def test_base_and_novel_classes_are_told_apart_after_a_training_on_base_classes(
     steps(learner, inputs)
     with torch.no_grad():
         tuned = learner(inputs)
-        final = objective.respond(learner, {"inputs": inputs}, final=True)
-        validation = objective.respond(learner, {"inputs": inputs}, final=False)
-        again = objective.respond(learner, {"inputs": inputs}, final=True)
+        with objective.testing(learner.backbone, learner.model):
+            final = objective.predict(learner(inputs))
+        validation = objective.predict(learner(inputs))
+        with objective.testing(learner.backbone, learner.model):
+            again = objective.predict(learner(inputs))
     assert [base for base, _ in final] == tuned.argmax(-1).tolist()
     assert validation == [(base, None) for base, _ in final]
     assert all(novel in (3, 4) for _, novel in final)

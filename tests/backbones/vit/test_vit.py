@@ -84,7 +84,7 @@ def test_features_are_those_of_the_model(name: str) -> None:
 def test_prefix_tokens_stand_before_the_patches(name: str, expected: int) -> None:
     backbone = random_vit(name)
     model = backbone.build()
-    assert backbone.prefix_tokens(model) == expected
+    assert backbone.leading_tokens(model) == expected
     patch = model.patch_embed.patch_size[0]
     with torch.no_grad():
         tokens = model.forward_features(images(1, 3, 2 * patch, 3 * patch))

@@ -6,15 +6,14 @@ import json
 from statistics import fmean, harmonic_mean
 
 import pytest
-from accelerate import Accelerator
 
 from support.coop_trees import CLASSES, entries, make_set
+from support.experiments import experiment, run
 from support.pictures import refusal
 from support.toys import ToyCLIP, split_of
 from zipeft import registry
-from zipeft.api.protocol import Protocol
+from zipeft.api.protocol import TrainingProtocol
 from zipeft.api.settings import override
-from zipeft.experiments.experiment import Experiment, Run
 from zipeft.tasks.coop.base2novel import ELEVEN_SETS_TABLE, OF_AVERAGES, THREE_SETS_TABLE, BaseToNovelTask
 
 
@@ -55,7 +54,7 @@ def test_bad_settings_are_refused():
 def test_presets_leave_out_what_learns_a_head(preset):
     chosen = BaseToNovelTask.presets[preset]
     assert BaseToNovelTask(**chosen.task).shots == 16
-    assert Protocol(preset=preset, **chosen.protocol)
+    assert TrainingProtocol(preset=preset, **chosen.protocol)
     assert chosen.methods
     assert "linear" not in chosen.methods
     assert all("image-text" in registry.methods.get(name).modalities for name in chosen.methods)
@@ -87,9 +86,8 @@ def test_the_harmonic_mean_of_the_averages_is_not_the_average_of_harmonic_means(
 
 def measured(tmp_path, method, **settings):
     task = BaseToNovelTask(data_dir=make_set(tmp_path / "caltech-101"), shots=2)
-    protocol = Protocol(epochs=2, batch_size=8)
-    experiment = Experiment(("toy", ToyCLIP()), ("base2novel", task), protocol, Accelerator(cpu=True), "pytest")
-    return experiment.measure(Run("caltech101", method, registry.methods.get(method)(**settings), 0))
+    made = experiment(ToyCLIP(), task, names=("toy", "base2novel"), epochs=2, batch_size=8)
+    return made.measure(run("caltech101", method, **settings))
 
 
 @pytest.mark.parametrize("method", ["untuned", "coop", "lora", "zero_gated"])

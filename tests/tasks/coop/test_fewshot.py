@@ -10,15 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import PIL.Image
 import pytest
-from accelerate import Accelerator
 
 from support.coop_trees import make_set
+from support.experiments import experiment, run
 from support.pictures import SPLITS, refusal
 from support.toys import ToyCLIP, split_of
 from zipeft import registry
-from zipeft.api.protocol import Protocol
+from zipeft.api.protocol import TrainingProtocol
 from zipeft.api.settings import override
-from zipeft.experiments.experiment import Experiment, Run
 from zipeft.tasks.coop import icons as fewshot_icons
 from zipeft.tasks.coop.fewshot import VIT_TABLE, FewShot
 from zipeft.tasks.coop.presets import SPACES
@@ -33,7 +32,7 @@ def test_presets_are_settings_of_the_task(preset):
     chosen = FewShot.presets[preset]
     task = FewShot(**chosen.task)
     assert task.datasets() == tuple(f"icons-{shots}shot" for shots in task.shots)
-    assert Protocol(preset=preset, **chosen.protocol)
+    assert TrainingProtocol(preset=preset, **chosen.protocol)
     for name in chosen.methods:
         assert "image-text" in registry.methods.get(name).modalities
     for name, space in chosen.spaces.items():
@@ -137,9 +136,8 @@ def test_the_shifted_icons_are_the_test_icons_in_white_on_black(stand_ins):
 
 
 def measured(task, dataset, method, seed=0, **protocol):
-    protocol = Protocol(**{"epochs": 1, "batch_size": 8} | protocol)
-    experiment = Experiment(("toy", ToyCLIP()), ("fewshot", task), protocol, Accelerator(cpu=True), "pytest")
-    return experiment.measure(Run(dataset, method, registry.methods.get(method)(), seed))[0]
+    protocol = {"epochs": 1, "batch_size": 8} | protocol
+    return experiment(ToyCLIP(), task, names=("toy", "fewshot"), **protocol).measure(run(dataset, method, seed))[0]
 
 
 @pytest.mark.parametrize("method", ["untuned", "linear", "coop", "zero_gated"])

@@ -25,7 +25,7 @@ from transformers import PreTrainedTokenizerFast
 
 from support.pictures import SPLITS, refusal
 from support.toys import split_of
-from zipeft.api.protocol import Protocol
+from zipeft.api.protocol import TrainingProtocol
 from zipeft.api.sealed import TestKey
 from zipeft.api.settings import override
 from zipeft.errors import UserError
@@ -198,7 +198,7 @@ def test_it_is_found_by_name():
 def test_presets_are_settings_of_the_task_and_the_protocol(preset):
     chosen = GLUE.presets[preset]
     assert GLUE(**chosen.task).datasets() == EMBEDDED
-    assert Protocol(**chosen.protocol).epochs >= 3
+    assert TrainingProtocol(**chosen.protocol).epochs >= 3
     assert chosen.seeds >= 3
 
 

@@ -20,7 +20,7 @@ from support.pictures import SPLITS, refusal
 from support.result_factory import make_result
 from support.toys import ToyDecoder, registered, split_of
 from zipeft.api.data import NO_LABEL
-from zipeft.api.protocol import Protocol
+from zipeft.api.protocol import TrainingProtocol
 from zipeft.api.sealed import TestKey
 from zipeft.api.settings import as_json, from_json, override
 from zipeft.registry import tasks
@@ -32,7 +32,7 @@ from zipeft.tasks.instruct.files import REPOSITORY, REVISION
 from zipeft.tasks.instruct.task import EMBEDDED, Instruct
 from zipeft.tasks.instruct.windows import windows_of
 from zipeft.text import templates
-from zipeft.training.dataset import Encoded
+from zipeft.training.dataset import encode
 
 ALPACA_WITH_INPUT = """\
 Below is an instruction that describes a task, paired with an input that provides further context. Write a response \
@@ -175,7 +175,7 @@ def test_no_answer_leaves_what_the_backbone_takes():
 def test_a_batch_gives_the_prompts_back_as_they_were_trained_on(tmp_path):
     backbone, task = Characters(), Instruct(data_dir=write_lines(tmp_path / "data.jsonl", alpaca(30)))
     data = task.load("data")
-    encoded = Encoded(data.train, task.windows(backbone), backbone)
+    encoded = encode(data.train, task.windows(backbone), backbone)
     batch = backbone.collate([encoded.window(index).inputs for index in range(4)])
     prompts = backbone.prompt_ids(batch)
     for row, mask, example in zip(prompts["input_ids"], prompts["attention_mask"], data.train.examples, strict=False):
@@ -200,7 +200,7 @@ def test_it_is_found_by_name():
 def test_presets_are_settings_of_the_task_and_the_protocol(preset):
     chosen = Instruct.presets[preset]
     assert Instruct(**chosen.task).datasets() == (EMBEDDED,)
-    assert Protocol(**chosen.protocol).epochs >= 1
+    assert TrainingProtocol(**chosen.protocol).epochs >= 1
     assert chosen.seeds >= 3
 
 

@@ -1,0 +1,85 @@
+"""What is compared: methods on a backbone and a task, and the runs that measure them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+from zipeft.api.backbone import Backbone
+from zipeft.api.method import Method
+from zipeft.api.protocol import TrainingProtocol
+from zipeft.api.search import Space, draw
+from zipeft.api.task import Task
+from zipeft.registry import Named
+from zipeft.results import Result, Trained, Trial, Tried
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method as it enters a comparison: with its settings, and the space in which some of them are searched."""
+
+    name: str
+    method: Method
+    space: Space = field(default_factory=dict)
+
+    def candidates(self, protocol: TrainingProtocol) -> list[Contender]:
+        """Return what its trials try: itself, with settings drawn from its space."""
+        drawn = draw(self.space, protocol.trials, protocol.search_seed)
+        return [replace(self, method=replace(self.method, **settings)) for settings in drawn]
+
+    def searched(self) -> dict[str, Any]:
+        """Return the settings that a search draws."""
+        return {name: getattr(self.method, name) for name in sorted(self.space)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is measured at once: a contender on a data set, from a seed.
+
+    With a ``trial`` (its index) it is one of the contender's search, scored on validation data alone; without,
+    ``tried`` says how the trials went whose best this is.
+    """
+
+    dataset: str
+    contender: Contender
+    seed: int
+    trial: int | None = None
+    tried: tuple[Tried, ...] = ()
+
+    @property
+    def kind(self) -> type[Trained]:
+        return Result if self.trial is None else Trial
+
+    def __str__(self) -> str:
+        what = f"seed {self.seed}" if self.trial is None else f"trial {self.trial + 1}"
+        return f"{self.dataset} {self.contender.name} {what}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods against each other on one backbone and one task, all names resolved and all settings checked."""
+
+    backbone: Named[Backbone]
+    task: Named[Task]
+    contenders: tuple[Contender, ...]
+    protocol: TrainingProtocol
+    seeds: tuple[int, ...]
+
+    @property
+    def trainings(self) -> int:
+        """How often a method trains on a data set: its trials, and its runs."""
+        return self.protocol.trials + len(self.seeds)
+
+    def datasets(self) -> Sequence[str]:
+        """Return the names of its data sets. Raises ``UserError`` if the task's settings are wrong."""
+        return self.task.plugin.datasets()
+
+    def kind(self, dataset: str, contender: Contender) -> tuple[str, str, str, str]:
+        """Return what the trainings of a method on a data set share: backbone, task, data set and method."""
+        return self.backbone.name, self.task.name, dataset, contender.name
+
+    def kinds(self, *datasets: str) -> list[tuple[str, str, str, str]]:
+        """Return the kinds of the trainings on data sets, or on all of them."""
+        return [self.kind(*pair) for pair in product(datasets or self.datasets(), self.contenders)]

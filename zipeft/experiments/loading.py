@@ -1,0 +1,120 @@
+"""Models and data sets as a process keeps them: the last ones alone, encoded, the test data sealed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from zipeft.api.backbone import Backbone
+from zipeft.api.data import Draw, Split
+from zipeft.api.sealed import SealedSplit, TestLocked
+from zipeft.api.task import Task
+from zipeft.last_only import LastOnly
+from zipeft.training.dataset import EncodedSplit, encode
+
+
+class Encoded(NamedTuple):
+    """The splits of a data set as a backbone takes them; the sealed ones hold an ``EncodedSplit`` each."""
+
+    train: EncodedSplit
+    validation: EncodedSplit
+    test: SealedSplit
+    shifted: Mapping[str, SealedSplit]
+
+
+class LoadedSet:
+    """One data set for one backbone. It is read at once; it is encoded when its splits are first needed.
+
+    Raises ``UserError`` for whatever is missing or broken in it.
+    """
+
+    def __init__(self, task: Task, name: str, backbone: Backbone) -> None:
+        self.name, self.task, self.backbone = name, task, backbone
+        self.data = task.load_for(name, backbone)
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """All examples, encoded. Raises ``TestLocked`` if validation data are test data under other names."""
+        windows_of = self.task.windows(self.backbone)
+
+        def read(split: Split) -> EncodedSplit:
+            return encode(split, windows_of, self.backbone)
+
+        def read_test(split: Split) -> EncodedSplit:
+            test = read(split)
+            _check_unlike(validation, test, self.name)
+            return test
+
+        train, validation = read(self.data.train), read(self.data.validation)
+        shifted = {name: split.map(read_test) for name, split in self.data.shifted.items()}
+        return Encoded(train, validation, self.data.test.map(read_test), shifted)
+
+    def draw(self, seed: int) -> tuple[EncodedSplit, EncodedSplit]:
+        """Return the training and validation data that runs of a seed take; those of the last seed are kept."""
+        if self.data.draw is None:
+            return self.encoded.train, self.encoded.validation
+        return self._drawn.get(seed)
+
+    @cached_property
+    def _drawn(self) -> LastOnly[int, tuple[EncodedSplit, EncodedSplit]]:
+        return LastOnly(partial(_draw, self.data.draw, self.encoded))
+
+    def targets(self, seed: int) -> list[Any]:
+        """Return the targets of the training examples that runs of a seed take."""
+        targets = self.data.train.targets
+        return [targets[index] for index in self.data.draw(seed)[0]] if self.data.draw else list(targets)
+
+
+class Loader:
+    """Loads models and data sets when they are first needed, and keeps one of each: the one that was needed last.
+
+    The experiments of one process share it.
+    """
+
+    def __init__(self) -> None:
+        self._models = LastOnly(_frozen)
+        self._sets = LastOnly(lambda key: LoadedSet(*key))
+
+    def model(self, backbone: Backbone) -> nn.Module:
+        """Return the frozen model that every run on a backbone starts from."""
+        return self._models.get(backbone)
+
+    def dataset(self, task: Task, name: str, backbone: Backbone) -> LoadedSet:
+        """Return a data set of a task for a backbone."""
+        return self._sets.get((task, name, backbone))
+
+
+def _draw(draw: Draw, encoded: Encoded, seed: int) -> tuple[EncodedSplit, EncodedSplit]:
+    train, validation = draw(seed)
+    return encoded.train.subset(train), encoded.validation.subset(validation)
+
+
+def _frozen(backbone: Backbone) -> nn.Module:
+    return backbone.build().requires_grad_(False).eval()
+
+
+def _check_unlike(validation: EncodedSplit, test: EncodedSplit, dataset: str) -> None:
+    """Raise ``TestLocked`` if test data are, for the most part, validation data under other names.
+
+    Only data that are in memory anyway are compared.
+    """
+    if test.kept is None or validation.kept is None:
+        return
+    seen = {_content(window.inputs) for window in validation.kept}
+    shared = sum(_content(window.inputs) in seen for window in test.kept)
+    if 2 * shared > len(test):
+        raise TestLocked(
+            f"{dataset}: {shared} of {len(test)} test examples are validation examples under another name: "
+            "a choice made on them would be made on test data"
+        )
+
+
+def _content(inputs: Any) -> bytes:
+    """Return a digest of encoded inputs: a tensor, or tensors in a dict or a list."""
+    if isinstance(inputs, Tensor):
+        return hashlib.sha256(inputs.contiguous().numpy().tobytes()).digest()
+    return b"".join(map(_content, inputs.values() if isinstance(inputs, dict) else inputs))

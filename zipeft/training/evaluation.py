@@ -1,0 +1,66 @@
+"""What a learner scores on validation data, on which choices are made, and on test data, on which none are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+
+from zipeft.api.learner import Learner
+from zipeft.api.objective import Objective
+from zipeft.training import parallel
+from zipeft.training.dataset import EncodedSplit, ordered_batches
+
+BATCH_SIZE = 32
+
+
+class Evaluator:
+    """Evaluates learners for one objective.
+
+    With several processes, each calls every method with the same arguments and gets the same scores.
+    """
+
+    def __init__(self, objective: Objective, accelerator: Accelerator, batch_size: int = BATCH_SIZE) -> None:
+        self.objective, self.accelerator, self.batch_size = objective, accelerator, batch_size
+        self.shard = parallel.Shard.of_process(accelerator)
+
+    def validate(self, learner: Learner, data: EncodedSplit) -> dict[str, float]:
+        """Return the scores of validation data.
+
+        What an objective leaves open (a threshold) is chosen on them: it is among the scores, and the learner keeps it
+        for its test.
+        """
+        predictions = self._predict(learner, data)
+        learner.chosen = self.objective.choose(predictions, data.split.targets)
+        final = self.objective.decide(predictions, learner.chosen)
+        return {**self.objective.score(list(final), data.split.targets), **learner.chosen}
+
+    def test(self, learner: Learner, data: EncodedSplit) -> tuple[dict[str, float], list[Any]]:
+        """Return the scores of test data, and the final predictions in the order of the examples."""
+        learner.eval()
+        with self.objective.testing(learner.backbone, learner.model):
+            predictions = self._predict(learner, data, self.objective.max_new_tokens)
+        final = list(self.objective.decide(predictions, learner.chosen))
+        return self.objective.score(final, data.split.targets), final
+
+    @torch.no_grad()
+    def _predict(self, learner: Learner, data: EncodedSplit, max_new_tokens: int = 0) -> list[Any]:
+        """Return one prediction an example, in their order."""
+        learner.eval()
+        backbone, predictions = learner.backbone, []
+        for batch in parallel.read(self.accelerator, ordered_batches(data, self.batch_size, self.shard)):
+            batch = send_to_device(batch, self.accelerator.device)
+            del batch["targets"]
+            own = self.objective.predict(learner(**batch))
+            if max_new_tokens:
+                prompts = backbone.prompt_ids(batch["inputs"])
+                generated = backbone.generate(learner.model, prompts, max_new_tokens)
+                own = self.objective.with_generated(own, generated, backbone)
+            predictions += own
+        predictions = parallel.merge(self.accelerator, predictions)
+        in_order: list[Any] = [None] * len(predictions)
+        for index, prediction in zip(data.order(), predictions, strict=True):
+            in_order[index] = prediction
+        return [self.objective.merge(*parts) for parts in data.by_example(in_order)]
