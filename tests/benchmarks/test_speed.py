@@ -2,8 +2,9 @@
 
 Run with ``pytest -m slow tests/benchmarks``; OMP_NUM_THREADS sets the threads. The frozen backbone is timed before each
 round of each variant, so that both see the same state of a busy machine; the ratio is that of the fastest rounds, for
-noise only adds. Nothing is asserted of time. PyTorch has an inference path for ``nn.MultiheadAttention`` that a joined
-layer cannot take: part of open_clip's ratio in the forward alone is that.
+noise only adds. Nothing is asserted of time; what is asserted is that every layer computes its prompt's term. PyTorch
+has an inference path for ``nn.MultiheadAttention`` that a joined layer cannot take: part of open_clip's ratio in the
+forward alone is that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt
 from zipeft.splices import attach
 
 pytestmark = pytest.mark.slow
@@ -44,10 +46,10 @@ def clip_image_tower() -> nn.Module:
     return open_clip.model.CLIP(embed_dim=256, vision_cfg=vision, text_cfg=text).visual
 
 
-BACKBONES = {
-    "timm vit_small, 112 px, batch 8": (vit, lambda: torch.randn(8, 3, 112, 112)),
-    "llama 4 layers, 512 wide, batch 2, 128 tokens": (llama, lambda: torch.randn(2, 128, 512)),
-    "open_clip 6 layers, 384 wide, 112 px, batch 8": (clip_image_tower, lambda: torch.randn(8, 3, 112, 112)),
+BACKBONES = {  # how to build it, a batch, and how many layers have attention
+    "timm vit_small, 112 px, batch 8": (vit, lambda: torch.randn(8, 3, 112, 112), 12),
+    "llama 4 layers, 512 wide, batch 2, 128 tokens": (llama, lambda: torch.randn(2, 128, 512), 4),
+    "open_clip 6 layers, 384 wide, 112 px, batch 8": (clip_image_tower, lambda: torch.randn(8, 3, 112, 112), 6),
 }
 
 
@@ -63,12 +65,28 @@ def adaption_prompt(model: nn.Module, length: int) -> nn.Module:
     return peft.get_peft_model(model, config)
 
 
-VARIANTS = {
-    "frozen": lambda model: model,  # against itself: how far from 1 noise alone gets
-    "zero_gated K=10": lambda model: zero_gated(model, 10),
-    "zero_gated K=50": lambda model: zero_gated(model, 50),
-    "peft AdaptionPrompt K=10": lambda model: adaption_prompt(model, 10),
+VARIANTS = {  # what it does to a model, and the length of its prompts
+    "frozen": (lambda model, length: model, 0),  # against itself: how far from 1 noise alone gets
+    "zero_gated K=10": (zero_gated, 10),
+    "zero_gated K=50": (zero_gated, 50),
+    "peft AdaptionPrompt K=10": (adaption_prompt, 10),
 }
+
+
+def assert_has_prompts(model: nn.Module, run, x: torch.Tensor, layers: int, length: int) -> None:
+    """Compare the prompts that a step computes, each once, with those that the variant's name promises."""
+    computed = []
+
+    def count(module, *_) -> None:
+        tokens = module.prompt if isinstance(module, ZeroGatedPrompt) else module.adaption_prompt[0]
+        computed.append(len(tokens))
+
+    prompts = [m for m in model.modules() if isinstance(m, ZeroGatedPrompt) or hasattr(m, "adaption_prompt")]
+    handles = [prompt.register_forward_hook(count) for prompt in prompts]
+    run(model, x)
+    for handle in handles:
+        handle.remove()
+    assert computed == ([length] * layers if length else [])
 
 
 def frozen(build) -> nn.Module:
@@ -101,10 +119,11 @@ CASES = [(b, v) for b in BACKBONES for v in VARIANTS if not v.startswith("peft")
 @pytest.mark.filterwarnings("ignore")
 def test_time_as_a_ratio_to_the_frozen_backbone(benchmark, capsys, backbone, variant, step):
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())))
-    build, batch = BACKBONES[backbone]
-    floor, model, x = frozen(build), VARIANTS[variant](frozen(build)), batch()
+    (build, batch, layers), (change, length) = BACKBONES[backbone], VARIANTS[variant]
+    floor, model, x = frozen(build), change(frozen(build), length), batch()
     run, floors = STEPS[step], []
     run(floor, x)
+    assert_has_prompts(model, run, x, layers, length)
 
     def time_the_floor() -> None:
         start = time.perf_counter()
@@ -117,4 +136,3 @@ def test_time_as_a_ratio_to_the_frozen_backbone(benchmark, capsys, backbone, var
     benchmark.extra_info.update({"ratio to frozen": ratio, "threads": torch.get_num_threads()})
     with capsys.disabled():
         print(f"\n{backbone}, {step}, {variant}: {ratio:.3f} of the frozen backbone's {1000 * min(floors):.1f} ms")
-    assert ratio > 0
