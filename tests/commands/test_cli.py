@@ -232,25 +232,6 @@ def test_a_terminal_without_unicode_shows_what_it_has(monkeypatch):
     assert buffer.getvalue() == b"+--+ | ~ 5 ?\n"
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["ls"], ["ls", "--verbose"], ["run", "--help"], ["leaderboard", "-h"]]
-)
-def test_no_torch_is_imported_to_look_around(tmp_path, arguments):
-    program = f"""
-import sys
-from zipeft.commands import main
-try:
-    status = main({arguments!r})
-except SystemExit as stopped:
-    status = stopped.code
-assert status == 0, status
-heavy = [name for name in ("torch", "timm", "transformers", "torchvision", "sklearn") if name in sys.modules]
-assert not heavy, heavy
-"""
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def test_module_is_the_console_script(tmp_path):
     command = [sys.executable, "-m", "zipeft", "--version"]
     out = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout

@@ -73,7 +73,7 @@ CROWD = {
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.005, 0.02])
-@pytest.mark.parametrize("draw", range(3))
+@pytest.mark.parametrize("draw", [0, *(pytest.param(draw, marks=pytest.mark.slow) for draw in (1, 2))])
 @pytest.mark.parametrize("axis", scatter.AXES.values(), ids=scatter.AXES)
 def test_labels_cover_neither_each_other_nor_points(noise, draw, axis):
     rng = random.Random(draw)
