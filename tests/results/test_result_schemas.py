@@ -11,6 +11,7 @@ import pytest
 
 from support.result_records import OLD_FILE, ROOT, content_of, error_of, old_content, parent_of, paths_of
 from zipeft.results import Result, from_json, read_records, read_results
+from zipeft.results.reading import read_content
 
 
 def test_a_file_of_schema_1_is_read_in_the_present_schema():
@@ -56,10 +57,10 @@ def test_a_file_of_schema_2_to_4_is_read_in_the_present_schema(schema, file):
 def test_all_committed_results_are_read_with_their_scores():
     records, faults = read_records([ROOT / "leaderboards" / "results"])
     assert faults == {}
-    results = {file: record for file, record in records.items() if isinstance(record, Result)}
+    results = {place: record for place, record in records.items() if isinstance(record, Result)}
     assert results
-    for file, result in results.items():
-        raw = json.loads(file.read_text())
+    for place, result in results.items():
+        raw = read_content(place)
         assert (result.test, result.validation) == (
             (raw["scores"]["test"], raw["scores"]["validation"])
             if raw["schema"] == 1

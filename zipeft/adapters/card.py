@@ -60,14 +60,14 @@ def _result_of(record: Mapping[str, Any], path: Path) -> Result:
     records, faults = read_records([path])
     if faults:
         raise UserError(f"{path}: {next(iter(faults.values()))}")
-    results = [result for result in records.values() if isinstance(result, Result)]
+    results = {result.id: result for result in records.values() if isinstance(result, Result)}
     if not results:
         raise UserError(f"{path} is no result of a run: name the file of the run that the adapter came from")
-    if len(results) > 1 or results[0].id != record.get("run"):
-        run = record.get("run")
+    run = record.get("run")
+    if run not in results:
         wanted = f"its run has the id {run}" if run else "no run is on record for it, as for one that was converted"
         raise UserError(f"{path} does not have the scores of this adapter: {wanted}")
-    return results[0]
+    return results[run]
 
 
 def _front_matter(record: Mapping[str, Any], result: Result | None, base_model: str, dataset: str) -> str:

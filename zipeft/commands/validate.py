@@ -8,10 +8,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zipeft.commands.common import ArgumentParser, exit_status
 from zipeft.errors import UserError, printable
 from zipeft.formatting import counted
+
+if TYPE_CHECKING:
+    from zipeft.results import Place
 
 SOME_INVALID = 1
 
@@ -39,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not os.path.exists(root):  # Path.exists may raise
             raise UserError(f"no such file or folder: {root}; make results with `python -m zipeft.run`")
     counts, faults = check(options.results)
-    for file, fault in faults.items():
-        print(printable(f"{file}: {fault}"))
+    for place, fault in faults.items():
+        print(printable(f"{place}: {fault}"))
     valid = ", ".join(counted(counts[kind], kind) for kind in ("run", "trial", "failure"))
     print(f"valid: {valid}; not valid: {counted(len(faults), 'file')}")
     return SOME_INVALID if faults else 0
@@ -66,36 +70,35 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def check(roots: Iterable[Path]) -> tuple[Counter[str], dict[Path, str]]:
-    """Return how many records of each kind are valid, and for each other file one line of why it is not."""
-    from zipeft.results.store import json_files
+def check(roots: Iterable[Path]) -> tuple[Counter[str], dict[Place, str]]:
+    """Return how many records of each kind are valid, and for each other place one line of why it is not."""
+    from zipeft.results.reading import places
 
     counts: Counter[str] = Counter()
-    faults: dict[Path, str] = {}
-    first: dict[tuple[str, str], Path] = {}
-    for file in json_files(roots):
+    faults: dict[Place, str] = {}
+    first: dict[tuple[str, str], Place] = {}
+    for place in places(roots):
         try:
-            kind, id = _check_file(file)
+            kind, id = _check(place)
             if (kind, id) in first:
                 raise UserError(f"has the id of {first[kind, id]}; keep one of them")
         except UserError as error:
-            faults[file] = str(error)
+            faults[place] = str(error)
         else:
-            first[kind, id] = file
+            first[kind, id] = place
             counts[kind] += 1
     return counts, faults
 
 
-def _check_file(file: Path) -> tuple[str, str]:
-    """Return kind and id of the record in a file. Raises ``UserError`` for a fault, without the file's name."""
+def _check(place: Place) -> tuple[str, str]:
+    """Return kind and id of the record in a place. Raises ``UserError`` for a fault, without the place."""
+    from zipeft.results.reading import read_content
     from zipeft.results.record import from_json
-    from zipeft.results.store import read_json, relative_path
+    from zipeft.results.store import check_place
 
-    content = read_json(file)
+    content = read_content(place)
     record = from_json(content)
-    place = relative_path(record, content["id"])
-    if file.resolve().parts[-len(place.parts) :] != place.parts:
-        raise UserError(f"its content belongs into {place.as_posix()}; move it there")
+    check_place(place, record, content["id"])
     return record.kind, record.id
 
 

@@ -20,21 +20,21 @@ from zipeft.leaderboard.render.html import html
 from zipeft.leaderboard.render.latex import latex
 from zipeft.leaderboard.render.markdown import markdown
 from zipeft.leaderboard.sections import sections
-from zipeft.results import Failure, Record, Result
-from zipeft.results.store import read_records
+from zipeft.results import Failure, Place, Record, Result, read_records
+from zipeft.results.archive import Line
 
 WRITERS = {"md": markdown, "html": html, "tex": latex, "csv": spreadsheet}
 
 
-def load_pages(roots: Iterable[Path], out: Path, plots: bool = True) -> tuple[list[Page], dict[Path, str]]:
+def load_pages(roots: Iterable[Path], out: Path, plots: bool = True) -> tuple[list[Page], dict[Place, str]]:
     """Return the pages of the runs in files and folders, and what is wrong with files that are left out.
 
     ``out`` is the folder from which pages link to results. Raises ``UserError`` where two pages would have one name.
     """
     records, faults = read_records(roots)
-    by_name: dict[str, dict[Path, Record]] = defaultdict(dict)
-    for path, record in records.items():
-        by_name[f"{safe_name(record.backbone.name)}-{safe_name(record.task.name)}"][path] = record
+    by_name: dict[str, dict[Place, Record]] = defaultdict(dict)
+    for place, record in records.items():
+        by_name[f"{safe_name(record.backbone.name)}-{safe_name(record.task.name)}"][place] = record
     pages = []
     for name, group in sorted(by_name.items()):
         if len(pairs := sorted({(record.backbone.name, record.task.name) for record in group.values()})) > 1:
@@ -44,9 +44,9 @@ def load_pages(roots: Iterable[Path], out: Path, plots: bool = True) -> tuple[li
     return pages, faults
 
 
-def _page(name: str, records: Mapping[Path, Record], out: Path, plots: bool, left_out: int) -> Page:
-    results = {path: record for path, record in records.items() if isinstance(record, Result)}
-    links = {id(result): quote(Path(os.path.relpath(path, out)).as_posix()) for path, result in results.items()}
+def _page(name: str, records: Mapping[Place, Record], out: Path, plots: bool, left_out: int) -> Page:
+    results = {place: record for place, record in records.items() if isinstance(record, Result)}
+    links = {id(result): _address(place, out) for place, result in results.items()}
     found = sections(results.values())
     groups = [
         Group(heading(len(found), index), section, summary_rows(section.results)) for index, section in enumerate(found)
@@ -55,6 +55,12 @@ def _page(name: str, records: Mapping[Path, Record], out: Path, plots: bool, lef
     failures = {r.id: r for r in records.values() if isinstance(r, Failure) and r.of == Result.kind}
     missing = [failures[id] for id in sorted(failures.keys() - done)]
     return Page(name, groups, links, _figures(name, groups) if plots else (), missing, left_out)
+
+
+def _address(place: Place, out: Path) -> str:
+    """Return the address of a record on pages in ``out``. A line of an archive has the one that code hosts give it."""
+    file, line = (place.archive, f"#L{place.number}") if isinstance(place, Line) else (place, "")
+    return quote(Path(os.path.relpath(file, out)).as_posix()) + line
 
 
 def _figures(name: str, groups: Sequence[Group]) -> list[Figure]:

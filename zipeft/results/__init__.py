@@ -1,4 +1,4 @@
-"""Results: one JSON file a record, with what decided it, what it scored, what it cost and where it came from.
+"""Results: records in JSON, with what decided each, what it scored, what it cost and where it came from.
 
 A run is one backbone, task, data set, method and seed; a trial is a training of the search before it; a failure is
 either, failed. The ``id`` is a hash of all that decides the scores, so an interrupted sweep finds what it has done, and
@@ -9,6 +9,7 @@ from zipeft.results.differences import conditions_key, differences
 from zipeft.results.environment import Environment, current_environment
 from zipeft.results.identity import RESULT_VERSION, record_id
 from zipeft.results.parts import BackboneRecord, Cost, Epoch, MethodRecord, Sizes, TaskRecord, Tried, Trivial
+from zipeft.results.reading import Place, read_records, read_results
 from zipeft.results.record import (
     KINDS,
     PROTOCOL_FIELDS,
@@ -21,7 +22,7 @@ from zipeft.results.record import (
     from_json,
     now,
 )
-from zipeft.results.store import Store, read_records, read_results, result_path, save_result
+from zipeft.results.store import Store, result_path, save_result
 
 __all__ = [
     "KINDS",
@@ -34,6 +35,7 @@ __all__ = [
     "Epoch",
     "Failure",
     "MethodRecord",
+    "Place",
     "Record",
     "Result",
     "Sizes",

@@ -43,6 +43,13 @@ class Record:
     version: int
 
     kind: ClassVar[str]
+    folder: ClassVar[str]
+    """Where the folder of a data set keeps this kind."""
+
+    @property
+    def which(self) -> str:
+        """What tells this record from others of its method, for the name of its file: "seed0"."""
+        raise NotImplementedError
 
     @property
     def id(self) -> str:
@@ -112,6 +119,11 @@ class Trial(Trained):
     index: int
 
     kind: ClassVar[str] = "trial"
+    folder: ClassVar[str] = "trials"
+
+    @property
+    def which(self) -> str:
+        return f"trial{self.index}"
 
 
 @dataclass(frozen=True)
@@ -132,6 +144,11 @@ class Result(Trained):
     trivial: Trivial | None
 
     kind: ClassVar[str] = "run"
+    folder: ClassVar[str] = ""
+
+    @property
+    def which(self) -> str:
+        return f"seed{self.seed}"
 
     @property
     def score(self) -> float:
@@ -164,6 +181,11 @@ class Failure(Record):
     details: str
 
     kind: ClassVar[str] = "failure"
+    folder: ClassVar[str] = "failures"
+
+    @property
+    def which(self) -> str:
+        return self.of
 
     @property
     def id(self) -> str:

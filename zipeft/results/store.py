@@ -1,29 +1,30 @@
-"""The store: one JSON file a record, written whole or not at all, and claims on what is being measured."""
+"""The store: one JSON file a record, written whole or not at all, and claims on what is being measured.
+
+Files can be packed into archives, one for each data set; the store finds their records there, and writes none.
+"""
 
 from __future__ import annotations
 
 import glob
 import json
 import logging
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TypeVar
 
-from zipeft import locks, strict_json
-from zipeft.errors import UserError, one_line
-from zipeft.files import NotAFile, clear_leftovers, read_whole, safe_name, write_atomically
-from zipeft.results.record import Failure, Record, Result, Trial, checked, from_json
+from zipeft import locks
+from zipeft.errors import UserError
+from zipeft.files import NotAFile, clear_leftovers, safe_name, write_atomically
+from zipeft.results.archive import Head, Line, archive_of, heads
+from zipeft.results.reading import Place, read_record
+from zipeft.results.record import Failure, Record, Result, checked
 
 R = TypeVar("R", bound=Record)
 
 log = logging.getLogger(__name__)
-
-FOLDERS: dict[type[Record], str] = {Result: "", Trial: "trials", Failure: "failures"}
-"""Where a data set's folder keeps each kind."""
 
 CLAIMS = ".claims"
 """The folder of the locks of what is being measured."""
@@ -64,35 +65,56 @@ class Store:
         A file that does not hold what its name says counts as none, with a warning: what it should hold is to be
         measured again, and ``save`` then replaces it. Raises ``UserError`` for what is no file, such as a FIFO.
         """
-        for file in _of_id(self.root / _folder(kind, backbone, task, dataset), id):
+        for place in self._places(kind, backbone, task, dataset, id):
             try:
-                record = from_json(read_json(file))
+                record = read_record(place)
             except UserError as error:
                 if isinstance(error.__cause__, NotAFile):  # which ``save`` does not replace
-                    raise UserError(f"{file} {error}: remove it") from error
-                _pass_over(file, str(error))
+                    raise UserError(f"{place} {error}: remove it") from error
+                _pass_over(place, str(error))
                 continue
             if isinstance(record, kind) and record.id == id:
                 return record
-            _pass_over(file, f"holds the {record.kind} {record.id}")
+            _pass_over(place, f"holds the {record.kind} {record.id}")
         return None
 
     def holds(self, record: Record) -> bool:
-        """Return whether a record has its file; what that holds is not looked at."""
-        return bool(_of_id(self.root / _folder(type(record), *_place(record)), record.id))
+        """Return whether a record has its file, or its line in an archive; what that holds is not looked at."""
+        return any(self._places(type(record), *_place(record), record.id))
 
     def newest(self, kind: type[R], backbone: str, task: str, dataset: str, method: str, most: int) -> list[R]:
-        """Return the newest records of a method, at most so many. Files that hold none are passed over in silence."""
+        """Return the newest records of a method, at most so many: those in files of their own, then those in the
+        archive. What holds none is passed over in silence."""
         folder = self.root / _folder(kind, backbone, task, dataset)
         dated = []
         for file in folder.glob(f"{glob.escape(safe_name(method))}-*.json"):
             with suppress(OSError):
                 dated.append((file.stat().st_mtime, file))
+        packed = [head for head in self._heads(kind, backbone, task, dataset) if head.method == method]
+        packed.sort(key=lambda head: (head.created, head.line), reverse=True)
         records = []
-        for _, file in sorted(dated, reverse=True)[:most]:
+        for place in [*(file for _, file in sorted(dated, reverse=True)), *(head.line for head in packed)][:most]:
             with suppress(UserError):
-                records.append(from_json(read_json(file)))
+                records.append(read_record(place))
         return [record for record in records if isinstance(record, kind)]
+
+    def _places(self, kind: type[Record], backbone: str, task: str, dataset: str, id: str) -> Iterator[Place]:
+        """Yield where a record may be kept: its own file goes before a line of an archive."""
+        yield from _of_id(self.root / _folder(kind, backbone, task, dataset), id)
+        yield from (head.line for head in self._heads(kind, backbone, task, dataset) if head.id == id)
+
+    def _heads(self, kind: type[Record], backbone: str, task: str, dataset: str) -> list[Head]:
+        """Return the lines of a kind in the archive of a data set, if it has one."""
+        archive = archive_of(self.root / _folder(Result, backbone, task, dataset))
+        try:
+            return [head for head in heads(archive) if head.kind == kind.kind]
+        except FileNotFoundError:
+            return []
+        except NotAFile as error:
+            raise UserError(f"{archive} cannot be read: {error.strerror}: remove it") from error
+        except OSError as error:
+            _pass_over(archive, f"cannot be read: {error.strerror}")
+            return []
 
     @contextmanager
     def claim(self, id: str) -> Iterator[bool]:
@@ -130,13 +152,22 @@ def _place(record: Record) -> tuple[str, str, str]:
 
 
 def _folder(kind: type[Record], backbone: str, task: str, dataset: str) -> Path:
-    return Path(f"{safe_name(backbone)}-{safe_name(task)}", safe_name(dataset), FOLDERS[kind])
+    return Path(f"{safe_name(backbone)}-{safe_name(task)}", safe_name(dataset), kind.folder)
 
 
 def relative_path(record: Record, id: str) -> Path:
     """Return where a store keeps a record under the id that its file says: in an older schema it was another."""
-    which = {Result: "seed{0.seed}", Trial: "trial{0.index}", Failure: "{0.of}"}[type(record)].format(record)
-    return _folder(type(record), *_place(record)) / f"{safe_name(record.method.name)}-{which}-{id}.json"
+    return _folder(type(record), *_place(record)) / f"{safe_name(record.method.name)}-{record.which}-{id}.json"
+
+
+def check_place(place: Place, record: Record, id: str) -> None:
+    """Raise ``UserError`` where a record, under the id that its file says, stands at another place than a store's."""
+    if isinstance(place, Line):
+        file, right = place.archive, archive_of(_folder(Result, *_place(record)))
+    else:
+        file, right = place, relative_path(record, id)
+    if file.resolve().parts[-len(right.parts) :] != right.parts:
+        raise UserError(f"its content belongs into {right.as_posix()}; move it there")
 
 
 def _of_id(folder: Path, id: str) -> list[Path]:
@@ -144,8 +175,8 @@ def _of_id(folder: Path, id: str) -> list[Path]:
 
 
 @cache  # who waits for a record looks for it again and again; one warning is enough
-def _pass_over(file: Path, fault: str) -> None:
-    log.warning("%s: %s; it counts as missing", file, fault)
+def _pass_over(place: Place, fault: str) -> None:
+    log.warning("%s: %s; it counts as missing", place, fault)
 
 
 def _delete(file: Path) -> None:
@@ -163,62 +194,3 @@ def save_result(root: Path, result: Result) -> Path:
 def result_path(root: Path, result: Result) -> Path:
     """Return where a result is kept under ``root``."""
     return Store(Path(root)).path(result)
-
-
-def read_json(path: Path) -> Any:
-    """Return the JSON of a file. Raises ``UserError`` that says what is wrong, without the file's name."""
-    try:
-        return strict_json.parse(read_whole(path))
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"not a JSON file ({one_line(error)}); delete it and run again") from error
-
-
-def read_records(roots: Iterable[Path]) -> tuple[dict[Path, Record], dict[Path, str]]:
-    """Return the records of files and folders by path, in the order of the paths, and what is wrong with other files.
-
-    Takes all that ``json_files`` returns. Raises ``UserError`` for a folder that cannot be read.
-    """
-    records: dict[Path, Record] = {}
-    faults: dict[Path, str] = {}
-    for file in json_files(roots):
-        try:
-            records[file] = from_json(read_json(file))
-        except UserError as error:
-            faults[file] = str(error)
-    return records, faults
-
-
-def read_results(roots: Iterable[Path]) -> dict[Path, Result]:
-    """Return the runs among ``read_records``, with a warning for each file that is no valid record."""
-    records, faults = read_records(roots)
-    for file, fault in faults.items():
-        log.warning("%s: %s; it is left out (see zipeft validate)", file, fault)
-    return {file: record for file, record in records.items() if isinstance(record, Result)}
-
-
-def json_files(roots: Iterable[Path]) -> list[Path]:
-    """Return, each once and sorted, the files among ``roots`` and the JSON files in the folders among them.
-
-    Folders are searched to any depth, hidden files and folders and JSON schemas left out. What does not exist has no
-    files. Raises ``UserError`` for a folder that cannot be read.
-    """
-    files = {file.resolve(): file for root in roots for file in _files_of(Path(root))}
-    return sorted(files.values())
-
-
-def _files_of(root: Path) -> Iterator[Path]:
-    if not root.is_dir():
-        yield from [root] if root.exists() else []
-        return
-    # Not Path.rglob, which passes over a folder that cannot be read as if it were empty.
-    for folder, folders, names in os.walk(root, onerror=_cannot_read):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if name.endswith(".json") and not name.startswith(".") and not name.endswith(".schema.json"):
-                yield Path(folder, name)
-
-
-def _cannot_read(error: OSError) -> NoReturn:
-    raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
