@@ -32,6 +32,7 @@ COMMANDS = {
     "pull": Command("pull", "get an adapter from the Hugging Face hub"),
     "leaderboard": Command("leaderboard", "turn result files into leaderboard pages"),
     "validate": Command("validate", "check result files, and print their JSON schema"),
+    "pack": Command("pack", "put the records of each data set into one file"),
 }
 
 RENAMED = {"eval": "lm-eval"}
