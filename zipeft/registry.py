@@ -32,7 +32,7 @@ C = TypeVar("C")
 
 
 @dataclass(frozen=True)
-class Listing:
+class PluginInfo:
     """What ``zipeft ls`` shows of one plug-in. ``error`` says why it cannot be used, or is "" where it can."""
 
     name: str
@@ -140,21 +140,21 @@ class Registry(Generic[T]):
         if self._registered.pop(name, None) is None:
             raise UserError(f"{self.kind} {name!r} was not registered in this process")
 
-    def listing(self, pattern: str = "*") -> list[Listing]:
+    def listing(self, pattern: str = "*") -> list[PluginInfo]:
         """Return one row a name, sorted, of the names that match a pattern of the shell's kind ("zero*").
 
         Imports these plug-ins; one that cannot be used is a row with an error.
         """
         return [self._list(name) for name in self.names() if fnmatchcase(name, pattern)]
 
-    def _list(self, name: str) -> Listing:
+    def _list(self, name: str) -> PluginInfo:
         origin, value = self._where(name)
         try:
-            return Listing(name, _summary(self._load(name)), origin, value)
+            return PluginInfo(name, _summary(self._load(name)), origin, value)
         except ExtraMissing as reason:  # nothing is wrong with it
-            return Listing(name, str(reason), origin, value, str(reason))
+            return PluginInfo(name, str(reason), origin, value, str(reason))
         except Unusable as reason:
-            return Listing(name, "", origin, value, str(reason))
+            return PluginInfo(name, "", origin, value, str(reason))
 
     def _load(self, name: str) -> type[T]:
         if name in self._registered:

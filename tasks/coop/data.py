@@ -11,7 +11,7 @@ from zipeft.api.data import Split
 from zipeft.errors import UserError
 from zipeft.formatting import counted, shortened
 from zipeft.images.assembly import broken_files, file_hashes, image_data
-from zipeft.images.folders import LabelledFile, Listing
+from zipeft.images.folders import ImageListing, LabelledFile
 from zipeft.images.reading import ImageFiles
 from zipeft.sources.splits import cut
 from zipeft.tasks.coop.files import Entries, NamedImages, read_set, read_test
@@ -97,12 +97,12 @@ def _listed_files(lists: Lists, split: str) -> set[str]:
     return {file for (of, _, _), own in lists.items() if of == split for file in own.files}
 
 
-def _listing(root: Path, images: NamedImages) -> Listing:
+def _listing(root: Path, images: NamedImages) -> ImageListing:
     splits = {
         split: [LabelledFile(root / entry.file, str(entry.label)) for entry in _by_class(entries)]
         for split, entries in images.splits.items()
     }
-    return Listing(root, splits, images.notes)
+    return ImageListing(root, splits, images.notes)
 
 
 def _by_class(entries: Entries) -> Entries:

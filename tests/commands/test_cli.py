@@ -56,7 +56,7 @@ def test_ls_verbose_shows_settings(capsys, shout):
 
 
 def test_ls_flags_a_broken_plugin(capsys, monkeypatch):
-    broken = registry.Listing("bad", "", "acme 1.0", "acme:Bad", "ImportError: no acme")
+    broken = registry.PluginInfo("bad", "", "acme 1.0", "acme:Bad", "ImportError: no acme")
     monkeypatch.setattr(registry.Registry, "listing", lambda self, pattern: [broken])
     for arguments in (["ls", "methods"], ["ls", "methods", "-v"]):
         assert main(arguments) == 0

@@ -50,7 +50,7 @@ def _listing(kind: str | None, pattern: str, verbose: bool) -> str:
     return "\n\n".join(tables)
 
 
-def _row(plugins: registry.Registry[Any], row: registry.Listing, verbose: bool) -> list[str]:
+def _row(plugins: registry.Registry[Any], row: registry.PluginInfo, verbose: bool) -> list[str]:
     broken = row.error and not row.summary
     cells = [row.name, f"BROKEN: {row.error}" if broken else row.summary, row.origin]
     if verbose:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from zipeft.api.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.formatting import counted
-from zipeft.images.folders import LabelledFile, Listing
+from zipeft.images.folders import ImageListing, LabelledFile
 from zipeft.images.reading import BrokenImage, ImageFiles, read_image
 from zipeft.sources.package_archive import file_sha256
 from zipeft.sources.splits import choose, choose_classes, cut
@@ -30,7 +30,7 @@ CONTENT_LIMIT = 2 * 10**9
 
 def image_data(
     name: str,
-    listing: Listing,
+    listing: ImageListing,
     *,
     split_seed: int = 0,
     skip_broken: bool = False,

@@ -35,7 +35,7 @@ class LabelledFile(NamedTuple):
 
 
 @dataclass
-class Listing:
+class ImageListing:
     """The image files of a data set by split ("train", "validation", "test", or "all" where the data have no splits),
     and in ``notes`` what the user should know of how they were read."""
 
@@ -85,12 +85,12 @@ def left_out(others: Counter[str], place: str) -> list[str]:
     return [f"{log}, which are no images that Pillow decodes ({', '.join(kinds[:MOST_KINDS])}{more})"]
 
 
-def read_class_folders(root: Path) -> Listing:
+def read_class_folders(root: Path) -> ImageListing:
     """Read ``train/<class>/*``, ``val/<class>/*`` and ``test/<class>/*``, or ``<class>/*`` as the one split "all".
 
     ``val`` may be missing. Raises ``UserError`` if ``train`` or ``test`` is, or if there are no class folders.
     """
-    listing, folders = Listing(root, {}), _split_folders(root)
+    listing, folders = ImageListing(root, {}), _split_folders(root)
     if not folders:
         listing.splits["all"] = _read_classes(root, listing.notes)
         if {"train", "test"} <= {file.label.lower() for file in listing.splits["all"]}:
@@ -148,13 +148,13 @@ def _read_classes(folder: Path, notes: list[str]) -> list[LabelledFile]:
 # --- JSON split files -------------------------------------------------------------------------------------------------
 
 
-def read_split_files(root: Path, bases: Sequence[str]) -> Listing:
+def read_split_files(root: Path, bases: Sequence[str]) -> ImageListing:
     """Read ``train.json``, ``val.json`` (may be missing) and ``test.json``, each {image path: class id}.
 
     A path is relative to the first of the folders ``bases`` (relative to ``root``) that has the file. A class id is a
     whole number or a string. Raises ``UserError`` that names the file for anything else.
     """
-    listing = Listing(root, {})
+    listing = ImageListing(root, {})
     for split, name in (("train", "train.json"), ("validation", "val.json"), ("test", "test.json")):
         if split == "validation" and not (root / name).exists():
             continue

@@ -17,7 +17,7 @@ Turns = tuple[str, ...]
 """What one side says in a conversation, turn by turn; mostly there is a single turn."""
 
 
-class Question(NamedTuple):
+class AskedQuestion(NamedTuple):
     """What was asked, and where that is written."""
 
     place: str
@@ -25,12 +25,12 @@ class Question(NamedTuple):
     category: str
 
 
-class Answer(NamedTuple):
+class GivenAnswer(NamedTuple):
     """An answer, with the question that stands beside it in the file; ``question.turns`` is empty if there is none."""
 
     place: str
     turns: Turns
-    question: Question
+    question: AskedQuestion
     model: str
 
 
@@ -56,7 +56,7 @@ class Contest:
     left_out: int
 
 
-Entry = TypeVar("Entry", Question, Answer)
+Row = TypeVar("Row", AskedQuestion, GivenAnswer)
 
 
 def read_contest(a: Path, b: Path, questions: Path | None = None, allow_missing: bool = False) -> Contest:
@@ -82,9 +82,9 @@ def read_contest(a: Path, b: Path, questions: Path | None = None, allow_missing:
 # --- putting together -------------------------------------------------------------------------------------------------
 
 
-def _own_questions(answers: Sequence[Mapping[str, Answer]]) -> dict[str, Question]:
+def _own_questions(answers: Sequence[Mapping[str, GivenAnswer]]) -> dict[str, AskedQuestion]:
     """Return the questions that stand beside the answers, those of the first file where both have them."""
-    asked: dict[str, Question] = {}
+    asked: dict[str, AskedQuestion] = {}
     for entries in answers:
         for id, answer in entries.items():
             if id not in asked or not asked[id].turns:
@@ -104,7 +104,7 @@ def _refuse_missing(ids: Sequence[str], sources: Mapping[Path, Mapping[str, Any]
     )
 
 
-def _pair(id: str, question: Question, *answers: Answer) -> Pair:
+def _pair(id: str, question: AskedQuestion, *answers: GivenAnswer) -> Pair:
     for answer in answers:
         if answer.question.turns and not _same(answer.question.turns, question.turns):
             raise UserError(f"{answer.place} answers another question than {question.place}, with the same id {id!r}")
@@ -120,7 +120,7 @@ def _same(one: Turns, other: Turns) -> bool:
     return [turn.split() for turn in one] == [turn.split() for turn in other]
 
 
-def _name(path: Path, answers: Mapping[str, Answer]) -> str:
+def _name(path: Path, answers: Mapping[str, GivenAnswer]) -> str:
     """Return the model that gave a file's answers, or the file's own name if it does not tell one."""
     models = {answer.model for answer in answers.values()}
     return models.pop() if len(models) == 1 and models != {""} else path.stem
@@ -129,9 +129,9 @@ def _name(path: Path, answers: Mapping[str, Answer]) -> str:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path, parse: Callable[[Mapping[str, Any], str], Entry]) -> dict[str, Entry]:
+def _read(path: Path, parse: Callable[[Mapping[str, Any], str], Row]) -> dict[str, Row]:
     """Return a file's entries by the ids of their questions, in the order of the file."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, Row] = {}
     repeated: list[tuple[str, str]] = []
     for place, record in _records(path):
         id = _id(record, place)
@@ -167,18 +167,18 @@ def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield place, record
 
 
-def _answer(record: Mapping[str, Any], place: str) -> Answer:
-    question = Question(place, _instruction(record, place), _optional(record, "category", place))
+def _answer(record: Mapping[str, Any], place: str) -> GivenAnswer:
+    question = AskedQuestion(place, _instruction(record, place), _optional(record, "category", place))
     model = _optional(record, "model", place) or _optional(record, "model_id", place)
     if "choices" in record:
-        return Answer(place, _turns(_first_choice(record, place), place), question, model)
+        return GivenAnswer(place, _turns(_first_choice(record, place), place), question, model)
     name = next((name for name in ("answer", "text") if name in record), None)
     if name is None:
         raise UserError(f"{place} has no answer: give it as 'answer', or as FastChat does, as 'text' or 'choices'")
-    return Answer(place, (_text(record[name], place),), question, model)
+    return GivenAnswer(place, (_text(record[name], place),), question, model)
 
 
-def _question(record: Mapping[str, Any], place: str) -> Question:
+def _question(record: Mapping[str, Any], place: str) -> AskedQuestion:
     if "turns" in record:
         turns = _turns(record, place)
     elif "text" in record:
@@ -187,7 +187,7 @@ def _question(record: Mapping[str, Any], place: str) -> Question:
         turns = _instruction(record, place)
     if not turns:
         raise UserError(f"{place} has no question: give it as 'text', 'turns' or 'instruction'")
-    return Question(place, turns, _optional(record, "category", place))
+    return AskedQuestion(place, turns, _optional(record, "category", place))
 
 
 def _instruction(record: Mapping[str, Any], place: str) -> Turns:
