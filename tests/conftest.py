@@ -6,16 +6,12 @@ import errno
 import gc
 import os
 import random
-import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import hypothesis
 import pytest
-
-from support import ROOT
 
 # How long one example may take says more about what else the machine does than about the code. The profile "thorough"
 # is for tox's slow tests.
@@ -105,14 +101,3 @@ def cut_network(patches):
     patches.setattr(socket.socket, "connect", guard(socket.socket.connect))
     patches.setattr(socket.socket, "connect_ex", guard(socket.socket.connect_ex))
     patches.setattr(socket, "getaddrinfo", getaddrinfo)
-
-
-@pytest.fixture(scope="session")
-def example_plugin(tmp_path_factory):
-    """Install the example distribution for real, and return the folder to put on the path to have it."""
-    folder = tmp_path_factory.mktemp("example")
-    source = shutil.copytree(ROOT / "examples/zipeft-hf-vit", folder / "source")  # builds leave files in their source
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index"]
-    target = folder / "site-packages"
-    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--target", target, source], check=True)
-    return target

@@ -11,7 +11,7 @@ from zipeft.api.backbone import (
     Weights as Weights,
 )
 from zipeft.api.data import Data as Data, Split as Split, Window as Window
-from zipeft.api.method import HEAD_SPACE as HEAD_SPACE, Method as Method
+from zipeft.api.method import HEAD_SPACE as HEAD_SPACE, Method as Method, require_float32 as require_float32
 from zipeft.api.objective import Objective as Objective, TrivialAnswer as TrivialAnswer
 from zipeft.api.search import Choice as Choice, Range as Range, Space as Space
 from zipeft.api.settings import override as override

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zipeft.api.backbone import ImageBackbone, Weights
-from zipeft.errors import UserError
+from zipeft import ImageBackbone, UserError, Weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -20,6 +20,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "ls": Command("ls", "list the backbones, tasks and methods that are installed"),
+    "new": Command("new", "write a package with a plug-in of your own, to start from"),
     "fetch": Command("fetch", "get a task's data before it is run, and verify what is there"),
     "run": Command("run", "fine-tune a backbone on a task with some or all methods"),
     "profile": Command("profile", "tell what methods cost on a backbone, before anything is trained"),
