@@ -8,9 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.api.task import Task
+from zipeft.api.published_sets import PublishedSetsTask
 from zipeft.errors import require
 from zipeft.last_only import LastOnly
+from zipeft.sources.named_sets import NamedSets
+from zipeft.sources.splits import check_seed
 from zipeft.tasks.coop.sets import NAMED, SETS
 
 if TYPE_CHECKING:
@@ -27,15 +29,12 @@ ICON_TEMPLATE = "a {} icon"
 
 
 @dataclass(frozen=True)
-class NamedClassesTask(Task):
+class NamedClassesTask(PublishedSetsTask):
     """Images whose classes are known by their names, in CoOp's layout or embedded.
 
     Images go through the model's own preprocessing, in training too: CoOp also crops and flips them at random, and
     this does not.
     """
-
-    sets: tuple[str, ...] = ()
-    """Names of the data sets to take; none for all there are."""
 
     template: str = ""
     """The text of a class, with {} for its name; empty for the one that the data set has."""
@@ -47,26 +46,17 @@ class NamedClassesTask(Task):
     """Seed of the validation data where the data bring none: of the embedded icons and of ImageNet."""
 
     modality: ClassVar[str] = "image-text"
-    unrecorded: ClassVar[tuple[str, ...]] = ("data_dir", "sets")
+    named: ClassVar[NamedSets] = NAMED
+    embedded: ClassVar[Sequence[str]] = (EMBEDDED,)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.template.count("{}") == 1 or not self.template, "template: write {} once, for the class's name")
-        require(0 <= self.split_seed < 2**32, f"split_seed is {self.split_seed}: give a number from 0 to {2**32 - 1}")
+        check_seed(self.split_seed)
 
     def encoder(self, backbone: ImageTextBackbone) -> Callable[[Image], Tensor]:
         """Return the model's own preprocessing of an RGB image."""
         return backbone.preprocess()
-
-    def taken(self) -> Sequence[str]:
-        """Return the data sets that are taken, of those there are. Raises ``UserError`` for one that is not."""
-        there = [EMBEDDED] if self.data_dir is None else list(NAMED.places(self.data_dir))
-        if not self.sets:
-            return there
-        return list(dict.fromkeys(self._find(name, there) for name in self.sets))
-
-    def known(self, name: str) -> str:
-        """Return which of the sets ``name`` means. Raises ``UserError`` if none."""
-        return self._find(name, self.taken())
 
     def pool(self, name: str) -> Pool:
         """Return a data set in full; the last one is kept, as several data sets of few shots share it."""
@@ -93,7 +83,3 @@ class NamedClassesTask(Task):
 
         root = NAMED.places(self.data_dir)[name]
         return load_pool(name, root, self.shifted_folders(), self.split_seed, self.skip_broken)
-
-    def _find(self, name: str, there: Sequence[str]) -> str:
-        elsewhere = "" if self.data_dir else "name its folder with --data-dir"
-        return NAMED.known(name, there, self.data_dir, elsewhere=elsewhere)

@@ -16,7 +16,7 @@ from zipeft.images.reading import ImageFiles
 from zipeft.sources.splits import cut
 from zipeft.tasks.coop.files import Entries, NamedImages, read_set, read_test
 from zipeft.tasks.coop.lists import Lists, read_lists
-from zipeft.tasks.coop.sets import SETS, PublishedSet
+from zipeft.tasks.coop.sets import SETS, CoOpSet
 from zipeft.tasks.coop.shots import Pool, digest
 
 BASES = ("images", ".")
@@ -54,7 +54,7 @@ def load_pool(name: str, root: Path, shifted: Mapping[str, Path], split_seed: in
     return Pool(data, lists, order=order)
 
 
-def _note_sizes(images: NamedImages, published: PublishedSet) -> None:
+def _note_sizes(images: NamedImages, published: CoOpSet) -> None:
     there = {"classes": len(images.classes), **{split: len(own) for split, own in images.splits.items()}}
     counts = zip(there.items(), (published.classes, *published.sizes), strict=True)
     if others := [f"{count:,} {what} where {size:,} are published" for (what, count), size in counts if count != size]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from zipeft.api.data import Data
+from zipeft.api.published_results import read_published
 from zipeft.api.task import Preset, PublishedTable
 from zipeft.errors import UserError, require
 from zipeft.objectives.matching import Matching
@@ -17,40 +18,6 @@ from zipeft.tasks.coop.presets import METHODS, SETTINGS, SPACES
 from zipeft.tasks.coop.sets import folder_of
 
 DATASET = re.compile(r"(.+)-([1-9]\d*)shot")
-
-RN50_TABLE = PublishedTable(
-    title="CLIP RN50: mean test accuracy (%) over the 11 data sets, by the number of shots; without any it is 58.89",
-    source=(
-        "Means of the data sets' results in the experiment log of Tip-Adapter (arXiv 2111.03930): another model than "
-        "above. On ImageNet, with 16 shots, CLIP-Adapter has 63.59 and Tip-Adapter-F 65.51; without any it is 60.32"
-    ),
-    columns=("1", "2", "4", "8", "16"),
-    rows={
-        "CLIP-Adapter": ("62.67", "65.55", "68.61", "71.40", "74.44"),
-        "Tip-Adapter": ("62.33", "64.62", "66.54", "68.50", "70.32"),
-        "Tip-Adapter-F": ("64.60", "66.65", "69.67", "72.45", "75.83"),
-    },
-)
-
-VIT_TABLE = PublishedTable(
-    title="CLIP ViT-B/16, 16 shots: test accuracy (%)",
-    source=(
-        "As reprinted in the RVP paper, Table 8; the mean of these ten data sets is computed here "
-        "(that of the paper is over other data sets)"
-    ),
-    columns=(
-        "fgvc-aircraft", "caltech101", "stanford-cars", "dtd", "eurosat", "oxford-flowers-102", "food101",
-        "oxford-pets", "sun397", "ucf101", "mean",
-    ),
-    rows={
-        "CoOp": ("43.2", "95.8", "82.9", "69.7", "85.0", "96.8", "84.2", "92.0", "74.9", "83.1", "80.76"),
-        "CoCoOp": ("33.3", "95.1", "72.3", "63.7", "73.6", "89.1", "87.4", "93.4", "72.6", "77.2", "75.77"),
-        "CLIP-Adapter": ("34.2", "94.9", "74.0", "59.4", "71.4", "92.9", "87.1", "92.3", "74.2", "80.2", "76.06"),
-        "Tip-Adapter-F": ("44.6", "95.7", "82.3", "70.8", "85.9", "96.2", "86.8", "92.6", "76.0", "83.9", "81.48"),
-        "TaskRes": ("44.9", "95.8", "83.5", "71.5", "82.7", "97.5", "86.9", "92.4", "76.1", "84.0", "81.53"),
-        "LP++": ("42.1", "95.8", "80.8", "71.9", "85.5", "96.3", "87.2", "92.6", "76.0", "83.9", "81.21"),
-    },
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,7 +62,7 @@ class FewShot(NamedClassesTask):
         "paper": Preset(protocol={"epochs": 200, "batch_size": 32, "trials": 4}, spaces=SPACES),
     }
 
-    published: ClassVar[Sequence[PublishedTable]] = (VIT_TABLE, RN50_TABLE)
+    published: ClassVar[Sequence[PublishedTable]] = read_published(Path(__file__).with_name("fewshot.toml"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,13 +71,13 @@ class FewShot(NamedClassesTask):
         require(not self.shifted or self.data_dir is not None, "shifted names folders in --data-dir: give that too")
 
     def datasets(self) -> Sequence[str]:
-        return tuple(f"{name}-{shots}shot" for name in self.taken() for shots in dict.fromkeys(self.shots))
+        return tuple(f"{name}-{shots}shot" for name in super().datasets() for shots in dict.fromkeys(self.shots))
 
     def load(self, dataset: str) -> Data:
         from zipeft.tasks.coop.shots import few_shots
 
         name, shots = _parts(dataset)
-        name = self.known(name)
+        name = self.find(name, super().datasets())
         return few_shots(self.pool(name), f"{name}-{shots}shot", shots)
 
     def objective(self, dataset: str, classes: Sequence[str]) -> Matching:

@@ -10,7 +10,7 @@ from zipeft.api.data import Data
 from zipeft.errors import UserError
 from zipeft.formatting import counted
 from zipeft.sources.hub_download import HubUnavailable, Repository
-from zipeft.sources.named_sets import NamedSets
+from zipeft.sources.named_sets import NamedSets, PublishedSet
 from zipeft.text.assembly import Example, text_data
 from zipeft.text.tables import Columns, as_class, as_score, as_text, find_split, read_table
 
@@ -33,18 +33,17 @@ ENTAILMENT = ("entailment", "not_entailment")
 
 
 @dataclass(frozen=True)
-class PublishedSet:
+class GLUESet(PublishedSet):
     """A set of GLUE.
 
-    ``folders`` are the names that its folder goes by (see ``NamedSets``), the first of them that of the hub; ``label``
-    and each of ``texts`` the names that a column goes by. ``classes`` are in the order of the hub's numbers; without
+    The first of ``folders`` is that of the hub. ``label`` and each of ``texts`` are the names that a column goes by.
+    ``classes`` are in the order of the hub's numbers; without
     any, labels are ratings on ``SCALE``. ``sizes`` says how many examples are published to train and to test on;
     ``scores`` are those of classes, of which the first selects and ranks. ``bare`` names the columns of TSV files
     without a header. With ``leave_out_cut``, the published files have some lines that are cut in two, which the hub's
     data lack.
     """
 
-    folders: tuple[str, ...]
     texts: Columns
     label: Sequence[str]
     classes: tuple[str, ...]
@@ -55,31 +54,31 @@ class PublishedSet:
 
 
 SETS = {
-    "cola": PublishedSet(
+    "cola": GLUESet(
         ("cola",), (("sentence",),), ("label",), ("unacceptable", "acceptable"), (8551, 1043),
         scores=("matthews",), bare=("source", "label", "mark", "sentence"),
     ),
-    "sst-2": PublishedSet(("sst2", "sst"), (("sentence",),), ("label",), ("negative", "positive"), (67349, 872)),
-    "mrpc": PublishedSet(
+    "sst-2": GLUESet(("sst2", "sst"), (("sentence",),), ("label",), ("negative", "positive"), (67349, 872)),
+    "mrpc": GLUESet(
         ("mrpc",), (("sentence1", "#1 string"), ("sentence2", "#2 string")), ("label", "quality"),
         ("not_equivalent", "equivalent"), (3668, 408), scores=("accuracy", "f1"),
     ),
-    "sts-b": PublishedSet(("stsb", "sts", "stsbenchmark"), PAIR, ("score", "label"), (), (5749, 1500)),
-    "qqp": PublishedSet(
+    "sts-b": GLUESet(("stsb", "sts", "stsbenchmark"), PAIR, ("score", "label"), (), (5749, 1500)),
+    "qqp": GLUESet(
         ("qqp",), (("question1",), ("question2",)), ("is_duplicate", "label"), ("not_duplicate", "duplicate"),
         (363846, 40430), scores=("accuracy", "f1"), leave_out_cut=True,
     ),
-    "mnli": PublishedSet(
+    "mnli": GLUESet(
         ("mnli", "multinli"), (("premise", "sentence1"), ("hypothesis", "sentence2")), ("gold_label", "label"),
         ("entailment", "neutral", "contradiction"), (392702, 9815),
     ),
-    "qnli": PublishedSet(("qnli",), (("question",), ("sentence",)), ("label",), ENTAILMENT, (104743, 5463)),
-    "rte": PublishedSet(("rte",), PAIR, ("label",), ENTAILMENT, (2490, 277)),
-    "wnli": PublishedSet(("wnli",), PAIR, ("label",), ENTAILMENT[::-1], (635, 71)),
+    "qnli": GLUESet(("qnli",), (("question",), ("sentence",)), ("label",), ENTAILMENT, (104743, 5463)),
+    "rte": GLUESet(("rte",), PAIR, ("label",), ENTAILMENT, (2490, 277)),
+    "wnli": GLUESet(("wnli",), PAIR, ("label",), ENTAILMENT[::-1], (635, 71)),
 }  # fmt: skip
 
 
-NAMED = NamedSets("glue", {name: published.folders for name, published in SETS.items()})
+NAMED = NamedSets.of("glue", SETS)
 
 
 def hub_folder(name: str) -> Path:
@@ -133,7 +132,7 @@ def _read(root: Path, name: str, split: str, stems: Sequence[str], notes: list[s
     return _examples(paths, SETS[name], split, notes)
 
 
-def _examples(paths: Sequence[Path], published: PublishedSet, split: str, notes: list[str]) -> list[Example]:
+def _examples(paths: Sequence[Path], published: GLUESet, split: str, notes: list[str]) -> list[Example]:
     """Return the examples of a split, named by their place in it, from 0, which is their number on the hub."""
     found, left_out = [], 0
     for path in paths:

@@ -8,36 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zipeft.api.data import Data, Window
-from zipeft.api.task import Preset, PublishedTable, Task
-from zipeft.errors import UserError, did_you_mean
+from zipeft.api.published_results import read_published
+from zipeft.api.published_sets import PublishedSetsTask
+from zipeft.api.task import Preset, PublishedTable
+from zipeft.errors import UserError
 from zipeft.objectives.sequence_labelling import SequenceLabelling
 from zipeft.sources.folder import require_folder, subfolders
+from zipeft.sources.named_sets import NamedSets
+from zipeft.sources.splits import check_seed
 from zipeft.tasks.labelling.conll import find_splits
 from zipeft.tasks.labelling.data import Choices, Example, Reader
 
 if TYPE_CHECKING:
     from zipeft.api.backbone import TextBackbone
 
-LLAMA_ADAPTER_TABLE = PublishedTable(
-    title="NER and SRL, RoBERTa-large: micro-F1 (%)",
-    source=(
-        "LLaMA-Adapter (arXiv 2303.16199 v3) Table 13. CoNLL03 and CoNLL04 are NER, CoNLL12 and CoNLL05 are SRL with "
-        "given predicates. The published code of P-tuning v2 (PT2) scores the predicate itself (V) as a role to be "
-        "found, which is easy and not done here: compare SRL with caution."
-    ),
-    columns=("CoNLL03", "CoNLL04", "CoNLL12", "CoNLL05 Brown", "CoNLL05 WSJ"),
-    rows={
-        "Full": ("92.6", "88.8", "86.5", "85.6", "90.2"),
-        "PT": ("86.1", "76.2", "67.2", "70.7", "76.8"),
-        "PT2": ("92.8", "88.4", "84.6", "84.3", "89.2"),
-        "PT2 (reproduced)": ("91.8", "88.4", "84.7", "83.9", "89.4"),
-        "Zero-init": ("92.4", "88.8", "85.2", "84.7", "89.6"),
-    },
-)
-
 
 @dataclass(frozen=True)
-class Labelling(Task):
+class Labelling(PublishedSetsTask):
     """Sequence labelling: named entities and semantic roles from files in CoNLL's formats (--data-dir).
 
     ``data_dir`` is the folder of one data set, or one that holds several. A data set has a training file or folder and
@@ -66,9 +53,6 @@ class Labelling(Task):
     stride: int = 32
     """Tokens that two windows on a sentence share."""
 
-    sets: tuple[str, ...] = ()
-    """Names of the data sets (of their folders) to take; none for all there are."""
-
     split_seed: int = 0
     """Seed of the validation split, where the data bring none, and of the choice of ``train_sentences``."""
 
@@ -87,28 +71,24 @@ class Labelling(Task):
         "paper": Preset(protocol={"epochs": 30, "batch_size": 16, "trials": 8, "precision": "bf16"}, seeds=5),
     }
 
-    published: ClassVar[Sequence[PublishedTable]] = (LLAMA_ADAPTER_TABLE,)
-
-    unrecorded: ClassVar[tuple[str, ...]] = ("data_dir", "sets")
+    named: ClassVar[NamedSets] = NamedSets("labelling", {})
+    published: ClassVar[Sequence[PublishedTable]] = read_published(Path(__file__).with_name("published.toml"))
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.format not in ("auto", "ner", "srl"):
             raise UserError(f"format is {self.format!r}: give one of auto, ner or srl")
         if not 0 <= self.stride < self.max_length:
             raise UserError(f"stride is {self.stride}: give 0 or more, and less than max_length ({self.max_length})")
-        if not 0 <= self.split_seed < 2**32:
-            raise UserError(f"split_seed is {self.split_seed}: give a number from 0 to {2**32 - 1}")
+        check_seed(self.split_seed)
         if self.train_sentences < 0:
             raise UserError(f"train_sentences is {self.train_sentences}: give 1 or more, or 0 for all")
 
-    def datasets(self) -> Sequence[str]:
-        there = list(self._folders())
-        if not self.sets:
-            return tuple(there)
-        return tuple(dict.fromkeys(self._known(name, there) for name in self.sets))
+    def there(self) -> Sequence[str]:
+        return list(self._folders())
 
     def load(self, dataset: str) -> Data:
-        dataset = self._known(dataset, self.datasets())
+        dataset = self.known(dataset)
         choices = Choices(self.format, self.tag_column, self.split_seed, self.train_sentences)
         return Reader(self._folders()[dataset], choices).data(dataset)
 
@@ -130,14 +110,6 @@ class Labelling(Task):
         if self.max_length > backbone.max_length():
             raise UserError(f"max_length is {self.max_length}, the backbone takes {backbone.max_length()} tokens")
         return windows_of(backbone.tokenizer(), self.max_length, self.stride)
-
-    def _known(self, name: str, there: Sequence[str]) -> str:
-        """Return which of the sets that are there ``name`` means, whatever the case. Raises ``UserError`` if none."""
-        for each in (name, *(each for each in there if each.casefold() == name.casefold())):
-            if each in there:
-                return each
-        hint = did_you_mean(name, there)
-        raise UserError(f"no data set {name!r} in {self.data_dir}{hint} (there: {', '.join(there)})")
 
     def _folders(self) -> dict[str, Path]:
         """Return the folders of the data sets in ``data_dir``, or ``data_dir`` itself, by their names."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.api.data import Data, Window
-from zipeft.api.task import Preset, PublishedTable, Task
+from zipeft.api.published_results import read_published
+from zipeft.api.published_sets import HubSetsTask
+from zipeft.api.task import Preset, PublishedTable
 from zipeft.errors import UserError, did_you_mean, require
+from zipeft.sources.named_sets import NamedSets
+from zipeft.sources.splits import check_seed
 from zipeft.tasks.squad.sets import EMBEDDED, PUBLISHED, SHIFTED, embedded_set, hub_set, local_sets
 
 if TYPE_CHECKING:
@@ -23,25 +28,9 @@ ROOM = QUESTION_TOKENS + 8
 
 METHODS = ("linear", "full", "bitfit", "lora", "prompt", "prefix", "zero_gated", "zero_gated_random")
 
-LLAMA_ADAPTER_TABLE = PublishedTable(
-    title="SQuAD, RoBERTa-large: exact match and F1 on the development sets (%)",
-    source=(
-        "LLaMA-Adapter (arXiv 2303.16199v3) Table 7: full fine-tuning, prompt tuning (PT), P-tuning v2 (PT2) and "
-        "zero-initialised attention; the last row has the figures of P-tuning v2's own repository"
-    ),
-    columns=("1.1 EM", "1.1 F1", "2.0 EM", "2.0 F1"),
-    rows={
-        "Full": ("88.9", "94.6", "86.5", "89.4"),
-        "PT": ("1.2", "12.0", "50.2", "50.2"),
-        "PT2": ("88.5", "94.4", "82.1", "85.5"),
-        "Zero-init": ("88.8", "94.6", "83.9", "87.2"),
-        "PT2, its repository's own figures": ("88.1", "94.2", "81.3", "84.7"),
-    },
-)
-
 
 @dataclass(frozen=True)
-class SQuAD(Task):
+class SQuAD(HubSetsTask):
     """Extractive question answering: SQuAD 1.1, 2.0 or files in its format (--data-dir), else SQuAD's dev set, split.
 
     ``data_dir`` is a folder with train-v1.1.json and dev-v1.1.json, with train-v2.0.json and dev-v2.0.json (or all
@@ -53,12 +42,6 @@ class SQuAD(Task):
     Without ``data_dir``, the development set of SQuAD 1.1 is split by article under a name of its own, squad-dev, and
     tested on four further sets of other domains (SQuADShifts), on which nothing is selected.
     """
-
-    source: Literal["", "hub"] = ""
-    """"hub" downloads squad-v1.1 and squad-v2.0 from the Hugging Face hub."""
-
-    sets: tuple[str, ...] = ()
-    """Names of the data sets to take; none for all there are."""
 
     shifted: tuple[str, ...] = SHIFTED
     """The sets of other domains that squad-dev is tested on, too."""
@@ -136,12 +119,14 @@ class SQuAD(Task):
         ),
     }
 
-    published: ClassVar[Sequence[PublishedTable]] = (LLAMA_ADAPTER_TABLE,)
+    named: ClassVar[NamedSets] = NamedSets("squad", dict.fromkeys(PUBLISHED, ()))
+    embedded: ClassVar[Sequence[str]] = (EMBEDDED,)
+    published: ClassVar[Sequence[PublishedTable]] = read_published(Path(__file__).with_name("published.toml"))
 
     unrecorded: ClassVar[tuple[str, ...]] = ("data_dir", "sets", "drop_repeated")
 
     def __post_init__(self) -> None:
-        require(not (self.source and self.data_dir), "source is hub and data_dir is set: drop one")
+        super().__post_init__()
         for name in ("train_questions", "validation_questions", "test_questions", "shifted_questions"):
             require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}: give 1 or more, or 0 for all")
         for name in ("n_best", "max_answer_length"):
@@ -152,29 +137,20 @@ class SQuAD(Task):
             f"max_length is {self.max_length} and stride {self.stride}: {ROOM} tokens or more between them are needed, "
             "for a question and something new of the context",
         )
-        require(0 <= self.split_seed < 2**32, f"split_seed is {self.split_seed}: give a number from 0 to {2**32 - 1}")
+        check_seed(self.split_seed)
         for name in self.shifted:
             require(
                 name in SHIFTED,
                 f"shifted has {name!r}{did_you_mean(name, SHIFTED)} (there: {', '.join(SHIFTED)})",
             )
 
-    def datasets(self) -> Sequence[str]:
-        there = list(local_sets(self.data_dir)) if self.data_dir else list(PUBLISHED) if self.source else [EMBEDDED]
-        for name in self.sets:
-            if name not in there:
-                where = f"in {self.data_dir}" if self.data_dir else "on the hub" if self.source else "embedded"
-                hint = did_you_mean(name, there)
-                if name in PUBLISHED and not (self.data_dir or self.source):
-                    hint = "; name the folder of its files with --data-dir"
-                raise UserError(f"no data set {name!r} {where}{hint} (there: {', '.join(there)})")
-        return tuple(dict.fromkeys(self.sets)) or tuple(there)
+    def there(self) -> Sequence[str]:
+        return list(local_sets(self.data_dir)) if self.data_dir else super().there()
 
     def load(self, dataset: str) -> Data:
         from zipeft.tasks.squad.data import Repairs, squad_data
 
-        if dataset not in (there := self.datasets()):
-            raise UserError(f"no data set {dataset!r}{did_you_mean(dataset, there)} (there: {', '.join(there)})")
+        dataset = self.known(dataset)
         if self.data_dir:
             files = local_sets(self.data_dir)[dataset]
         else:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from zipeft.sources.named_sets import NamedSets, plain
+from zipeft.sources.named_sets import NamedSets, PublishedSet, plain
 
 TRAIN, VALIDATION = 800, 200
 """How many images a set of VTAB-1k has to train on and to choose by."""
@@ -59,7 +59,7 @@ ONE_SPLIT = "train and validation: the first 800, and the first 200 behind {}, o
 
 
 @dataclass(frozen=True)
-class PublishedSet:
+class VTABSet(PublishedSet):
     """A set of VTAB-1k.
 
     ``tfds`` is the TensorFlow data set whose order VTAB's splits refer to, in the version of VPT's setup (VTAB itself
@@ -77,13 +77,17 @@ class PublishedSet:
     test: int
     tfds: str
     split: str
-    folders: tuple[str, ...]
     hub: str = ""
     torchvision: str = ""
     revision: str = ""
     label: Callable | None = None
     raw: bool = False
     licence: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its folder, and that of a copy of the hub's repository."""
+        return (*self.folders, *([plain(self.hub.rpartition("/")[2])] if self.hub else []))
 
 
 def _hub(name: str) -> str:
@@ -92,89 +96,82 @@ def _hub(name: str) -> str:
 
 SETS = {
     # natural
-    "caltech101": PublishedSet(
-        "natural", 102, 6084, "caltech101:3.0.1", _tail(90), ("caltech101", "caltech"), _hub("caltech101"),
+    "caltech101": VTABSet(
+        ("caltech101", "caltech"), "natural", 102, 6084, "caltech101:3.0.1", _tail(90), _hub("caltech101"),
         licence="CC BY 4.0",
     ),
-    "cifar100": PublishedSet(
-        "natural", 100, 10_000, "cifar100:3.0.2", _tail(90), ("cifar", "cifar100", "cifar100python"), _hub("cifar100"),
-        "CIFAR100",
+    "cifar100": VTABSet(
+        ("cifar", "cifar100", "cifar100python"), "natural", 100, 10_000, "cifar100:3.0.2", _tail(90),
+        _hub("cifar100"), "CIFAR100",
     ),
-    "dtd": PublishedSet("natural", 47, 1880, "dtd:3.0.1", NATIVE, ("dtd",), _hub("dtd"), "DTD"),
-    "flowers102": PublishedSet(
-        "natural", 102, 6149, "oxford_flowers102:2.1.1", NATIVE,
-        ("oxfordflowers102", "flowers102", "oxfordflowers", "flowers"), _hub("flowers"), "Flowers102",
+    "dtd": VTABSet(("dtd",), "natural", 47, 1880, "dtd:3.0.1", NATIVE, _hub("dtd"), "DTD"),
+    "flowers102": VTABSet(
+        ("oxfordflowers102", "flowers102", "oxfordflowers", "flowers"), "natural", 102, 6149,
+        "oxford_flowers102:2.1.1", NATIVE, _hub("flowers"), "Flowers102",
     ),
-    "pets": PublishedSet(
-        "natural", 37, 3669, "oxford_iiit_pet:3.2.0", _tail(80), ("oxfordiiitpet", "oxfordpets", "pets"), _hub("pets"),
-        "OxfordIIITPet", licence="CC BY-SA 4.0",
+    "pets": VTABSet(
+        ("oxfordiiitpet", "oxfordpets", "pets"), "natural", 37, 3669, "oxford_iiit_pet:3.2.0", _tail(80),
+        _hub("pets"), "OxfordIIITPet", licence="CC BY-SA 4.0",
     ),
-    "svhn": PublishedSet(
-        "natural", 10, 26_032, "svhn_cropped:3.0.0", _tail(90), ("svhn", "svhncropped"), _hub("svhn"), "SVHN",
+    "svhn": VTABSet(
+        ("svhn", "svhncropped"), "natural", 10, 26_032, "svhn_cropped:3.0.0", _tail(90), _hub("svhn"), "SVHN",
         licence="for non-commercial use",
     ),
-    "sun397": PublishedSet("natural", 397, 21_750, "sun397/tfds:4.0.0", NATIVE, ("sun397",)),
+    "sun397": VTABSet(("sun397",), "natural", 397, 21_750, "sun397/tfds:4.0.0", NATIVE),
     # specialised
-    "camelyon": PublishedSet(
-        "specialised", 2, 32_768, "patch_camelyon:2.0.0", NATIVE, ("patchcamelyon", "camelyon", "pcam"), _hub("pcam"),
+    "camelyon": VTABSet(
+        ("patchcamelyon", "camelyon", "pcam"), "specialised", 2, 32_768, "patch_camelyon:2.0.0", NATIVE, _hub("pcam"),
         revision="502695fe1a141108650e3c5b91c8b5e0ff84ed49", licence="CC0",
     ),
-    "eurosat": PublishedSet(
-        "specialised", 10, 5400, "eurosat/rgb:2.0.0", ONE_SPLIT.format("60 %", "20 %"), ("eurosat",), _hub("eurosat"),
+    "eurosat": VTABSet(
+        ("eurosat",), "specialised", 10, 5400, "eurosat/rgb:2.0.0", ONE_SPLIT.format("60 %", "20 %"), _hub("eurosat"),
         licence="MIT",
     ),
-    "resisc45": PublishedSet(
-        "specialised", 45, 6300, "resisc45:3.0.0", ONE_SPLIT.format("60 %", "20 %"), ("resisc45", "resisc"),
+    "resisc45": VTABSet(
+        ("resisc45", "resisc"), "specialised", 45, 6300, "resisc45:3.0.0", ONE_SPLIT.format("60 %", "20 %"),
         _hub("resisc45"),
     ),
-    "retinopathy": PublishedSet(
-        "specialised", 5, 42_670, "diabetic_retinopathy_detection/btgraham-300:3.0.0", NATIVE,
-        ("diabeticretinopathy", "retinopathy", "diabeticretinopathydetection"), _hub("diabetic_retinopathy"),
+    "retinopathy": VTABSet(
+        ("diabeticretinopathy", "retinopathy", "diabeticretinopathydetection"), "specialised", 5, 42_670,
+        "diabetic_retinopathy_detection/btgraham-300:3.0.0", NATIVE, _hub("diabetic_retinopathy"),
     ),
     # structured
-    "clevr-count": PublishedSet(
-        "structured", 8, 15_000, "clevr:3.1.0", _tail(90).replace("the official one", "the official validation data"),
-        ("clevrcount", "clevrcountall"), _hub("clevr_count_all"), revision="8b5dce4d5393a04fb58b9261b22a881b02e379b1",
-        label=count_label, licence="CC BY 4.0",
+    "clevr-count": VTABSet(
+        ("clevrcount", "clevrcountall"), "structured", 8, 15_000, "clevr:3.1.0",
+        _tail(90).replace("the official one", "the official validation data"), _hub("clevr_count_all"),
+        revision="8b5dce4d5393a04fb58b9261b22a881b02e379b1", label=count_label, licence="CC BY 4.0",
     ),
-    "clevr-distance": PublishedSet(
-        "structured", 6, 15_000, "clevr:3.1.0", _tail(90).replace("the official one", "the official validation data"),
-        ("clevrdist", "clevrdistance", "clevrclosestobjectdistance"), _hub("clevr_closest_object_distance"),
+    "clevr-distance": VTABSet(
+        ("clevrdist", "clevrdistance", "clevrclosestobjectdistance"), "structured", 6, 15_000, "clevr:3.1.0",
+        _tail(90).replace("the official one", "the official validation data"), _hub("clevr_closest_object_distance"),
         revision="ec9c04224a95836ca0344a6000ec8d8bc8a6d4f2", label=clevr_distance_label, licence="CC BY 4.0",
     ),
-    "dmlab": PublishedSet("structured", 6, 22_735, "dmlab:2.0.1", NATIVE, ("dmlab",), _hub("dmlab")),
-    "kitti-distance": PublishedSet(
-        "structured", 4, 711, "kitti:3.2.0", NATIVE, ("kitti", "kittidistance", "kitticlosestvehicledistance"),
+    "dmlab": VTABSet(("dmlab",), "structured", 6, 22_735, "dmlab:2.0.1", NATIVE, _hub("dmlab")),
+    "kitti-distance": VTABSet(
+        ("kitti", "kittidistance", "kitticlosestvehicledistance"), "structured", 4, 711, "kitti:3.2.0", NATIVE,
         _hub("kitti_closest_vehicle_distance"), label=kitti_distance_label, licence="CC BY-NC-SA 3.0",
     ),
-    "dsprites-location": PublishedSet(
-        "structured", 16, 73_728, "dsprites:2.0.0", ONE_SPLIT.format("80 %", "10 %"),
-        ("dspritesloc", "dspriteslocation", "dspriteslabelxposition"), _hub("dsprites_label_x_position"),
-        label=location_label, raw=True, licence="Apache-2.0",
+    "dsprites-location": VTABSet(
+        ("dspritesloc", "dspriteslocation", "dspriteslabelxposition"), "structured", 16, 73_728, "dsprites:2.0.0",
+        ONE_SPLIT.format("80 %", "10 %"), _hub("dsprites_label_x_position"), label=location_label, raw=True,
+        licence="Apache-2.0",
     ),
-    "dsprites-orientation": PublishedSet(
-        "structured", 16, 73_728, "dsprites:2.0.0", ONE_SPLIT.format("80 %", "10 %"),
-        ("dspritesori", "dspritesorientation", "dspriteslabelorientation"), _hub("dsprites_label_orientation"),
+    "dsprites-orientation": VTABSet(
+        ("dspritesori", "dspritesorientation", "dspriteslabelorientation"), "structured", 16, 73_728,
+        "dsprites:2.0.0", ONE_SPLIT.format("80 %", "10 %"), _hub("dsprites_label_orientation"),
         label=orientation_label, raw=True, licence="Apache-2.0",
     ),
-    "smallnorb-azimuth": PublishedSet(
-        "structured", 18, 12_150, "smallnorb:2.0.0",
+    "smallnorb-azimuth": VTABSet(
+        ("smallnorbazi", "smallnorbazimuth", "smallnorblabelazimuth"), "structured", 18, 12_150, "smallnorb:2.0.0",
         "train: the first 800; validation: the first 200 of the official test data; test: the second half of those",
-        ("smallnorbazi", "smallnorbazimuth", "smallnorblabelazimuth"), _hub("smallnorb_label_azimuth"),
-        licence="for research; not to be sold",
+        _hub("smallnorb_label_azimuth"), licence="for research; not to be sold",
     ),
-    "smallnorb-elevation": PublishedSet(
-        "structured", 9, 12_150, "smallnorb:2.0.0",
+    "smallnorb-elevation": VTABSet(
+        ("smallnorbele", "smallnorbelevation", "smallnorblabelelevation"), "structured", 9, 12_150, "smallnorb:2.0.0",
         "train: the first 800; validation: the first 200 of the official test data; test: the second half of those",
-        ("smallnorbele", "smallnorbelevation", "smallnorblabelelevation"), _hub("smallnorb_label_elevation"),
-        licence="for research; not to be sold",
+        _hub("smallnorb_label_elevation"), licence="for research; not to be sold",
     ),
 }  # fmt: skip
 
 
-def _folders(published: PublishedSet) -> tuple[str, ...]:
-    """Return the names that a set's folder goes by, that of a copy of the hub's repository among them."""
-    return (*published.folders, *([plain(published.hub.rpartition("/")[2])] if published.hub else []))
-
-
-NAMED = NamedSets("vtab", {name: _folders(published) for name, published in SETS.items()})
+NAMED = NamedSets.of("vtab", SETS)

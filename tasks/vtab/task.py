@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from zipeft.api.data import Data
+from zipeft.api.published_sets import HubSetsTask
 from zipeft.api.task import Average, Preset, PublishedTable
 from zipeft.errors import require
 from zipeft.images.task import ImageTask
+from zipeft.sources.named_sets import NamedSets
 from zipeft.tasks.vtab.data import Sizes
 from zipeft.tasks.vtab.embedded import EMBEDDED
 from zipeft.tasks.vtab.published import AVERAGES, TABLES
@@ -18,21 +20,16 @@ from zipeft.tasks.vtab.sets import NAMED, SETS
 
 
 @dataclass(frozen=True)
-class VTAB(ImageTask):
+class VTAB(HubSetsTask, ImageTask):
     """VTAB-1k: 800 images to train on, 200 to choose by; 19 published sets (--data-dir, source=hub), else embedded.
 
     ``data_dir`` is the folder of one set or one that holds several, in the layout in circulation (train800.txt,
     val200.txt, test.txt and images, which are JPEG copies), or as tar or parquet shards, or as torchvision has them;
     with the file of dSprites in it, two of the sets are read from that. Only the layout in circulation has VTAB's own
     1,000 images. Without ``data_dir``, CIFAR-10's test images, digits of MNIST, dSprites drawn again, and drawn scenes
-    with objects to be counted stand in, under their own names; nothing stands in for the specialised group.
+    with objects to be counted stand in, under their own names; nothing stands in for the specialised group. The
+    hub's are CLIP benchmark's copies.
     """
-
-    source: Literal["", "hub"] = ""
-    """"hub" downloads the published sets from the Hugging Face hub, in CLIP benchmark's copies."""
-
-    sets: tuple[str, ...] = ()
-    """Names of the data sets to take; none for all there are."""
 
     test_examples: int = 0
     """Take so many test images of each set, drawn by ``split_seed``; 0 for all."""
@@ -54,28 +51,19 @@ class VTAB(ImageTask):
         ),
     }
 
+    named: ClassVar[NamedSets] = NAMED
+    embedded: ClassVar[Sequence[str]] = EMBEDDED
     published: ClassVar[Sequence[PublishedTable]] = TABLES
-
     averages: ClassVar[Sequence[Average]] = AVERAGES
-
-    unrecorded: ClassVar[tuple[str, ...]] = ("data_dir", "source", "sets")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.source in ("", "hub"), f"source is {self.source!r}: give hub, or nothing")
-        require(not (self.source and self.data_dir), "source is hub and data_dir is set: drop one")
         require(self.test_examples >= 0, f"test_examples is {self.test_examples}: give a number, or 0 for all")
-
-    def datasets(self) -> Sequence[str]:
-        there = self._there()
-        if not self.sets:
-            return tuple(there)
-        return tuple(dict.fromkeys(self._known(name, there) for name in self.sets))
 
     def load(self, dataset: str) -> Data:
         from zipeft.tasks.vtab import embedded, places, shards
 
-        name, sizes = self._known(dataset, self.datasets()), Sizes(self.split_seed, self.test_examples)
+        name, sizes = self.known(dataset), Sizes(self.split_seed, self.test_examples)
         if self.data_dir:
             place = places.places(self.data_dir)[name]
             return places.load(name, place, sizes, skip_broken=self.skip_broken)
@@ -86,19 +74,14 @@ class VTAB(ImageTask):
     def fetch(self, folder: Path | None, names: Sequence[str]) -> Iterator[tuple[str, str]]:
         from zipeft.tasks.vtab import fetch as vtab_fetch
 
-        known = [self._known(name, (*EMBEDDED, *SETS)) for name in names]
+        known = [self.find(name, (*EMBEDDED, *SETS)) for name in names]
         wanted = list(dict.fromkeys(known)) or [*EMBEDDED, *SETS]
         yield from vtab_fetch.fetch(folder, wanted, asked=bool(names))
 
-    def _there(self) -> Sequence[str]:
+    def there(self) -> Sequence[str]:
         from zipeft.tasks.vtab import places
 
-        if self.data_dir:
-            return list(places.places(self.data_dir))
-        return [name for name in SETS if SETS[name].hub] if self.source else EMBEDDED
+        return list(places.places(self.data_dir)) if self.data_dir else super().there()
 
-    def _known(self, name: str, there: Sequence[str]) -> str:
-        elsewhere = "name its folder with --data-dir" + (
-            "" if self.source else ", or get it with --set vtab.source=hub"
-        )
-        return NAMED.known(name, there, self.data_dir, self.source, "" if self.data_dir else elsewhere)
+    def on_hub(self) -> Sequence[str]:
+        return [name for name in SETS if SETS[name].hub]

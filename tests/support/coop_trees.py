@@ -45,7 +45,7 @@ def make_imagenet(root, places=("images/train", "images/val"), names=("fish", "d
 
 def load(root, shots=2, **settings):
     task = FewShot(data_dir=root, **settings)
-    (name,) = task.taken()
+    (name,) = task.there()
     return task.load(f"{name}-{shots}shot")
 
 

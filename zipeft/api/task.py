@@ -101,6 +101,9 @@ class Task(abc.ABC):
     unrecorded: ClassVar[tuple[str, ...]] = ("data_dir",)
     """Settings that do not decide a result: where the data lies (their checksum is on record), which sets are run."""
 
+    def __post_init__(self) -> None:  # noqa: B027 (a subclass may have nothing to check)
+        """Check the settings: raise ``UserError`` or ``ValueError``. A subclass calls its parent's before its own."""
+
     @abc.abstractmethod
     def datasets(self) -> Sequence[str]:
         """Return the names of the data sets of this instance, cheaply. Raises ``UserError`` on bad settings."""

@@ -11,6 +11,7 @@ from zipeft.api.task import Task
 from zipeft.errors import UserError
 from zipeft.images.reading import fit, to_rgb
 from zipeft.objectives.classification import Classification
+from zipeft.sources.splits import check_seed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,12 +45,12 @@ class ImageTask(Task):
     modality: ClassVar[str] = "image"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= self.image_size <= LARGEST:
             raise UserError(f"image_size is {self.image_size}: give a number of pixels from 1 to {LARGEST:,}")
         if self.resize not in RESIZES:
             raise UserError(f"resize is {self.resize!r}: give one of {' or '.join(RESIZES)}")
-        if not 0 <= self.split_seed < 2**32:
-            raise UserError(f"split_seed is {self.split_seed}: give a number from 0 to {2**32 - 1}")
+        check_seed(self.split_seed)
 
     def objective(self, dataset: str, classes: Sequence[str]) -> Classification:
         return Classification()

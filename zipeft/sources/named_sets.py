@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from zipeft.errors import UserError, did_you_mean
 from zipeft.sources.folder import require_folder, subfolders
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """A published data set. ``folders`` are the names that its folder goes by, as ``plain`` writes them."""
+
+    folders: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that its folder may have."""
+        return self.folders
 
 
 @dataclass(frozen=True)
@@ -20,24 +32,29 @@ class NamedSets:
     task: str
     folders: Mapping[str, Sequence[str]]
 
-    def find(self, name: str, there: Iterable[str] | None = None) -> str | None:
+    @classmethod
+    def of(cls, task: str, sets: Mapping[str, PublishedSet]) -> NamedSets:
+        """Return the published data sets of a task by the names of their folders."""
+        return cls(task, {name: published.names for name, published in sets.items()})
+
+    def find(self, name: str, there: Collection[str] | None = None) -> str | None:
         """Return which of the sets ``there`` (all, if it is None) is meant: by itself or by the name of its folder."""
-        for known in self.folders if there is None else there:
+        there = self.folders if there is None else there
+        if name in there:
+            return name
+        for known in there:
             if plain(name) in (plain(known), *self.folders.get(known, ())):
                 return known
         return None
 
-    def known(
-        self, name: str, there: Sequence[str], data_dir: Path | None = None, source: str = "", elsewhere: str = ""
-    ) -> str:
+    def known(self, name: str, there: Sequence[str], where: str, elsewhere: str = "") -> str:
         """Return which of the sets ``there`` is meant.
 
-        Raises ``UserError`` if none is. It says where was looked: in ``data_dir``, in a ``source``, or else among the
-        embedded sets; and of a published set that is not there, ``elsewhere``: how to have it.
+        Raises ``UserError`` if none is, with ``where`` they were looked for, and, if ``name`` is one of the published
+        sets, ``elsewhere``: how to have it.
         """
         if (match := self.find(name, there)) is not None:
             return match
-        where = f"in {data_dir}" if data_dir else f"on the {source}" if source else "embedded"
         hint = f"; {elsewhere}" if elsewhere and self.find(name) else did_you_mean(name, there)
         raise UserError(f"no data set {name!r} {where}{hint} (there: {', '.join(there)})")
 

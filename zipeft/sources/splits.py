@@ -8,6 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
+from zipeft.errors import require
+
+
+def check_seed(split_seed: int) -> None:
+    """Raise ``ValueError`` for a number that NumPy takes for no seed."""
+    require(0 <= split_seed < 2**32, f"split_seed is {split_seed}: give a number from 0 to {2**32 - 1}")
+
 
 def cut(labels: Sequence[Hashable], fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """Split the indices of ``labels`` by class; return those that stay and those that are taken, both rising.

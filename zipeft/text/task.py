@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from zipeft.api.task import Task
 from zipeft.errors import UserError, require
+from zipeft.sources.splits import check_seed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,10 +43,11 @@ class TextTask(Task):
     modality: ClassVar[str] = "text"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.max_length >= SHORTEST, f"max_length is {self.max_length}: give {SHORTEST} tokens or more")
         for name, count in self.limits().items():
             require(count >= 0, f"{name}_examples is {count}: give 1 or more, or 0 for all")
-        require(0 <= self.split_seed < 2**32, f"split_seed is {self.split_seed}: give a number from 0 to {2**32 - 1}")
+        check_seed(self.split_seed)
 
     def limits(self) -> dict[str, int]:
         """Return how many examples of each split to take, as ``zipeft.text.assembly.text_data`` wants it."""

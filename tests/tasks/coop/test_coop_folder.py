@@ -7,6 +7,7 @@ import os
 import sys
 import unicodedata
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -38,9 +39,9 @@ COOP_FOLDERS = {
 def test_all_of_coops_folders_are_known_and_no_name_is_two_sets(tmp_path):
     for folder in (*COOP_FOLDERS, "something else"):
         (tmp_path / folder).mkdir()
-    assert FewShot(data_dir=tmp_path).taken() == list(COOP_FOLDERS.values())
+    assert FewShot(data_dir=tmp_path).there() == list(COOP_FOLDERS.values())
     for folder, name in COOP_FOLDERS.items():
-        assert FewShot(data_dir=tmp_path / folder).taken() == [name]
+        assert FewShot(data_dir=tmp_path / folder).there() == [name]
     names = [known for name, one in SETS.items() for known in {plain(name), *one.folders}]
     assert len(names) == len(set(names))
     assert all(name == plain(name) for one in SETS.values() for name in one.folders)
@@ -86,9 +87,9 @@ def test_a_split_file_is_read(tmp_path, base):
 
 def test_published_sizes_go_without_saying(root, monkeypatch):
     sizes = tuple(5 * size for size in SIZES.values())
-    monkeypatch.setitem(SETS, "caltech101", SETS["caltech101"]._replace(classes=5, sizes=sizes))
+    monkeypatch.setitem(SETS, "caltech101", replace(SETS["caltech101"], classes=5, sizes=sizes))
     assert "published" not in load(root).note
-    monkeypatch.setitem(SETS, "caltech101", SETS["caltech101"]._replace(classes=5, sizes=(30, 25, 21)))
+    monkeypatch.setitem(SETS, "caltech101", replace(SETS["caltech101"], classes=5, sizes=(30, 25, 21)))
     assert "split_zhou_Caltech101.json has 20 test where 21 are published" in load(root).note
 
 

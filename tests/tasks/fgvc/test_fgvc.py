@@ -13,7 +13,7 @@ from support.pictures import SPLITS, refusal, save, save_distinct
 from support.toys import split_of
 from zipeft.api.settings import override
 from zipeft.registry import tasks
-from zipeft.tasks.fgvc.task import FGVC, PUBLISHED_SETS
+from zipeft.tasks.fgvc.task import FGVC, SETS
 
 
 def class_folders(root, classes=("a", "b"), splits=("train", "val", "test"), each=3):
@@ -204,6 +204,6 @@ def test_the_archives_as_they_come_have_no_splits(tmp_path):
 
 
 def test_every_published_set_has_distinct_names():
-    names = [name for published in PUBLISHED_SETS.values() for name in published.folders]
+    names = [name for published in SETS.values() for name in published.folders]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch("[a-z0-9]+", name) for name in names)

@@ -204,7 +204,7 @@ def test_bad_settings_are_refused(values, said):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"sets": "squad-v1.1"}, "no data set 'squad-v1.1' embedded; name the folder of its files with --data-dir"),
+        ({"sets": "squad-v1.1"}, "no data set 'squad-v1.1' embedded; name its folder with --data-dir, or get it with"),
         (
             {"source": "hub", "sets": "squad-v1"},
             "on the hub; did you mean 'squad-v1.1'? (there: squad-v1.1, squad-v2.0)",
