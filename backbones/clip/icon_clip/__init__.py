@@ -1,1 +1,1 @@
-"""The embedded CLIP: its weights, their card, and the script that trains it."""
+"""The embedded CLIP: its weights and their card. The scripts that train it are in examples/icon-clip."""

@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+import train
+from batches import Batches, augment
 
-from zipeft.backbones.clip.icon_clip import train
-from zipeft.backbones.clip.icon_clip.batches import Batches, augment
 from zipeft.errors import UserError
 from zipeft.sources import package_archive
 from zipeft.tasks.coop import icon_concepts
@@ -24,7 +24,7 @@ TINY = {
 }
 SETTINGS = {"steps": 6, "batch": 3, "rate": 1e-2, "decay": 0.5, "invert": 0.2, "seed": 1, "threads": 1}
 
-AUGMENT = "zipeft.backbones.clip.icon_clip.batches.augment"
+AUGMENT = "batches.augment"
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_the_rate_rises_and_then_falls_to_nothing(drawings, tmp_path, monkeypatc
 def test_a_run_writes_weights_results_and_the_card(drawings, tmp_path, monkeypatch):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY, "preprocess_cfg": {}}), "utf-8")
     (tmp_path / "CARD.md").write_text("Above.\n<!-- results -->\nold\n<!-- end of results -->\nBelow.\n", "utf-8")
-    monkeypatch.setattr(train, "HERE", tmp_path)
+    monkeypatch.setattr(train, "FOLDER", tmp_path)
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda on: None)  # it would outlast this test
     monkeypatch.setattr(train, "split_of", lambda size, validate: split(drawings, {"G"}, {"cat", "owl"}))
     paths = ["--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt")]

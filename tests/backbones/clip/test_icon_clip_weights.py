@@ -8,14 +8,15 @@ from pathlib import Path
 
 import open_clip
 import pytest
+import report
 import torch
+import train
 from PIL import Image
 
 from support import ROOT
 from support.clip_models import TEMPLATES, named, zero_shot
 from zipeft.backbones.clip import choice as choices
 from zipeft.backbones.clip.backbone import CLIP
-from zipeft.backbones.clip.icon_clip import report, train
 from zipeft.sources import package_archive
 from zipeft.tasks.coop.icon_concepts import HELD_OUT
 from zipeft.tasks.fgvc import icons

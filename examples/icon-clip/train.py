@@ -1,10 +1,9 @@
 """Train the embedded CLIP on icons and their names, and report what it can do with fonts and concepts it never saw.
 
-This is a script, run by hand; the package never imports it. So it may import ``zipeft.tasks``, which a backbone must
-not.
+    python examples/icon-clip/train.py             # trains, and writes the weights that the backbone clip loads
+    python examples/icon-clip/train.py --validate  # chooses settings: reports on other fonts and concepts
 
-    python backbones/clip/icon_clip/train.py             # trains, writes icon_clip.safetensors and .json beside it
-    python backbones/clip/icon_clip/train.py --validate  # chooses settings: reports on other fonts and concepts
+It stands outside of the package, as it joins a backbone and tasks, which know nothing of each other there.
 
 The model and the loss are open_clip's (Radford et al., arXiv 2103.00020). A batch never holds two drawings of one
 concept, so no right pair is ever counted as a wrong one, and the loss is CLIP's own as it is.
@@ -23,8 +22,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zipeft.backbones.clip.icon_clip.batches import Batches
-from zipeft.backbones.clip.icon_clip.report import fill_card, report, table
+from batches import Batches
+from report import fill_card, report, table
+
+from zipeft.backbones.clip.choice import CONFIG, FOLDER, WEIGHTS
 from zipeft.commands.common import ArgumentParser, exit_status
 from zipeft.errors import UserError
 from zipeft.sources import package_archive
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
     import open_clip
     import torch
 
-HERE = Path(__file__).parent
-CONFIG = "open_clip_config.json"
-WEIGHTS, RESULTS, CARD = "icon_clip.safetensors", "icon_clip.json", "CARD.md"
+RESULTS, CARD = "icon_clip.json", "CARD.md"
 
 VALIDATION_FONTS = ("Font Awesome 6 Regular", "Font Awesome 6 Solid")
 """Further fonts that --validate leaves out; and of the concepts that they share with others, one in ``EVERY``."""
@@ -65,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     state, seconds = _trained(config["model_cfg"], parts.train, settings, options.checkpoint)
     options.out.mkdir(parents=True, exist_ok=True)
     save_weights(state, options.out / WEIGHTS)
-    (options.out / CONFIG).write_text((HERE / CONFIG).read_text("utf-8"), "utf-8")
+    (options.out / CONFIG).write_text((FOLDER / CONFIG).read_text("utf-8"), "utf-8")
     results = {
         "zero_shot": report(options.out, parts, few_shot=not options.validate),
         "settings": settings,
@@ -92,7 +91,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="decides initial weights, batches and augmentation")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="the sums' order depends on them")
     parser.add_argument("--validate", action="store_true", help="leave out more, and report on that alone")
-    parser.add_argument("--out", type=Path, help="folder of what is written (default: this script's, or the cache)")
+    parser.add_argument("--out", type=Path, help="folder of what is written (default: the backbone's, or the cache)")
     parser.add_argument("--checkpoint", type=Path, help="file to resume from (default: in the cache)")
     options = parser.parse_args(argv)
     for name in ("steps", "batch", "rate", "threads"):
@@ -101,14 +100,14 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     if not (options.seed >= 0 and 0 <= options.decay < math.inf and 0 <= options.invert <= 1):
         raise UserError("--seed and --decay must be 0 or more, and --invert from 0 to 1")
     scratch = package_archive.cache_dir() / "icon_clip"
-    options.out = options.out or (scratch / "validation" if options.validate else HERE)
+    options.out = options.out or (scratch / "validation" if options.validate else FOLDER)
     options.checkpoint = options.checkpoint or scratch / ("validation.pt" if options.validate else "training.pt")
     return options
 
 
 def read_config() -> dict[str, Any]:
     """Return the model's configuration, in open_clip's own format."""
-    return json.loads((HERE / CONFIG).read_text("utf-8"))
+    return json.loads((FOLDER / CONFIG).read_text("utf-8"))
 
 
 # --- data -------------------------------------------------------------------------------------------------------------

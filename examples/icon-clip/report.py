@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zipeft.backbones.clip.icon_clip.batches import TEMPLATES, tokenizer
+from batches import TEMPLATES, tokenizer
+
 from zipeft.tasks.coop.icon_concepts import Split, words_of
 from zipeft.tasks.coop.icons import held_out_drawings
 
@@ -90,7 +91,7 @@ def _summary(results: Mapping[str, Any]) -> str:
 {table(results["zero_shot"])}
 
 {results["drawings"]:,} training drawings of {results["concepts"]:,} concepts. The run:
-`python backbones/clip/icon_clip/train.py {options}`,
+`python examples/icon-clip/train.py {options}`,
 {results["cpu_seconds"] / 60:.0f} minutes of CPU time on {versions["processor"]} with torch {versions["torch"]} and
 open_clip {versions["open_clip"]}. SHA-256 of the weights: `{results["sha256"]}`.
 """
