@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from zipeft.api.task import PublishedTable
 
@@ -22,7 +24,7 @@ def read_published(file: Path) -> tuple[PublishedTable, ...]:
     return tuple(_table(entry) for entry in tomllib.loads(file.read_text("utf-8"))["table"])
 
 
-def _table(entry: dict) -> PublishedTable:
+def _table(entry: Mapping[str, Any]) -> PublishedTable:
     rows = {method: tuple(values.split()) for method, values in entry["rows"].items()}
     for method, values in rows.items():
         if len(values) != len(entry["columns"]):
