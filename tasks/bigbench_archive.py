@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zipeft.sources.package_archive import Carrier, members_at
+from zipeft.sources.package_archive import PackageArchive, members_at
 
-CARRIER = Carrier(
+ARCHIVE = PackageArchive(
     name="bigbench",
     version="1.0.0",
     kind="sdist",
@@ -23,4 +23,4 @@ FOLDER = "bigbench/benchmark_tasks"
 
 def benchmark_files(*paths: str) -> list[Path]:
     """Return files of its benchmark tasks, such as "squad_shifts/nyt_v1.0.json", extracted once."""
-    return members_at(CARRIER, [f"{FOLDER}/{path}" for path in paths])
+    return members_at(ARCHIVE, [f"{FOLDER}/{path}" for path in paths])

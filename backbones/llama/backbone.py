@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zipeft.api.backbone import LanguageBackbone
 from zipeft.backbones.llama import smollm2
 from zipeft.backbones.llama.decoder_model import DECODER
-from zipeft.backbones.transformers_models.checkpoint import CheckpointBackbone, Embedded
+from zipeft.backbones.transformers_models.checkpoint import CheckpointBackbone
+from zipeft.backbones.transformers_models.embedded import EmbeddedModel
 from zipeft.backbones.transformers_models.kind import Kind
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _SMOL = {
 }
 _LLAMA_1 = {"vocab_size": 32_000, "rms_norm_eps": 1e-6, "max_position_embeddings": 2048}
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    smollm2.NAME: ("llama", {**_SMOL, "rms_norm_eps": 1e-5}),
+    smollm2.MODEL.name: ("llama", {**_SMOL, "rms_norm_eps": 1e-5}),
     "llama-7b": ("llama", {**_LLAMA_1, "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32}),
     "llama-13b": (
         "llama",
@@ -48,9 +49,7 @@ class Llama(CheckpointBackbone, LanguageBackbone):
     """
 
     lora_targets: ClassVar[tuple[str, ...]] = ("q_proj", "v_proj")
-    embedded: ClassVar[Embedded] = Embedded(
-        smollm2.NAME, smollm2.CARRIER, smollm2.folder, smollm2.LONGEST, smollm2.SPECIAL
-    )
+    embedded: ClassVar[EmbeddedModel] = smollm2.MODEL
     kind: ClassVar[Kind] = DECODER
     architectures: ClassVar[dict[str, tuple[str, dict[str, Any]]]] = ARCHITECTURES
 

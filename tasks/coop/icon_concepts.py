@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from zipeft.sources import package_archive
-from zipeft.tasks.fgvc.icons import CARRIER, TEST_FONTS, concept_of, draw, read_glyphs
+from zipeft.tasks.fgvc.icons import ARCHIVE, TEST_FONTS, concept_of, draw, read_glyphs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ def read_drawings(image_size: int) -> Drawings:
     """
     import numpy as np
 
-    path = package_archive.derived(CARRIER, f"concepts_{image_size}px.npz", lambda target: _write(target, image_size))
+    path = package_archive.derived(ARCHIVE, f"concepts_{image_size}px.npz", lambda target: _write(target, image_size))
     with np.load(path) as columns:
         return Drawings(columns["pixels"], columns["fonts"], columns["concepts"])
 

@@ -11,7 +11,7 @@ from zipeft.sources.splits import cut
 from zipeft.tasks.coop.icon_concepts import HELD_OUT, words_of
 from zipeft.tasks.coop.shots import Members, Pool
 from zipeft.tasks.fgvc.drawing import Drawing, drawn_data
-from zipeft.tasks.fgvc.icons import CARRIER, TEST_FONTS, VALIDATION, concepts_of, draw, read_glyphs
+from zipeft.tasks.fgvc.icons import ARCHIVE, TEST_FONTS, VALIDATION, concepts_of, draw, read_glyphs
 
 IMAGE_SIZE = 96
 """Pixels of a drawing's side; the model's own preprocessing does the rest."""
@@ -34,7 +34,7 @@ def load_icons(split_seed: int) -> Pool:
             "validation": [seen[index] for index in taken],
             "test": test,
         },
-        carrier=CARRIER,
+        carrier=ARCHIVE,
         settings={"image_size": IMAGE_SIZE, "split_seed": split_seed, "shifted": INVERTED},
         note=f"{len(HELD_OUT)} concepts that the embedded CLIP never saw, {IMAGE_SIZE} px; test drawings from "
         f"{' and '.join(TEST_FONTS)}, fonts that neither it nor training saw; {INVERTED}: the same, white on black",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFont import FreeTypeFont
 
-    from zipeft.sources.package_archive import Carrier
+    from zipeft.sources.package_archive import PackageArchive
 
 
 class Drawing(NamedTuple):
@@ -34,7 +34,7 @@ def drawn_data(
     name: str,
     splits: Mapping[str, Sequence[Drawing]],
     *,
-    carrier: Carrier,
+    carrier: PackageArchive,
     settings: Mapping[str, Any],
     note: str,
 ) -> Data:

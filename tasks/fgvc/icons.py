@@ -16,7 +16,7 @@ from zipeft.tasks.fgvc.drawing import Drawing, drawn_data, load_font
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-CARRIER = package_archive.Carrier(
+ARCHIVE = package_archive.PackageArchive(
     name="qtawesome",
     version="1.4.2",
     kind="wheel",
@@ -81,7 +81,7 @@ def load(image_size: int, classes: int, split_seed: int) -> Data:
     return drawn_data(
         "icons",
         splits,
-        carrier=CARRIER,
+        carrier=ARCHIVE,
         settings={"image_size": image_size, "classes": classes, "split_seed": split_seed},
         note=f"{part if len(chosen) < len(concepts) else f'all {len(concepts)} concepts'}, {image_size} px; "
         f"test drawings from {' and '.join(TEST_FONTS)}, fonts that training never saw",
@@ -97,7 +97,7 @@ def read_glyphs() -> list[Glyph]:
     glyphs = []
     for font in sorted(FONTS, key=lambda font: (font in TEST_FONTS, font)):
         stem, version = FONTS[font]
-        charmap = package_archive.member(CARRIER, f"qtawesome/fonts/{stem}-charmap-{version}.json")
+        charmap = package_archive.member(ARCHIVE, f"qtawesome/fonts/{stem}-charmap-{version}.json")
         codepoints = json.loads(charmap.read_text("utf-8"))
         glyphs += [Glyph(font, name, int(code, 16)) for name, code in sorted(codepoints.items())]
     return glyphs
@@ -144,7 +144,7 @@ def _ink(glyph: Glyph) -> Image:
     from PIL import ImageDraw
 
     stem, version = FONTS[glyph.font]
-    font = load_font(package_archive.member(CARRIER, f"qtawesome/fonts/{stem}-{version}.ttf"), EM)
+    font = load_font(package_archive.member(ARCHIVE, f"qtawesome/fonts/{stem}-{version}.ttf"), EM)
     left, top, right, bottom = map(int, font.getbbox(chr(glyph.codepoint)))
     image = PIL.Image.new("L", (right - left, bottom - top))
     ImageDraw.Draw(image).text((-left, -top), chr(glyph.codepoint), fill=255, font=font)

@@ -11,7 +11,7 @@ from zipeft.sources import package_archive
 from zipeft.sources.splits import choose_classes, cut
 from zipeft.tasks.fgvc.drawing import Drawing, drawn_data, load_font
 
-CARRIER = package_archive.Carrier(
+ARCHIVE = package_archive.PackageArchive(
     name="rendercv-fonts",
     version="0.5.1",
     kind="wheel",
@@ -91,7 +91,7 @@ def load(image_size: int, classes: int, split_seed: int) -> Data:
     return drawn_data(
         "typefaces",
         {split: [draw(face, text, image_size) for face in chosen for text in texts] for split, texts in splits.items()},
-        carrier=CARRIER,
+        carrier=ARCHIVE,
         settings={"image_size": image_size, "classes": classes, "split_seed": split_seed},
         note=f"{part if len(chosen) < len(FONTS) else f'all {len(FONTS)} typefaces'}, two words an image, "
         f"{image_size} px; test words and sizes are ones that training never saw",
@@ -108,7 +108,7 @@ def draw(typeface: str, text: Text, image_size: int) -> Drawing:
     from PIL import ImageDraw
 
     side = OVERSAMPLING * image_size
-    path = package_archive.member(CARRIER, f"rendercv_fonts/{FONTS[typeface]}")
+    path = package_archive.member(ARCHIVE, f"rendercv_fonts/{FONTS[typeface]}")
     font, image = load_font(path, round(text.size * side)), PIL.Image.new("L", (side, side), "white")
     for word, baseline in zip((text.upper, text.lower), BASELINES, strict=True):
         ImageDraw.Draw(image).text((side / 2, baseline * side), word, fill="black", font=font, anchor="ms")

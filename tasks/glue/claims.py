@@ -67,7 +67,7 @@ def load(limits: Mapping[str, int], seed: int) -> Data:
         classes=CLASSES,
         limits=limits,
         seed=seed,
-        source=bigbench_archive.CARRIER.label,
+        source=bigbench_archive.ARCHIVE.label,
         notes=[
             "a part of VitaminC; no page, quote or claim is in two splits",
             "licence Apache-2.0, quotes from Wikipedia CC BY-SA",

@@ -15,7 +15,7 @@ from zipeft.errors import UserError, one_line
 from zipeft.sources import package_archive
 from zipeft.text.assembly import Example, split_by_group, text_data, words_of
 
-CARRIER = package_archive.Carrier(
+ARCHIVE = package_archive.PackageArchive(
     name="vaderSentiment",
     version="3.3.2",
     kind="sdist",
@@ -54,7 +54,7 @@ class Sentence(NamedTuple):
 
 def read_sentences(kind: str) -> list[Sentence]:
     """Return the sentences of a file of ``FILES``, which is read from the archive in the carrier, in memory."""
-    path = package_archive.member(CARRIER, ARCHIVE)
+    path = package_archive.member(ARCHIVE, ARCHIVE)
     try:
         with tarfile.open(path) as bundle:
             content = bundle.extractfile(FILES[kind]).read().decode("utf-8")
@@ -81,7 +81,7 @@ def load(name: str, limits: Mapping[str, int], seed: int) -> Data:
             f"sentences with a mean rating (-4 to 4) of {UNDECIDED} or more, or {-UNDECIDED} or less; "
             f"{everything - len(sentences):,} undecided ones of {everything:,} left out"
         ]
-    notes.append(f"licence {CARRIER.licence}")
+    notes.append(f"licence {ARCHIVE.licence}")
     notes.append("no review is in two splits" if "shop" in SETS[name] else "no sentence is in two splits")
     splits = split_by_group(examples, [(each.review, words_of(each.text)) for each in sentences], seed)
-    return text_data(name, splits, classes=classes, limits=limits, seed=seed, source=CARRIER.label, notes=notes)
+    return text_data(name, splits, classes=classes, limits=limits, seed=seed, source=ARCHIVE.label, notes=notes)

@@ -230,7 +230,7 @@ class Instruct(Task):
 
         if not (self.data_dir or self.source):
             splits, notes = natural_instructions.load(self.instructions, self.split_seed)
-            return splits, bigbench_archive.CARRIER.label, notes
+            return splits, bigbench_archive.ARCHIVE.label, notes
         skip = instruct_files.Skip(self.skip_empty, self.skip_broken)
         if self.data_dir:
             listing = instruct_files.read_local(self.data_dir, skip)

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from zipeft.errors import UserError
 from zipeft.sources.folder import require_data
 from zipeft.sources.hub_download import HubUnavailable, Repository
-from zipeft.tasks.bigbench_archive import CARRIER, benchmark_files
+from zipeft.tasks.bigbench_archive import ARCHIVE, benchmark_files
 from zipeft.text.tables import find_split
 
 EMBEDDED = "squad-dev"
 SHIFTED = ("new_wiki", "nyt", "reddit", "amazon")
-CARRIER_FILES = {
+ARCHIVE_FILES = {
     "all": "squaddev_v1.1",
     "new_wiki": "new_wiki_v1.0",
     "nyt": "nyt_v1.0",
@@ -100,9 +100,9 @@ def _generic(root: Path) -> dict[str, list[Path]]:
 def embedded_set(shifted: Sequence[str]) -> Files:
     """Return the files of the embedded set, and those of some of the sets of other domains."""
     names = ("all", *shifted)
-    paths = benchmark_files(*(f"squad_shifts/{CARRIER_FILES[name]}.json" for name in names))
+    paths = benchmark_files(*(f"squad_shifts/{ARCHIVE_FILES[name]}.json" for name in names))
     files = {name: [path] for name, path in zip(names, paths, strict=True)}
-    return Files(CARRIER.label, files, "the development set of SQuAD v1.1")
+    return Files(ARCHIVE.label, files, "the development set of SQuAD v1.1")
 
 
 def hub_set(dataset: str) -> Files:

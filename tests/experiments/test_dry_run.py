@@ -93,7 +93,7 @@ def test_timed_steps_stand_for_a_whole_training(say, monkeypatch):
 
 
 def test_a_dry_run_downloads_nothing_and_says_what_would_be(say, monkeypatch):
-    carrier = package_archive.Carrier("drawn-things", "1.2", "wheel", "0" * 64, 2_500_000, "MIT")
+    carrier = package_archive.PackageArchive("drawn-things", "1.2", "wheel", "0" * 64, 2_500_000, "MIT")
     monkeypatch.setattr(ToyTask, "load", lambda self, dataset: package_archive.archive(carrier))
     monkeypatch.setattr(package_archive, "fetch", None)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)

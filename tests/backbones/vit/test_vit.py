@@ -448,7 +448,7 @@ def test_embedded_model_computes_what_the_graph_computes(embedded: torch.nn.Modu
     from onnx.reference import ReferenceEvaluator
     from onnx.utils import Extractor
 
-    graph = onnx.load(package_archive.member(vit_weights.CARRIER, vit_weights.MEMBER))
+    graph = onnx.load(package_archive.member(vit_weights.ARCHIVE, vit_weights.MEMBER))
     ends = ["/backbone/embeddings/Concat_1_output_0", "/backbone/embeddings/Add_output_0"]
     ends += ["/backbone/encoder/layer.2/Add_1_output_0", "/backbone/layernorm/Add_1_output_0"]
     graph.graph.value_info.extend(onnx.helper.make_tensor_value_info(end, 1, [1, 257, 384]) for end in ends)
@@ -498,7 +498,7 @@ def test_embedded_features_recognise_images(embedded: torch.nn.Module) -> None:
 
 @pytest.mark.slow
 def test_conversion_reads_every_parameter_of_the_backbone() -> None:
-    found = dinov2_onnx.parameters(package_archive.member(vit_weights.CARRIER, vit_weights.MEMBER))
+    found = dinov2_onnx.parameters(package_archive.member(vit_weights.ARCHIVE, vit_weights.MEMBER))
     state = dinov2_onnx.timm_state(found)
     assert sum(value.size for value in found.values()) == sum(value.size for value in state.values())
     assert state.keys() == ViT(pretrained=False).build().state_dict().keys()
