@@ -137,6 +137,13 @@ def test_a_wrong_command_is_found(command):
         check(*commands(f"{command}  # a comment"))
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_commands_stand_in_fences(document):
+    """An indented block has no language, so no rule holds it to anything."""
+    outside = FENCE.sub("", document.read_text(encoding="utf-8"))
+    assert not re.search(r"^(?: {4}|\t)\$? *(?:zipeft|python|pip|pytest|tox|mkdocs|torchrun) ", outside, re.MULTILINE)
+
+
 @pytest.mark.parametrize("block", blocks("python"))
 def test_python_block_runs(block):
     source = compile(block.text, str(block.document), "exec", dont_inherit=True)
