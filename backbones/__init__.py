@@ -1,1 +1,1 @@
-"""Backbones that ship with zipeft, one file a family; a third party registers its own the same way."""
+"""Backbones that ship with zipeft, one package a family; a third party registers its own the same way."""

@@ -1,1 +1,1 @@
-"""Tasks that ship with zipeft, one file a family; a third party registers its own the same way."""
+"""Tasks that ship with zipeft, one package a family; a third party registers its own the same way."""

@@ -1,1 +1,1 @@
-"""What a plug-in implements or is handed: backbones, tasks, methods, objectives, data, and their settings."""
+"""What a plug-in implements or is handed: backbones, tasks, methods, splices, objectives, data, and their settings."""
