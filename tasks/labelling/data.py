@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 from zipeft.api.data import Data, Split
 from zipeft.errors import UserError
-from zipeft.formatting import counted
 from zipeft.metrics.tags import OUTSIDE
-from zipeft.sources.splits import cut
+from zipeft.sources.splits import cut, note_shared
 from zipeft.tasks.labelling.conll import Labelled, find_splits, holds_roles, read_entities, read_roles, read_table
 
 VALIDATION = 0.1
@@ -142,21 +141,11 @@ class Reader:
         return [example for example in examples if (example.file, example.sentence) in taken]
 
     def _note_repeated(self, splits: Mapping[str, Examples]) -> None:
-        """Say how many test sentences are in training, too; a few of them are in every published set.
-
-        Raises ``UserError`` where most of them are: then a test file is a training file under another name.
-        """
+        """Say how many test sentences are in training, too; a few of them are in every published set."""
         seen = {example.words for split in ("train", "validation") for example in splits[split]}
         for split in [split for split in splits if split not in ("train", "validation")]:
             sentences = {(example.file, example.sentence): example.words for example in splits[split]}
-            repeated = sum(words in seen for words in sentences.values())
-            if 2 * repeated > len(sentences):
-                raise UserError(
-                    f"{self.folder}: {repeated} of {counted(len(sentences), f'{split} sentence')} are in training or "
-                    "validation, too: give other test data"
-                )
-            if repeated:
-                self.notes.append(f"{counted(repeated, f'{split} sentence')} also in training, word for word")
+            self.notes += note_shared(f"{self.folder}", f"{split} sentence", seen, list(sentences.values()))
 
     def _kind(self) -> str:
         if self.srl:

@@ -16,7 +16,7 @@ from zipeft.api.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.files import read_text
 from zipeft.formatting import counted, shortened
-from zipeft.images.assembly import file_hashes, shared_images
+from zipeft.images.assembly import file_hashes, note_shared_images
 from zipeft.images.reading import ImageFiles
 from zipeft.sources.folder import is_file, locate, unreadable
 from zipeft.sources.package_archive import file_sha256
@@ -62,7 +62,7 @@ def load(name: str, root: Path, sizes: Sizes, *, skip_broken: bool = False) -> D
     check_test(name, len(lists["test"]), f"{root / FILES['test']}", notes)
     content, identities = _identities(root, lists)
     seen = {identities[entry.path] for split in LINES for entry in lists[split]}
-    notes += shared_images(f"{root}", seen, [identities[entry.path] for entry in lists["test"]])
+    notes += note_shared_images(f"{root}", seen, [identities[entry.path] for entry in lists["test"]])
     splits = {split: _split(root, entries) for split, entries in lists.items()}
     if skip_broken:
         splits = without_broken(splits, notes)

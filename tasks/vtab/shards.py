@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from zipeft.api.data import Data, Split
 from zipeft.errors import UserError, one_line
 from zipeft.formatting import shortened
-from zipeft.images.assembly import shared_images
+from zipeft.images.assembly import note_shared_images
 from zipeft.images.reading import decoded, suffixes
 from zipeft.sources.folder import composed, unreadable, visible
 from zipeft.sources.hub_download import HubUnavailable, Repository
@@ -93,7 +93,7 @@ def load(name: str, root: Path, source: str, sizes: Sizes, *, skip_broken: bool 
         contents = _contents(taken)
         splits[split] = _split(root, taken, contents)
         hashes[split] = [hashlib.sha256(contents[index]).digest() for index in range(len(taken))]
-    notes += shared_images(f"{root}", {*hashes["train"], *hashes["validation"]}, hashes["test"])
+    notes += note_shared_images(f"{root}", {*hashes["train"], *hashes["validation"]}, hashes["test"])
     if skip_broken:
         splits = without_broken(splits, notes)
     content = [[path.relative_to(root).as_posix(), file_sha256(path)] for paths in shards.values() for path in paths]

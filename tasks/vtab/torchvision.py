@@ -8,7 +8,7 @@ from typing import Any
 
 from zipeft.api.data import Data, Split
 from zipeft.errors import UserError, one_line
-from zipeft.images.assembly import shared_images
+from zipeft.images.assembly import note_shared_images
 from zipeft.images.reading import BrokenImage
 from zipeft.tasks.vtab.data import (
     NOT_VTABS,
@@ -55,7 +55,7 @@ def load(name: str, folder: Path, sizes: Sizes, *, skip_broken: bool = False) ->
     if skip_broken:
         splits = without_broken(splits, notes)
     pixels = {split: _pixels(part) for split, part in splits.items()}
-    notes += shared_images(str(folder), {*pixels["train"], *pixels["validation"]}, pixels["test"])
+    notes += note_shared_images(str(folder), {*pixels["train"], *pixels["validation"]}, pixels["test"])
     return vtab_data(
         name,
         numbered(SETS[name].classes),

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,7 +16,7 @@ from zipeft.formatting import counted
 from zipeft.images.folders import ImageListing, LabelledFile
 from zipeft.images.reading import BrokenImage, ImageFiles, read_image
 from zipeft.sources.package_archive import file_sha256
-from zipeft.sources.splits import choose, choose_classes, cut
+from zipeft.sources.splits import choose, choose_classes, cut, note_shared
 
 log = logging.getLogger(__name__)
 
@@ -196,24 +196,14 @@ def _note_leaks(root: Path, splits: Mapping[str, Files], identities: Mapping[Pat
     """Warn of test images that are also in train or validation. Published data sets have some, so it is no error."""
     seen = {identities[file.path]: file.path for split in ("train", "validation") for file in splits[split]}
     tested = {file.path: identities[file.path] for file in splits["test"]}
-    notes += shared_images(f"{root}", seen.keys(), list(tested.values()))
+    notes += note_shared_images(f"{root}", seen.keys(), list(tested.values()))
     for path in [path for path, identity in tested.items() if identity in seen]:
         log.warning("%s is in the test split and, as %s, in training", path, _relative(root, seen[identities[path]]))
 
 
-def shared_images(source: str, seen: Collection[Hashable], test: Sequence[Hashable]) -> list[str]:
-    """Return a note on test images that are also in train or validation; none if none are.
-
-    What stands for an image is its content, or a hash of it. Published data sets have some such images. Raises
-    ``UserError`` where it is most of them: then the test data are a copy of the others.
-    """
-    shared = sum(image in seen for image in test)
-    if 2 * shared > len(test):
-        raise UserError(
-            f"{source}: {shared:,} of {counted(len(test), 'test image')} are also in train or validation, byte for "
-            "byte: give other test data"
-        )
-    return [f"{counted(shared, 'test image')} also in train or validation, byte for byte"] if shared else []
+def note_shared_images(source: str, seen: Container[Hashable], test: Sequence[Hashable]) -> list[str]:
+    """Return a note on test images that are also in train or validation, as ``note_shared`` does."""
+    return note_shared(source, "test image", seen, test, "also in train or validation, byte for byte")
 
 
 def _watched(paths: Iterable[Path], title: str) -> Iterable[Path]:

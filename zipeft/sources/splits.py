@@ -1,4 +1,5 @@
-"""Seeded choices among labelled examples: a stratified cut, a stratified part, and a part of the classes.
+"""Splits of labelled examples: seeded choices (a stratified cut, a stratified part, a part of the classes), and a note
+on test data that training has, too.
 
 NumPy keeps the stream of ``RandomState`` fixed for good, so the same seed gives the same choice on every machine.
 """
@@ -6,9 +7,12 @@ NumPy keeps the stream of ``RandomState`` fixed for good, so the same seed gives
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Container, Hashable, Sequence
 
-from zipeft.errors import require
+from zipeft.errors import UserError, require
+from zipeft.formatting import counted
+
+IN_TRAINING = "also in training, word for word"
 
 
 def check_seed(split_seed: int) -> None:
@@ -65,3 +69,23 @@ def choose_classes(classes: Sequence[str], count: int, seed: int) -> list[str]:
     if not 0 < count < len(ordered):
         return ordered
     return sorted(ordered[index] for index in np.random.RandomState(seed).permutation(len(ordered))[:count])
+
+
+def note_shared(
+    source: str, unit: str, seen: Container[Hashable], test: Sequence[Hashable], where: str = IN_TRAINING
+) -> list[str]:
+    """Return a note on test data that are also in the training data; none if none are. Published data sets have some.
+
+    Args:
+        source: what the data are, for the error.
+        unit: what one of them is called, "test image" say.
+        seen: what was seen in training: contents, or hashes of them.
+        test: the same of all test data.
+        where: ends the note.
+
+    Raises ``UserError`` where most of them are shared: then the test data are a copy of the others.
+    """
+    shared = sum(content in seen for content in test)
+    if 2 * shared > len(test):
+        raise UserError(f"{source}: {shared:,} of {counted(len(test), unit)} are {where}: give other test data")
+    return [f"{counted(shared, unit)} {where}"] if shared else []

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from zipeft.api.data import Data, Split
 from zipeft.errors import UserError
-from zipeft.formatting import counted
-from zipeft.sources.splits import choose, cut
+from zipeft.sources.splits import choose, cut, note_shared
 
 log = logging.getLogger(__name__)
 
@@ -121,17 +120,11 @@ def _counts(parts: Splits, chosen: Splits, classes: Sequence[str], seed: int) ->
 
 
 def _note_leaks(source: str, chosen: Splits, notes: list[str]) -> None:
-    """Say how many test examples have the texts of a training example. Published data sets have some such."""
+    """Say how many test examples have the texts of a training example."""
     seen = {example.texts for split in ("train", "validation") for example in chosen[split]}
     for split, examples in chosen.items():
-        leaks = sum(example.texts in seen for example in examples) if split not in ("train", "validation") else 0
-        if 2 * leaks > len(examples):
-            raise UserError(
-                f"{source}: {leaks} of {counted(len(examples), f'{split} example')} are in the training data, too: "
-                "give other test data"
-            )
-        if leaks:
-            notes.append(f"{counted(leaks, f'{split} example')} also in training, word for word")
+        if split not in ("train", "validation"):
+            notes += note_shared(source, f"{split} example", seen, [example.texts for example in examples])
 
 
 def _checksum(classes: Sequence[str], chosen: Splits) -> str:

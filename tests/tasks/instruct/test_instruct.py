@@ -558,7 +558,7 @@ def test_empty_responses_are_left_out_and_counted_where_that_is_asked_for(tmp_pa
     for split in ("validation", "test"):
         write_lines(folder / f"{split}.jsonl", [SAID])
     folder = Instruct(data_dir=folder, template="chat", skip_empty=True)
-    assert "in the training data, too: give other test data" in refusal(folder.load, "chats")
+    assert "also in training, word for word: give other test data" in refusal(folder.load, "chats")
 
 
 def test_what_is_no_record_is_left_out_and_counted_where_that_is_asked_for(tmp_path):
@@ -661,7 +661,7 @@ def test_test_records_in_the_training_data_are_told_and_refused_where_most_are(t
     assert data.note.endswith("6 test records also in training, word for word")
     write_lines(tmp_path / "test.jsonl", [*new, *alpaca(7)])
     message = refusal(Instruct(data_dir=tmp_path).load, tmp_path.name)
-    assert "7 of 13 test records are in the training data, too" in message
+    assert "7 of 13 test records are also in training, word for word" in message
 
 
 def test_the_checksum_covers_all_that_is_asked_and_answered(tmp_path):

@@ -480,7 +480,7 @@ def test_test_sentences_that_are_in_training_are_counted_and_many_refused(tmp_pa
     write(tmp_path, train__txt=many(20), dev__txt=many(5, first=30), test__txt=many(10, first=15))
     assert "5 test sentences also in training, word for word" in load(tmp_path).note
     write(tmp_path, test__txt=many(10, first=14))
-    assert "6 of 10 test sentences are in training or validation, too" in refusal(load, tmp_path)
+    assert "6 of 10 test sentences are also in training, word for word" in refusal(load, tmp_path)
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
