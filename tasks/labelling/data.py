@@ -12,7 +12,9 @@ from zipeft.api.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.metrics.tags import OUTSIDE
 from zipeft.sources.splits import cut, note_shared
-from zipeft.tasks.labelling.conll import Labelled, find_splits, holds_roles, read_entities, read_roles, read_table
+from zipeft.tasks.labelling.conll import Labelled, find_splits, holds_roles, read_table
+from zipeft.tasks.labelling.entities import read_entities
+from zipeft.tasks.labelling.roles import read_roles
 
 VALIDATION = 0.1
 """The part of the training data that is cut off for validation where none are given."""

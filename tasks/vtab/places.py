@@ -13,6 +13,7 @@ from zipeft.tasks.vtab import dsprites, shards, torchvision
 from zipeft.tasks.vtab import folder as vtab_folder
 from zipeft.tasks.vtab.data import Sizes
 from zipeft.tasks.vtab.sets import NAMED, SETS
+from zipeft.tasks.vtab.shard_files import find_shards
 
 
 def places(data_dir: Path) -> dict[str, Path]:
@@ -46,7 +47,7 @@ def load(name: str, place: Path, sizes: Sizes, *, skip_broken: bool = False) -> 
         return dsprites.load_published(name, name.removeprefix("dsprites-"), sizes, place)
     if vtab_folder.is_layout(place):
         return vtab_folder.load(name, place, sizes, skip_broken=skip_broken)
-    if shards.find(place):
+    if find_shards(place):
         return shards.load(name, place, f"folder {place.name}", sizes, skip_broken=skip_broken)
     if SETS[name].torchvision:
         return torchvision.load(name, place, sizes, skip_broken=skip_broken)

@@ -16,8 +16,10 @@ from transformers import PreTrainedTokenizerFast
 from support.pictures import SPLITS, refusal
 from support.toys import split_of
 from zipeft.api.settings import override
-from zipeft.tasks.labelling.conll import bracket_tags, find_splits, to_bio
+from zipeft.tasks.labelling.conll import find_splits
 from zipeft.tasks.labelling.data import Example
+from zipeft.tasks.labelling.entities import to_bio
+from zipeft.tasks.labelling.roles import bracket_tags
 from zipeft.tasks.labelling.task import Labelling
 
 ENTITIES = """\

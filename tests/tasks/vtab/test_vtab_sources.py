@@ -17,8 +17,9 @@ from pyarrow import parquet
 from support.pictures import SPLITS, png, refusal, say_that_vtab_has
 from support.toys import split_of
 from zipeft.sources.hub_download import Repository
-from zipeft.tasks.vtab import shards
+from zipeft.tasks.vtab import shard_images
 from zipeft.tasks.vtab.sets import SETS
+from zipeft.tasks.vtab.shard_files import find_shards
 from zipeft.tasks.vtab.task import VTAB
 
 
@@ -87,7 +88,7 @@ def assert_matched(data, classes=10, label=lambda number: number):
 
 def test_tar_shards_are_read(tmp_path):
     root = write_tars(tmp_path / "wds_vtab-svhn")
-    assert [path.name for path in shards.find(root)["train"]] == [f"{number}.tar" for number in range(11)]
+    assert [path.name for path in find_shards(root)["train"]] == [f"{number}.tar" for number in range(11)]
     data = VTAB(data_dir=tmp_path).load("svhn")
     assert_matched(data)
     assert data.source == "folder wds_vtab-svhn"
@@ -301,7 +302,7 @@ def refused_tar(tmp_path, **header):
     path = tmp_path / "0.tar"
     write_tar(path, examples("test", 3, 10))
     with_header(path, "x.png", **header)
-    return refusal(list, shards._tar(path))
+    return refusal(list, shard_images._tar(path))
 
 
 @pytest.mark.parametrize("kind", SPARSE)
@@ -319,7 +320,7 @@ def test_sizes_in_a_tar_are_not_believed(tmp_path, kind, size):
 
 
 def test_a_size_that_no_image_has_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "LARGEST", 10)
+    monkeypatch.setattr(shard_images, "LARGEST", 10)
     assert "0.tar cannot be read as a tar file (x.png claims to have 512 bytes)" in refused_tar(tmp_path)
 
 
@@ -329,7 +330,7 @@ def test_shards_in_folders_of_systems_are_passed_over(tmp_path):
         (tmp_path / name).touch()
     for split in ("train", "test"):
         (tmp_path / split / "nshards.txt").write_text("1")
-    assert shards.find(tmp_path)["train"] == [tmp_path / "train/0.tar"]
+    assert find_shards(tmp_path)["train"] == [tmp_path / "train/0.tar"]
 
 
 def test_a_broken_image_in_a_shard_is_named_or_left_out(tmp_path):
