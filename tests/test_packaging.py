@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import readme_commands
 from packaging.requirements import Requirement
 
 from support import ROOT
+from support.modules import modules
 
 README = """\
 # A project
@@ -86,3 +88,43 @@ def test_readme_has_the_commands_that_tox_and_ci_run():
     found = readme_commands.commands((ROOT / "README.md").read_text(encoding="utf-8"))
     assert {"main job", "tests"} <= set(found)
     assert "pytest" in found["tests"]
+
+
+def test_the_packages_that_are_installed_are_the_folders():
+    """The list is kept by hand, for two of the folders lie beside the package."""
+    tomllib = pytest.importorskip("tomllib")
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    found = set()
+    for package, folder in tool["package-dir"].items():
+        for init in (ROOT / folder).rglob("__init__.py"):
+            found.add(".".join((package, *init.parent.relative_to(ROOT / folder).parts)))
+    assert tool["packages"] == sorted(found)
+
+
+def test_every_module_lies_in_a_package():
+    """A folder without ``__init__.py`` is imported from a checkout, and is missing from an install."""
+    for path in modules().values():
+        assert (path.parent / "__init__.py").is_file(), path
+
+
+def test_every_file_that_is_no_module_is_installed():
+    tomllib = pytest.importorskip("tomllib")
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    data = [
+        ROOT / name for name in tracked.split() if name.startswith(("zipeft/", "backbones/", "tasks/", "examples/"))
+    ]
+    folders = {**tool["package-dir"]}
+    installed = set()
+    for package, patterns in tool["package-data"].items():
+        base = max((name for name in folders if f"{package}.".startswith(f"{name}.")), key=len)
+        folder = ROOT / folders[base] / Path(*package.removeprefix(base).strip(".").split("."))
+        installed.update(path for pattern in patterns for path in folder.glob(pattern))
+    assert [path for path in data if path.suffix != ".py" and path not in installed] == []
+
+
+def test_the_extra_for_everything_names_what_the_lower_bounds_cover():
+    tomllib = pytest.importorskip("tomllib")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    (everything,) = map(Requirement, extras["all"])
+    assert (everything.name, everything.extras) == ("zipeft", set(ALL))

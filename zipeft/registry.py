@@ -238,7 +238,7 @@ def _check(plugin: object, base: type[T]) -> type[T]:
     return plugin
 
 
-backbones: Registry[Backbone] = Registry("backbone", Backbone)  # type: ignore[type-abstract]
-tasks: Registry[Task] = Registry("task", Task)  # type: ignore[type-abstract]
-methods: Registry[Method] = Registry("method", Method)  # type: ignore[type-abstract]
+backbones: Registry[Backbone] = Registry("backbone", Backbone)
+tasks: Registry[Task] = Registry("task", Task)
+methods: Registry[Method] = Registry("method", Method)
 splices: Registry[AttentionSplice] = Registry("splice", "zipeft.api.splice:AttentionSplice")
