@@ -23,7 +23,7 @@ ARCHIVE = package_archive.PackageArchive(
     size=2_466_783,
     licence="MIT",
 )
-ARCHIVE = "additional_resources/hutto_ICWSM_2014.tar.gz"
+MEMBER = "additional_resources/hutto_ICWSM_2014.tar.gz"
 
 FILES = {
     "movie": "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt",
@@ -54,7 +54,7 @@ class Sentence(NamedTuple):
 
 def read_sentences(kind: str) -> list[Sentence]:
     """Return the sentences of a file of ``FILES``, which is read from the archive in the carrier, in memory."""
-    path = package_archive.member(ARCHIVE, ARCHIVE)
+    path = package_archive.member(ARCHIVE, MEMBER)
     try:
         with tarfile.open(path) as bundle:
             content = bundle.extractfile(FILES[kind]).read().decode("utf-8")
