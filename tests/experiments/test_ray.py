@@ -101,16 +101,24 @@ def toys(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def ray_workers():
+def ray_executor():
     """Return the module, which cannot be imported without Ray."""
     pytest.importorskip("ray", reason="needs Ray: pip install 'zipeft[ray]'")
-    from zipeft.experiments import ray_workers
+    from zipeft.experiments import ray_executor
 
-    return ray_workers
+    return ray_executor
 
 
 @pytest.fixture
-def cluster(ray_workers, monkeypatch):
+def ray_cluster(ray_executor):
+    """Return the module, which cannot be imported without Ray either."""
+    from zipeft.experiments import ray_cluster
+
+    return ray_cluster
+
+
+@pytest.fixture
+def cluster(ray_executor, monkeypatch):
     """Start a cluster of two machines with a CPU each, as far as Ray can tell."""
     from ray.cluster_utils import Cluster
 
@@ -170,7 +178,7 @@ def test_a_machine_that_dies_costs_no_result(cluster):
 
 
 @pytest.mark.slow
-def test_a_run_whose_process_always_dies_is_a_failure_and_the_others_go_on(cluster, ray_workers, capsys):
+def test_a_run_whose_process_always_dies_is_a_failure_and_the_others_go_on(cluster, ray_executor, capsys):
     registry.methods.register("deadly", Deadly)
     try:
         assert sweep("--method", "deadly", "linear", "--trials", "0", "--ray", cluster.address) == 1
@@ -181,7 +189,7 @@ def test_a_run_whose_process_always_dies_is_a_failure_and_the_others_go_on(clust
     for failure in failures:
         assert failure.reason.startswith("its process on the cluster died 4 times; the last: ")
         assert failure.details
-    assert len(list(TRACES.glob("deadly *"))) == 2 * ray_workers.TRIES
+    assert len(list(TRACES.glob("deadly *"))) == 2 * ray_executor.TRIES
     assert {result.method.name for result in records()[Result]} == {"linear"}
     assert "colours, deadly, run of seed 0: its process on the cluster died" in capsys.readouterr().err
 
@@ -239,7 +247,7 @@ def connections(process: psutil.Process) -> list:
 
 
 @pytest.mark.slow
-def test_a_cluster_for_one_command_listens_to_this_machine_alone(ray_workers, monkeypatch):
+def test_a_cluster_for_one_command_listens_to_this_machine_alone(ray_executor, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)
     with endless_sweep("local") as process:
         started = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
@@ -252,12 +260,12 @@ def test_a_cluster_for_one_command_listens_to_this_machine_alone(ray_workers, mo
     assert len(environment["RAY_AUTH_TOKEN"]) == 64
 
 
-def test_a_cluster_for_one_command_that_would_be_open_is_not_used(ray_workers, monkeypatch, capsys):
+def test_a_cluster_for_one_command_that_would_be_open_is_not_used(ray_cluster, monkeypatch, capsys):
     """As where something imported Ray before it was told to stay on this machine."""
     down = []
-    monkeypatch.setattr(ray_workers.ray, "init", lambda address, **settings: None)
-    monkeypatch.setattr(ray_workers.ray, "shutdown", lambda: down.append(True))
-    monkeypatch.setattr(ray_workers.ray.util, "get_node_ip_address", lambda: "192.0.2.1")
+    monkeypatch.setattr(ray_cluster.ray, "init", lambda address, **settings: None)
+    monkeypatch.setattr(ray_cluster.ray, "shutdown", lambda: down.append(True))
+    monkeypatch.setattr(ray_cluster.ray.util, "get_node_ip_address", lambda: "192.0.2.1")
     for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
         monkeypatch.setenv(name, "")  # so that what the command sets is undone
     assert "--ray local would open ports to the network" in refused(capsys, "--ray", "local")
@@ -272,10 +280,10 @@ def wait_until(holds, seconds: float) -> None:
 
 
 @pytest.fixture
-def remote(ray_workers):
+def remote(ray_executor):
     """What runs on a machine, in this process."""
     accelerator = partial(_accelerator, "cpu", "fp32")
-    return ray_workers.RemoteProcess(accelerator, threads=1, folder=os.getcwd(), keeps=True)
+    return ray_executor.RemoteProcess(accelerator, threads=1, folder=os.getcwd(), keeps=True)
 
 
 def experiment(task) -> Experiment:
@@ -285,34 +293,34 @@ def experiment(task) -> Experiment:
 RUN = experiments.run("colours", "linear")
 
 
-def test_a_machine_answers_with_the_record_and_what_was_learnt(remote, ray_workers):
+def test_a_machine_answers_with_the_record_and_what_was_learnt(remote, ray_executor):
     from ray import cloudpickle
 
     asked = experiment(ToyTask())
-    answer = remote.measure(ray_workers._parts(asked), cloudpickle.dumps(RUN))
+    answer = remote.measure(ray_executor._parts(asked), cloudpickle.dumps(RUN))
     assert answer.record.id == asked.id(RUN)
     assert answer.record.environment.command == "a command"
     folder = "toy-toy/colours/linear-seed0"
     assert sorted(answer.files) == [f"{folder}/adapter.json", f"{folder}/adapter.safetensors"]
 
 
-def test_what_cannot_be_kept_here_costs_no_result(remote, ray_workers, tmp_path, caplog):
+def test_what_cannot_be_kept_here_costs_no_result(remote, ray_executor, tmp_path, caplog):
     from ray import cloudpickle
 
     asked = experiment(ToyTask())
-    answer = remote.measure(ray_workers._parts(asked), cloudpickle.dumps(RUN))
+    answer = remote.measure(ray_executor._parts(asked), cloudpickle.dumps(RUN))
     (tmp_path / "kept").write_text("a file")
-    here = object.__new__(ray_workers.RayExecutor)
+    here = object.__new__(ray_executor.RayExecutor)
     here.adapters = AdapterStore(tmp_path / "kept")
     assert here._checked(answer, asked, RUN) == answer.record
     assert "learnt is not kept: cannot write" in caplog.text
 
 
-def test_a_machine_without_the_data_or_the_plug_in_says_so(remote, ray_workers):
+def test_a_machine_without_the_data_or_the_plug_in_says_so(remote, ray_executor):
     from ray import cloudpickle
 
     run = cloudpickle.dumps(RUN)
-    answer = remote.measure(ray_workers._parts(experiment(Missing())), run)
+    answer = remote.measure(ray_executor._parts(experiment(Missing())), run)
     assert answer.reason == f"on {socket.gethostname()}: --data-dir pictures is not a folder"
     answer = remote.measure(b"cnowhere\nMethod\n.", run)
     assert answer.reason == f"on {socket.gethostname()}: ModuleNotFoundError: No module named 'nowhere'"
@@ -321,7 +329,7 @@ def test_a_machine_without_the_data_or_the_plug_in_says_so(remote, ray_workers):
 
 
 @pytest.mark.parametrize(
-    ("machines", "cpus", "gpus", "device", "place", "places"),
+    ("machines", "cpus", "gpus", "device", "slot", "slots"),
     [
         ([{"CPU": 1.0}, {"CPU": 1.0}], None, None, "auto", (1, 0), 2),
         ([{"CPU": 2.0}, {"CPU": 64.0}, {"memory": 1.0}], None, None, "auto", (2, 0), 33),
@@ -336,15 +344,15 @@ def test_a_machine_without_the_data_or_the_plug_in_says_so(remote, ray_workers):
         ([], None, None, "auto", (4, 0), 0),
     ],
 )
-def test_a_training_gets_a_place_that_suits_the_cluster(ray_workers, machines, cpus, gpus, device, place, places):
-    found = ray_workers._place(machines, cpus, gpus, device)
-    assert found == ray_workers.Place(*place)
-    assert sum(map(found.on, machines)) == places
+def test_a_training_gets_a_slot_that_suits_the_cluster(ray_cluster, machines, cpus, gpus, device, slot, slots):
+    found = ray_cluster.slot_for(machines, cpus, gpus, device)
+    assert found == ray_cluster.Slot(*slot)
+    assert sum(map(found.on, machines)) == slots
 
 
-def test_places_are_named(ray_workers):
-    assert str(ray_workers.Place(1, 0)) == "1 CPU"
-    assert str(ray_workers.Place(2, 0.5)) == "2 CPUs and 0.5 GPU"
+def test_slots_are_named(ray_cluster):
+    assert str(ray_cluster.Slot(1, 0)) == "1 CPU"
+    assert str(ray_cluster.Slot(2, 0.5)) == "2 CPUs and 0.5 GPU"
 
 
 def refused(capsys, *arguments) -> str:
@@ -367,22 +375,22 @@ def refused(capsys, *arguments) -> str:
         (["--ray", "127.0.0.1:9"], "--ray 127.0.0.1:9: no Ray cluster answers there (Connection refused)"),
     ],
 )
-def test_a_wrong_option_ends_in_one_line(ray_workers, arguments, message, capsys):
+def test_a_wrong_option_ends_in_one_line(ray_executor, arguments, message, capsys):
     assert message in refused(capsys, *arguments)
 
 
-def test_without_a_cluster_it_says_how_to_start_one(ray_workers, monkeypatch, capsys):
+def test_without_a_cluster_it_says_how_to_start_one(ray_cluster, monkeypatch, capsys):
     def init(address, **settings):
         assert address == "auto"
         raise ConnectionError("Could not find any running Ray instance")
 
-    monkeypatch.setattr(ray_workers.ray, "init", init)
+    monkeypatch.setattr(ray_cluster.ray, "init", init)
     assert "no Ray cluster answers: start one with `ray start --head`, or" in refused(capsys, "--ray")
 
 
-def test_a_gpu_that_the_cluster_lacks_is_refused(ray_workers):
+def test_a_gpu_that_the_cluster_lacks_is_refused(ray_cluster):
     with pytest.raises(UserError, match="--device cuda: no machine of the cluster has a GPU"):
-        ray_workers._place([{"CPU": 4.0}], None, None, "cuda")
+        ray_cluster.slot_for([{"CPU": 4.0}], None, None, "cuda")
 
 
 def test_processes_that_train_together_do_not_go_with_a_cluster():
@@ -394,6 +402,7 @@ def test_processes_that_train_together_do_not_go_with_a_cluster():
 
 def test_without_ray_only_its_option_is_missing(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "zipeft.experiments.ray_workers", raising=False)
-    assert "--ray needs Ray, which is not installed: pip install 'zipeft[ray]'" in refused(capsys, "--ray")
+    for name in ("ray_executor", "ray_cluster"):
+        monkeypatch.delitem(sys.modules, f"zipeft.experiments.{name}", raising=False)
+    assert "this needs ray, which the extra ray brings: pip install 'zipeft[ray]'" in refused(capsys, "--ray")
     assert main([*TOY, "--method", "linear", "--trials", "0"]) == 0

@@ -47,7 +47,9 @@ def observe(names: list[str]) -> dict[str, Any]:
     return {
         "trained": {name: train(registry.methods.get(name)(), accelerator) for name in names},
         "unused": train(registry.methods.get("full")(), accelerator, unused=True),
-        "not finite": message(lambda: train(registry.methods.get("linear")(), accelerator, Diverging(EXAMPLES))),
+        "not finite": message(
+            lambda: train(registry.methods.get("linear")(), accelerator, Diverging(examples=EXAMPLES))
+        ),
         "agreed": parallel.agree(accelerator, {"process": accelerator.process_index}),
         "merged": parallel.merge(accelerator, parallel.Shard.of_process(accelerator).of([*"abcde"])),
     }
@@ -57,7 +59,7 @@ def train(
     method: Method, accelerator: Accelerator, task: ToyTask | None = None, unused: bool = False
 ) -> dict[str, Any]:
     """Train the toy; ``unused`` adds a parameter that no output depends on."""
-    task = task or ToyTask(EXAMPLES)
+    task = task or ToyTask(examples=EXAMPLES)
     learner, train, validation = prepared(method, task)
     if unused:
         learner.model.pooler = torch.nn.Linear(3, 3)

@@ -310,7 +310,7 @@ class ToyPictures(Task):
         return ("colours",)
 
     def load(self, dataset: str) -> Data:
-        return ToyTask(self.examples).load(dataset)
+        return ToyTask(examples=self.examples).load(dataset)
 
     def objective(self, dataset: str, classes: Sequence[str]) -> Matching:
         return Matching()

@@ -23,7 +23,7 @@ from zipeft.training.dataset import encode, ordered_batches
 METHODS = methods_for("image")
 CPU = torch.device("cpu")
 BATCH = 8
-TASK = ToyTask(24)
+TASK = ToyTask(examples=24)
 
 WIDTH, BLOCKS, CLASSES = 32, 4, 3
 PATCHES = (SIZE // 4) ** 2
@@ -106,7 +106,7 @@ def test_a_count_that_fails_leaves_no_trace_either():
     learner.train()
     before = modes_and_hooks(learner)
     with pytest.raises(ArithmeticError):
-        count_flops(learner, Failing(24), train, CPU, BATCH)
+        count_flops(learner, Failing(examples=24), train, CPU, BATCH)
     assert modes_and_hooks(learner) == before
     assert torch.backends.mha.get_fastpath_enabled()
 
@@ -149,7 +149,7 @@ def test_of_texts_of_different_lengths_those_of_median_length_are_counted():
 
 
 def test_fewer_examples_than_a_batch_are_enough():
-    task = ToyTask(3)
+    task = ToyTask(examples=3)
     learner, train, _ = prepared(registry.methods.get("linear")(), task)
     assert count_flops(learner, task, train, CPU, BATCH) == (2 * HEAD, FROZEN_MODEL)
 

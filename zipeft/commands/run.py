@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from zipeft.experiments.adapter_store import AdapterStore
     from zipeft.experiments.experiment import Experiment
-    from zipeft.experiments.ray_workers import RayExecutor
+    from zipeft.experiments.ray_executor import RayExecutor
     from zipeft.experiments.sweep import ResumePolicy, SweepReport
 
 SOME_FAILED = 1
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.dry_run is not None:
         return _foresee(experiments, options)
     if not experiments[0].accelerator.is_main_process:
-        from zipeft.experiments.local_workers import follow
+        from zipeft.experiments.local_executor import follow
 
         follow(experiments)
         return 0
@@ -119,7 +119,7 @@ def _policy(options: argparse.Namespace) -> ResumePolicy:
 
 def _sweep(experiments: Sequence[Experiment], options: argparse.Namespace) -> SweepReport:
     from zipeft.experiments.adapter_store import AdapterStore
-    from zipeft.experiments.local_workers import LocalExecutor
+    from zipeft.experiments.local_executor import LocalExecutor
     from zipeft.experiments.progress import ProgressBar
     from zipeft.experiments.sweep import Sweep
     from zipeft.results import Store
@@ -146,7 +146,7 @@ def _cluster(experiment: Experiment, options: argparse.Namespace, adapters: Adap
         raise UserError("several processes that train together cannot share out a sweep as well: leave out --ray")
     if options.ray == "local":
         ray_local.close()
-    from zipeft.experiments.ray_workers import RayExecutor
+    from zipeft.experiments.ray_executor import RayExecutor
 
     accelerator = partial(_accelerator, precision=experiment.comparison.protocol.precision)
     return RayExecutor(options.ray, options.ray_cpus, options.ray_gpus, options.device, accelerator, adapters)

@@ -89,8 +89,14 @@ class Describer:
     def trained(self, kind: type[Kind], run: Run, outcome: TrainingOutcome, **more: Any) -> Kind:
         """Return the record of a training, with what its kind says ``more``."""
         log = outcome.log
-        of_training = {"selected_epoch": log.selected_epoch, "history": tuple(log.history), "cost": outcome.cost}
-        return kind(**self._head(run), validation=log.validation, **of_training, **more)
+        return kind(
+            **self._head(run),
+            validation=log.validation,
+            selected_epoch=log.selected_epoch,
+            history=tuple(log.history),
+            cost=outcome.cost,
+            **more,
+        )
 
     def adapter(self, run: Run) -> dict[str, Any]:
         """Return what is saved beside the run's adapter."""

@@ -113,7 +113,7 @@ def _time(outlook: Outlook, study: Study, steps: int, estimate: TimeLeft) -> Non
         print(f"zipeft: not timed: {error}", file=sys.stderr)
 
 
-def _timed(experiment: Experiment, dataset: str, contender: Contender, steps: int) -> float:
+def _timed(experiment: Foreseen, dataset: str, contender: Contender, steps: int) -> float:
     """Return the seconds that a training takes by the first of its steps: as a trial, which sees no test data."""
     protocol = experiment.comparison.protocol
     run = Run(dataset, Contender(contender.name, contender.method), protocol.search_seed, trial=0)

@@ -77,7 +77,7 @@ class Loader:
 
     def __init__(self) -> None:
         self._models = LastOnly(_frozen)
-        self._sets = LastOnly(lambda key: LoadedSet(*key))
+        self._sets: LastOnly[tuple[Task, str, Backbone], LoadedSet] = LastOnly(lambda key: LoadedSet(*key))
 
     def model(self, backbone: Backbone) -> nn.Module:
         """Return the frozen model that every run on a backbone starts from."""

@@ -101,10 +101,7 @@ class Trainer:
             for batch, weight in islice(batches, steps - log.steps):
                 losses.append(step(batch, weight))
                 on_step(steps)
-            every = torch.stack(losses)
-            parts = every.tensor_split(min(LOSSES, len(losses)))
-            means = torch.stack([part.mean() for part in (every, *parts)])
-            loss, *of_parts = self.accelerator.reduce(means, "mean").tolist()
+            loss, of_parts = self._means(torch.stack(losses))
             trained = now()
             scores = self.evaluator.validate(learner, validation)
             log.add(loss, of_parts, scores, trained - start, now() - trained)
@@ -121,6 +118,13 @@ class Trainer:
         start = now()
         scores = self.evaluator.validate(learner, validation)
         return TrainingLog(scores, evaluation=now() - start)
+
+    def _means(self, losses: Tensor) -> tuple[float, list[float]]:
+        """Return the mean of an epoch's losses, and the means of its tenths, over all processes."""
+        tenths = losses.tensor_split(min(LOSSES, len(losses)))
+        means = torch.stack([part.mean() for part in (losses, *tenths)])
+        mean, *of_tenths = self.accelerator.reduce(means, "mean").tolist()
+        return mean, of_tenths
 
     def _step(
         self, model: nn.Module, optimizer: Any, schedule: LambdaLR, batch: dict[str, Any], weight: float
