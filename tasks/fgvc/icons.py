@@ -62,7 +62,7 @@ class Glyph(NamedTuple):
     codepoint: int
 
 
-def load(image_size: int, classes: int, split_seed: int) -> Data:
+def load(image_size: int, classes: float, split_seed: int) -> Data:
     """Return the icons, drawn at ``image_size``. ``classes`` (0: all) as in ``zipeft.sources.splits.choose_classes``.
 
     Test has the drawings of ``TEST_FONTS``; validation is cut from the others by concept, with ``split_seed``.

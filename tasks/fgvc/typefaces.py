@@ -70,7 +70,7 @@ class Text(NamedTuple):
     size: float
 
 
-def load(image_size: int, classes: int, split_seed: int) -> Data:
+def load(image_size: int, classes: float, split_seed: int) -> Data:
     """Return the typefaces, drawn at ``image_size``.
 
     ``classes`` (0: all) is as in ``zipeft.sources.splits.choose_classes``.

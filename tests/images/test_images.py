@@ -50,6 +50,12 @@ def test_fewer_classes_are_a_part_of_more(count, seed):
     assert choose_classes(classes, 0, seed) == choose_classes(classes, 99, seed) == sorted(classes)
 
 
+@pytest.mark.parametrize(("part", "count"), [(0.5, 10), (0.24, 5), (0.01, 2), (0.99, 20)])
+def test_a_part_of_the_classes_is_as_many_as_it_makes(part, count):
+    classes = [f"class {index}" for index in range(20)]
+    assert choose_classes(classes, part, 0) == choose_classes(classes, count, 0)
+
+
 # --- to what a backbone takes -----------------------------------------------------------------------------------------
 
 

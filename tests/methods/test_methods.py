@@ -91,6 +91,20 @@ def test_a_method_learns_repeats_with_its_seed_and_counts_what_it_trains(name, e
     assert result.cost.head_parameters == 3 * 32 + 3
 
 
+def test_seeds_share_a_count_of_operations_and_settings_do_not(monkeypatch):
+    counted = []
+
+    def count(*_):
+        counted.append(None)
+        return 2 * len(counted), len(counted)
+
+    monkeypatch.setattr("zipeft.experiments.experiment.count_flops", count)
+    own = experiment_on("image", epochs=1)
+    runs = [experiments.run("colours", "lora", seed, rank=rank) for rank, seed in ((8, 0), (8, 1), (4, 0))]
+    costs = [own.measure(run)[0].cost for run in runs]
+    assert [(cost.training_flops, cost.inference_flops) for cost in costs] == [(2, 1), (2, 1), (4, 2)]
+
+
 @pytest.mark.parametrize(
     ("modality", "name", "settings"),
     [

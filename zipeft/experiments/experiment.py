@@ -42,6 +42,7 @@ class Experiment:
     ) -> None:
         self.comparison, self.accelerator = comparison, accelerator
         self.loader = loader or Loader()
+        self._flops: dict[tuple[object, ...], tuple[int, int]] = {}
         self.trunk = FrozenTrunk(accelerator, comparison.protocol.batch_size)
         self.describer = Describer(
             comparison, accelerator.device, command, lambda name: self.loaded(name).data, self.parameters
@@ -104,13 +105,24 @@ class Experiment:
         learner.find_trunk(send_to_device(train.batch(2), device))
         train, of_train = self.trunk.extend(learner, train)
         validation, of_validation = self.trunk.extend(learner, validation)
-        flops = count_flops(learner, objective, train, device, protocol.batch_size)
+        flops = self._count_flops(run, loaded, learner, objective, train)
         trainer = Trainer(objective, protocol, self.accelerator)
         with PeakMemory(device) as memory:
             trained = trainer.fit(learner, method, train, validation, run.seed, on_step)
         return TrainingOutcome(
             learner, trained, cost_of(learner, train, trained, memory, of_train + of_validation, flops)
         )
+
+    def _count_flops(
+        self, run: Run, loaded: LoadedSet, learner: Learner, objective: Objective, train: EncodedSplit
+    ) -> tuple[int, int]:
+        """Return ``count_flops``, which runs share that differ in their seed alone, unless each seed draws its data."""
+        drawn = run.seed if loaded.data.draw else None
+        key = (run.dataset, drawn, run.contender.name, repr(run.contender.method), train.trunk_output is None)
+        if key not in self._flops:
+            device, batch_size = self.accelerator.device, self.comparison.protocol.batch_size
+            self._flops[key] = count_flops(learner, objective, train, device, batch_size)
+        return self._flops[key]
 
     def _test(
         self, run: Run, loaded: LoadedSet, objective: Objective, outcome: TrainingOutcome, key: TestKey

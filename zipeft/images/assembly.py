@@ -34,16 +34,17 @@ def image_data(
     *,
     split_seed: int = 0,
     skip_broken: bool = False,
-    classes: int = 0,
+    classes: float = 0,
     limits: Mapping[str, int] = MappingProxyType({}),
 ) -> Data:
     """Return the data set of a listing, with the splits that it lacks cut by class and seeded.
 
     Without any split: 60% train, 20% validation, 20% test. Without validation: 10% of train. Small classes as in
     ``zipeft.sources.splits.cut``: of one image, train only; of two, train and test; of three, one each. ``classes`` is
-    the number taken (``zipeft.sources.splits.choose_classes``), ``limits`` those of the images of splits, of which each
-    class keeps its share (``zipeft.sources.splits.choose``); 0 stands for all. ``Data.checksum`` covers relative path,
-    size, label and split of every file, and its content if all files together are no larger than ``CONTENT_LIMIT``.
+    the number or part taken (``zipeft.sources.splits.choose_classes``), ``limits`` those of the images of splits, of
+    which each class keeps its share (``zipeft.sources.splits.choose``); 0 stands for all. ``Data.checksum`` covers
+    relative path, size, label and split of every file, and its content if all files together are no larger than
+    ``CONTENT_LIMIT``.
     Raises ``UserError``: fewer than two classes, a class that train lacks, a split without images, a file that cannot
     be read.
     """

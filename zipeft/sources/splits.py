@@ -58,14 +58,16 @@ def choose(strata: Sequence[Hashable], count: int, seed: int) -> list[int]:
     return sorted(index for _, _, index in sorted(ranked)[:count])
 
 
-def choose_classes(classes: Sequence[str], count: int, seed: int) -> list[str]:
+def choose_classes(classes: Sequence[str], count: float, seed: int) -> list[str]:
     """Return the first ``count`` of a seeded shuffle of the sorted ``classes``, sorted again; 0 stands for all.
 
-    With the same seed, fewer classes are a part of more.
+    A ``count`` between 0 and 1 is the part of the classes to take, rounded, and at least two of them. With the same
+    seed, fewer classes are a part of more.
     """
     import numpy as np
 
     ordered = sorted(classes)
+    count = max(2, round(count * len(ordered))) if 0 < count < 1 else int(count)
     if not 0 < count < len(ordered):
         return ordered
     return sorted(ordered[index] for index in np.random.RandomState(seed).permutation(len(ordered))[:count])

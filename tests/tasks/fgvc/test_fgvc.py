@@ -60,9 +60,17 @@ def test_unknown_sets_are_refused(values, said):
     assert said in refusal(override(FGVC, values).datasets)
 
 
-def test_bad_numbers_of_classes_are_refused():
-    assert "give 2 or more" in refusal(FGVC, classes=1)
-    assert "give 2 or more" in refusal(FGVC, classes=-3)
+def test_classes_are_set_as_a_number_or_as_a_part():
+    assert override(FGVC, {"classes": "40"}).classes == 40
+    assert override(FGVC, {"classes": "0.25"}).classes == 0.25
+
+
+@pytest.mark.parametrize("classes", [1, -3, 1.0, 1.5, -0.5])
+def test_bad_numbers_of_classes_are_refused(classes):
+    assert "give a number of 2 or more, a part below 1, or 0 for all" in refusal(FGVC, classes=classes)
+
+
+def test_unknown_sets_are_not_loaded():
     assert "no data set 'cifar'" in refusal(FGVC().load, "cifar")
 
 
