@@ -19,7 +19,14 @@ from zipeft.api.task import Average as Average, Preset as Preset, PublishedTable
 from zipeft.errors import UserError as UserError, require as require
 from zipeft.images.task import ImageTask as ImageTask
 from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt as ZeroGatedPrompt
-from zipeft.objectives.classification import Classification as Classification
+from zipeft.api.published_sets import PublishedSetsTask as PublishedSetsTask
+from zipeft.text.task import TextTask as TextTask
+from zipeft.objectives.classification import Classification as Classification, TextClassification as TextClassification
+from zipeft.objectives.extractive_qa import Spans as Spans
+from zipeft.objectives.matching import Matching as Matching
+from zipeft.objectives.regression import Regression as Regression
+from zipeft.objectives.responses import Responses as Responses
+from zipeft.objectives.sequence_labelling import SequenceLabelling as SequenceLabelling
 from zipeft.splices import (
     attach as attach,
     conditioned as conditioned,

@@ -1,1 +1,1 @@
-"""Models of transformers from a folder or the hub, for every backbone that takes them."""
+"""Models of transformers that read text, from a folder or the hub: what ``roberta`` and ``llama`` share."""

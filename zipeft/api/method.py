@@ -52,7 +52,7 @@ class Method(abc.ABC):
     The contract, which ``tests/methods`` holds every registered method to:
 
     - ``apply`` changes the model in place and sets ``requires_grad`` of what trains, which a step then changes, and
-      nothing else.
+      nothing else. What it inserts are submodules of the model: their parameters are found by ``named_parameters``.
     - What trains is float32 whatever the model's dtype: ``require_float32`` makes it so.
     - ``starts_at_frozen_model`` says whether the model computes before its first step what it did without the method.
     - ``space`` is what the method publishes of itself for a search: in which range each setting makes sense.

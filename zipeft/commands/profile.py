@@ -118,9 +118,9 @@ def _profile(name: str, method: Method, backbone: Backbone, options: argparse.Na
 
 def _learner(backbone: Backbone, method: Method) -> Any:
     from zipeft.api.learner import build_learner
-    from zipeft.objectives.plain import plain_objective
+    from zipeft.objectives.default import default_objective
 
-    objective = method.objective(plain_objective(backbone))
+    objective = method.objective(default_objective(backbone))
     classes = [f"class {index}" for index in range(CLASSES)]
     return build_learner(method.apply, backbone, backbone.build().requires_grad_(False), objective, classes)
 

@@ -64,7 +64,7 @@ class Place:
         return torch.cat([output[:, : self.offset], output[:, self.offset + self.length :]], dim=1)
 
 
-class TokenPrompt(nn.Module):
+class PromptTokens(nn.Module):
     """Learnt tokens (length, width) that enter at one block, or replace there those that entered before."""
 
     def __init__(self, place: Place, width: int, replaces: bool, device: torch.device) -> None:
@@ -97,7 +97,7 @@ def insert(blocks: Sequence[nn.Module], *, entries: int, length: int, width: int
     place = Place(offset, length)
     for index, block in enumerate(blocks):
         if index < entries:
-            prompt = TokenPrompt(place, width, replaces=index > 0, device=next(block.parameters()).device)
+            prompt = PromptTokens(place, width, replaces=index > 0, device=next(block.parameters()).device)
             block.register_forward_pre_hook(prompt.enter, with_kwargs=True)
             block.add_module("token_prompt", prompt)
         block.register_forward_pre_hook(place.widen, with_kwargs=True)

@@ -1,4 +1,4 @@
-"""The plainest objective that goes with a backbone, for what needs one but no data: the costs of methods, say."""
+"""The objective of a backbone where no task gives one: to measure the costs of methods, say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zipeft.objectives.matching import Matching
 from zipeft.objectives.responses import Responses
 
 
-def plain_objective(backbone: Backbone) -> Objective:
+def default_objective(backbone: Backbone) -> Objective:
     """Return responses for a language model, matching for image and text, and classification for all else."""
     if isinstance(backbone, LanguageBackbone):
         return Responses()
