@@ -837,7 +837,7 @@ def test_missing_answers_can_be_allowed_and_are_counted(capsys):
 def test_outcome_of_both_orders(forth, back, result, position):
     verdicts = [winner and Verdict(winner) for winner in (forth, back)]
     assert outcome(verdicts) == result
-    assert position is None or change(verdicts) == position
+    assert position is None or change(*verdicts) == position
 
 
 def test_interval_is_that_of_a_bootstrap_over_questions():

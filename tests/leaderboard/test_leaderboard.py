@@ -19,9 +19,9 @@ from scipy.stats import ttest_1samp
 
 from support.leaderboard_factory import build, drawn_results, make_results
 from support.result_factory import PROTOCOL, make_failure, make_result, make_trial, unmeasured
+from zipeft import formatting
 from zipeft.commands.leaderboard import main
 from zipeft.formatting import DASH, counted
-from zipeft.leaderboard import numbers
 from zipeft.leaderboard.blocks import DOWN, UP
 from zipeft.leaderboard.costs import MEMORY, held_up, meaning
 from zipeft.leaderboard.ranking import BEST, TIED, UNKNOWN, WORSE, summary_rows
@@ -223,18 +223,18 @@ def test_a_changed_data_set_starts_a_section_of_its_own():
 
 def test_numbers_are_written_for_people():
     counts = {0: "0", 930: "930", 46_092: "46.1K", 999_949: "999.9K", 999_960: "1.00M", 22_060_000: "22.06M"}
-    assert {value: numbers.count(value) for value in counts} == counts
-    assert numbers.count(6_738_415_616) == "6.74B"
+    assert {value: formatting.count(value) for value in counts} == counts
+    assert formatting.count(6_738_415_616) == "6.74B"
     sizes = {999: "999 B", 184_368: "184 kB", 999_600: "1.0 MB", 88_240_000: "88.2 MB", 1_210_000_000: "1.21 GB"}
-    assert {value: numbers.size(value) for value in sizes} == sizes
-    assert numbers.size(5e12) == "5000.00 GB"
+    assert {value: formatting.size(value) for value in sizes} == sizes
+    assert formatting.size(5e12) == "5000.00 GB"
     times = {0.42: "0.4 s", 9.96: "10 s", 38: "38 s", 59.6: "1.0 min", 126: "2.1 min", 3597.5: "1.0 h", 5400: "1.5 h"}
     times |= {0.0023: "2.3 ms", 0.068: "68 ms", 0.0996: "0.1 s", 0: "0.0 ms"}
-    assert {value: numbers.duration(value) for value in times} == times
-    assert numbers.span([1000, 1000], numbers.count) == "1.0K"
-    assert numbers.span([634_000, 718_000], numbers.size) == f"634{DASH}718 kB"
-    assert numbers.span([900, 2_000_000], numbers.size) == f"900 B{DASH}2.0 MB"
-    assert [numbers.rate(90), numbers.rate(8972.6), numbers.giga(3.1e9)] == ["90.0", "8973", "3.10"]
+    assert {value: formatting.duration(value) for value in times} == times
+    assert formatting.span([1000, 1000], formatting.count) == "1.0K"
+    assert formatting.span([634_000, 718_000], formatting.size) == f"634{DASH}718 kB"
+    assert formatting.span([900, 2_000_000], formatting.size) == f"900 B{DASH}2.0 MB"
+    assert [formatting.rate(90), formatting.rate(8972.6), formatting.giga(3.1e9)] == ["90.0", "8973", "3.10"]
     assert [counted(1, "trial"), counted(2, "trial"), counted(1000, "class", "classes")] == [
         "1 trial",
         "2 trials",

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from zipeft.api.backbone import Backbone
     from zipeft.api.data import Window
 
 
@@ -32,7 +31,10 @@ class TrivialAnswer:
 
 @dataclass(frozen=True)
 class Objective(abc.ABC):
-    """The objective of a data set. Its fields are what it has to know of the data (the scale of a rating, say)."""
+    """The objective of a data set. Its fields are what it has to know of the data (the scale of a rating, say).
+
+    A backbone that it is handed has what it reads. It is Any here, and what a subclass says it is.
+    """
 
     metric: ClassVar[str]
     """Which score selects and ranks: a fraction, 1.0 is perfect."""
@@ -40,11 +42,11 @@ class Objective(abc.ABC):
     max_new_tokens: ClassVar[int] = 0
     """How many tokens a language model generates, at most, for each test example; 0 where it generates none."""
 
-    def read(self, backbone: Backbone, model: nn.Module, inputs: Any) -> Tensor:
+    def read(self, backbone: Any, model: nn.Module, inputs: Any) -> Tensor:
         """Return what the head takes of a batch of inputs: by default a backbone's features (batch, width)."""
         return backbone.features(model, inputs)
 
-    def prepare(self, backbone: Backbone, model: nn.Module, classes: Sequence[str]) -> None:  # noqa: B027
+    def prepare(self, backbone: Any, model: nn.Module, classes: Sequence[str]) -> None:  # noqa: B027
         """Tell a model, in place and before a method is applied to it, what it has to know of the classes."""
 
     def probed(self) -> Objective:
@@ -71,12 +73,12 @@ class Objective(abc.ABC):
         """Return one prediction a window of the batch, in memory of the CPU."""
 
     @contextmanager
-    def testing(self, backbone: Backbone, model: nn.Module) -> Iterator[None]:
+    def testing(self, backbone: Any, model: nn.Module) -> Iterator[None]:
         """Return a context in which a model is tested: it may be told what it must not know while it trains."""
         yield
 
     def with_generated(
-        self, predictions: Sequence[Any], generated: Sequence[list[int]], backbone: Backbone
+        self, predictions: Sequence[Any], generated: Sequence[list[int]], backbone: Any
     ) -> Sequence[Any]:
         """Return predictions for test windows with what the model generated for each, of ``max_new_tokens`` at most."""
         raise NotImplementedError(f"{type(self).__name__} asks for generated tokens and does not read them")

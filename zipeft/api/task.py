@@ -18,7 +18,6 @@ from zipeft.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from zipeft.api.backbone import Backbone
     from zipeft.api.objective import Objective
     from zipeft.api.search import Space
 
@@ -86,6 +85,8 @@ class Summary:
 class Task(abc.ABC):
     """A family of data sets with one protocol. An instance's fields are settings of the run.
 
+    A backbone that a task is handed has the task's modality. It is Any here, and what a subclass says it is.
+
     The first line of a subclass's docstring is its description in ``zipeft ls``.
     """
 
@@ -112,7 +113,7 @@ class Task(abc.ABC):
     def load(self, dataset: str) -> Data:
         """Return one data set, split. The same settings always give the same splits. Raises ``UserError``."""
 
-    def load_for(self, dataset: str, backbone: Backbone) -> Data:
+    def load_for(self, dataset: str, backbone: Any) -> Data:
         """Return the data set as a backbone can take it: ``load``, but for a task of which it depends on the backbone
         what can be taken at all."""
         return self.load(dataset)
@@ -121,11 +122,11 @@ class Task(abc.ABC):
     def objective(self, dataset: str, classes: Sequence[str]) -> Objective:
         """Return what is learnt on one of the data sets, which has these ``classes``."""
 
-    def encoder(self, backbone: Backbone) -> Callable[[Any], Any]:
+    def encoder(self, backbone: Any) -> Callable[[Any], Any]:
         """Return the function from one raw example to what the backbone takes (without the batch dimension)."""
         raise NotImplementedError(f"{type(self).__name__} has neither an encoder nor windows")
 
-    def windows(self, backbone: Backbone) -> Callable[[Any, Any], Sequence[Window]]:
+    def windows(self, backbone: Any) -> Callable[[Any, Any], Sequence[Window]]:
         """Return the function from one raw example and its target to the windows on it: one, by ``encoder``."""
         encode = self.encoder(backbone)
         return lambda example, target: [Window(encode(example), target)]

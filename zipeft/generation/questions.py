@@ -61,10 +61,10 @@ def _question(number: int, place: str, asked: Any, given: Any, id: Any, category
         id = number
     if not isinstance(id, str | int) or isinstance(id, bool):
         raise UserError(f"{place} has the id {id!r}: give a string or a whole number")
-    texts = [_text(value, place) for value in (asked, given or "", category or "")]
-    if not texts[0]:
+    instruction, given, category = (_text(value, place) for value in (asked, given or "", category or ""))
+    if not instruction:
         raise UserError(f"{place} has an empty instruction: write one, or take the record out")
-    return Question(id, *texts, place)
+    return Question(id, instruction, given, category, place)
 
 
 def _text(value: Any, place: str) -> str:

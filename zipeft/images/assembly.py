@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from zipeft.api.data import Data, Split
-from zipeft.errors import UserError
+from zipeft.errors import UserError, one_line
 from zipeft.formatting import counted
 from zipeft.images.folders import ImageListing, LabelledFile
 from zipeft.images.reading import BrokenImage, ImageFiles, read_image
@@ -64,7 +64,9 @@ def image_data(
     return Data(
         name=name,
         classes=taken,
-        **{split: _split(root, splits[split], taken) for split in SPLITS},
+        train=_split(root, splits["train"], taken),
+        validation=_split(root, splits["validation"], taken),
+        test=_split(root, splits["test"], taken),
         source=f"folder {root.name}",
         checksum=checksum,
         note="; ".join([part, _counts(whole, splits, split_seed), *notes]),
@@ -141,7 +143,7 @@ def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
             return {}
         return {path: file_sha256(path) for path in _watched(paths, "reading")}
     except OSError as error:
-        raise BrokenImage(error.filename, error.strerror) from None
+        raise BrokenImage(error.filename, error.strerror or one_line(error)) from None
 
 
 def _completed(splits: Mapping[str, Files], seed: int, notes: list[str]) -> dict[str, Files]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, overload
+from typing import TYPE_CHECKING, BinaryIO, cast, overload
 
 from zipeft.errors import UserError, one_line
 from zipeft.files import open_file
@@ -84,7 +84,7 @@ def read_image(path: Path) -> Image:
     try:
         file = open_file(path)
     except OSError as error:
-        raise BrokenImage(path, error.strerror) from error
+        raise BrokenImage(path, error.strerror or one_line(error)) from error
     with file:
         return decoded(file, str(path))
 
@@ -127,7 +127,7 @@ def _upright(image: Image) -> Image:
         8: Transpose.ROTATE_90,
     }
     try:
-        turn = turns.get(image.getexif().get(ORIENTATION))
+        turn = turns.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # as many kinds as for pixels
         turn = None
     return image if turn is None else image.transpose(turn)
@@ -166,7 +166,7 @@ def _warn_if_dark(image: Image, place: str) -> None:
     """Say once that 16-bit images look like 12-bit ones, of which taking the upper byte leaves almost nothing."""
     if _dark or not image.mode.startswith("I"):
         return
-    least, greatest = image.getextrema()
+    least, greatest = cast(tuple[float, float], image.getextrema())  # of its only band
     if least >= 0 and 0 < greatest < DARK:
         _dark.append(place)
         log.warning(
@@ -178,7 +178,7 @@ def _warn_if_dark(image: Image, place: str) -> None:
 
 
 @dataclass(frozen=True)
-class ImageFiles(Sequence):
+class ImageFiles(Sequence["Image"]):
     """Image files as a sequence of RGB images, each decoded when it is asked for. See ``read_image`` for its errors."""
 
     paths: tuple[Path, ...]
@@ -190,7 +190,7 @@ class ImageFiles(Sequence):
     def __getitem__(self, index: int) -> Image: ...
     @overload
     def __getitem__(self, index: slice) -> ImageFiles: ...
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> Image | ImageFiles:
         return ImageFiles(self.paths[index]) if isinstance(index, slice) else read_image(self.paths[index])
 
 

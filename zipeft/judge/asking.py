@@ -93,14 +93,14 @@ class Session:
 
     def open_comparisons(self) -> list[Comparison]:
         """Return what has no verdict yet; where both answers are the same, both orders are one request."""
-        found = {}
+        found: dict[str, Comparison] = {}
         for pair in self.contest.pairs:
             for order in ORDERS:
                 if not hear(self.judge, pair, order, self.journal).done:
                     found.setdefault(key_of(self.judge.request(pair, order, 0)), (pair, order))
         return list(found.values())
 
-    async def ask_all(self, client: Client, comparisons: Sequence[Comparison], workers: int, bar: tqdm) -> None:
+    async def ask_all(self, client: Client, comparisons: Sequence[Comparison], workers: int, bar: tqdm[Any]) -> None:
         """Bring each comparison to its end, ``workers`` at a time. Raises ``UserError`` where the endpoint fails."""
         waiting = iter(comparisons)
 

@@ -112,7 +112,7 @@ class Client:
             reraise=True,
         )
         try:
-            reply = await attempts(self._once, request)
+            reply: Reply = await attempts(self._once, request)
         except Empty as error:  # each time
             reply = error.reply
         except (openai.APIError, Nonsense) as error:
@@ -121,8 +121,11 @@ class Client:
                 raise EndpointFailure(self._without_key(_phrase(error)) + tries) from None
             filtered = str(error.code).startswith(("content_filter", "content_policy"))
             reply = Reply("", FILTERED if filtered else REFUSED, refusal=_phrase(error))
-        shown = {name: self._without_key(getattr(reply, name)) for name in ("text", "answered_as", "refusal")}
-        return reply._replace(**shown)
+        return reply._replace(
+            text=self._without_key(reply.text),
+            answered_as=self._without_key(reply.answered_as),
+            refusal=self._without_key(reply.refusal),
+        )
 
     async def _once(self, request: Mapping[str, Any]) -> Reply:
         try:
@@ -174,14 +177,19 @@ def _reply(completion: ChatCompletion | Any) -> Reply:
     if not isinstance(text, str | None):
         raise Nonsense(f"sent no text but {_quote(repr(text))}")
     finish, model = getattr(choice, "finish_reason", None), getattr(completion, "model", None)
-    names = [_quote(name) if isinstance(name, str) else "" for name in (finish, model)]
     usage = getattr(completion, "usage", None)
-    tokens = [_count(getattr(usage, name, None)) for name in ("prompt_tokens", "completion_tokens")]
-    if text and text.strip():
-        return Reply(text, *names, *tokens)
+    reply = Reply(
+        text or "",
+        finish_reason=_quote(finish) if isinstance(finish, str) else "",
+        answered_as=_quote(model) if isinstance(model, str) else "",
+        prompt_tokens=_count(getattr(usage, "prompt_tokens", None)),
+        completion_tokens=_count(getattr(usage, "completion_tokens", None)),
+    )
+    if reply.text.strip():
+        return reply
     hint = ": raise --max-tokens" if finish == CUT else ""
     refusal = f"sent an empty reply (finish_reason {_quote(str(finish))}){hint}"
-    reply = Reply("", *names, *tokens, refusal)
+    reply = reply._replace(text="", refusal=refusal)
     if finish in (CUT, FILTERED):  # the same request would end in the same way
         return reply
     raise Empty(reply)

@@ -69,7 +69,8 @@ def read_contest(a: Path, b: Path, questions: Path | None = None, allow_missing:
     asked = _read(questions, _question) if questions else _own_questions(answers)
     sources: dict[Path, Mapping[str, Any]] = {a: answers[0], b: answers[1]} | ({questions: asked} if questions else {})
     ids = list(dict.fromkeys([*asked, *answers[0], *answers[1]]))
-    common = [id for id in ids if all(id in entries for entries in (asked, *answers))]
+    needed: list[Mapping[str, Any]] = [asked, *answers]
+    common = [id for id in ids if all(id in entries for entries in needed)]
     if len(common) < len(ids) and not allow_missing:
         _refuse_missing(ids, sources)
     if not common:

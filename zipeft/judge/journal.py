@@ -74,5 +74,8 @@ class Journal:
 def _fits(record: Mapping[str, Any], limit: int | None) -> bool:
     """Whether a reply would be the same with this limit: whether it came to its own end, and below the limit."""
     own, tokens = record.get(LIMIT), record.get("completion_tokens")
-    higher = limit is None or (isinstance(own, int) and own <= limit)
-    return record.get("finish_reason") == COMPLETE and (higher or (isinstance(tokens, int) and tokens <= limit))
+    if record.get("finish_reason") != COMPLETE:
+        return False
+    if limit is None or (isinstance(own, int) and own <= limit):
+        return True
+    return isinstance(tokens, int) and tokens <= limit

@@ -66,26 +66,26 @@ class Summary:
 
 def outcome(verdicts: Sequence[Verdict | None]) -> str:
     """Return who wins by the verdicts in both ``ORDERS``: who wins both. Where they do not agree it is a tie."""
-    winners = [_winner(verdict, order) for verdict, order in zip(verdicts, ORDERS, strict=True)]
-    if None in winners:
+    winners = {_winner(verdict, order) for verdict, order in zip(verdicts, ORDERS, strict=True) if verdict}
+    if None in verdicts:
         return UNREADABLE
-    return winners[0] if winners[0] == winners[1] else TIE
+    return winners.pop() if len(winners) == 1 else TIE
 
 
-def change(verdicts: Sequence[Verdict]) -> str:
-    """Return what changing the order does to the verdict."""
-    one, other = (_winner(verdict, order) for verdict, order in zip(verdicts, ORDERS, strict=True))
+def change(first: Verdict, second: Verdict) -> str:
+    """Return what changing the order does to the verdict; they are those in both ``ORDERS``."""
+    one, other = (_winner(verdict, order) for verdict, order in zip((first, second), ORDERS, strict=True))
     if one == other:
         return AGREES
     if TIE in (one, other):
         return TO_TIE
-    return TO_FIRST if verdicts[0].winner == FIRST else TO_SECOND
+    return TO_FIRST if first.winner == FIRST else TO_SECOND
 
 
-def _winner(verdict: Verdict | None, order: Order) -> str | None:
+def _winner(verdict: Verdict, order: Order) -> str:
     """Return a verdict by files instead of by places."""
-    if verdict is None or verdict.winner == TIE:
-        return verdict and TIE
+    if verdict.winner == TIE:
+        return TIE
     return (WIN, LOSS)[order[(FIRST, SECOND).index(verdict.winner)]]
 
 
@@ -103,7 +103,7 @@ def summarise(judge: Judge, contest: Contest, journal: Journal) -> Summary:
         total=Tally(Counter(outcomes)),
         interval=_interval([POINTS[result] for result in outcomes if result != UNREADABLE]),
         categories={name: Tally(counts) for name, counts in categories.items()} if set(categories) != {""} else {},
-        positions=Counter(change(both) for both in verdicts if None not in both),
+        positions=Counter(change(first, second) for first, second in verdicts if first and second),
         replies=len(records),
         unreadable_replies=len(records) - len(_readable(hearings)),
         refusals=[_refusal(record) for record in records if not record["reply"]],

@@ -46,10 +46,14 @@ def _training_seconds(result: Result) -> float:
     return result.cost.train_seconds + result.cost.frozen_prefix_seconds
 
 
-def _busy_threads(result: Result) -> float | None:
-    """Return how many threads a training kept busy on average, 1.9 of 2 say; None where that was not measured."""
+def _cpu_seconds(result: Result) -> float:
+    return result.cost.cpu_seconds or 0.0  # results of older versions did not measure it
+
+
+def _busy_threads(result: Result) -> float:
+    """Return how many threads a training kept busy on average, 1.9 of 2 say; 0 where that was not measured."""
     seconds = _training_seconds(result)
-    return result.cost.cpu_seconds / seconds if result.cost.cpu_seconds and seconds else None
+    return _cpu_seconds(result) / seconds if seconds else 0.0
 
 
 def _alike(result: Result) -> tuple[Any, ...]:
@@ -69,7 +73,7 @@ def held_up(results: Iterable[Result]) -> list[Result]:
         if runs[0].environment.device == "cpu":  # nobody else computes: the process itself is never idle
             busiest = max(1.0, busiest)
         for run in runs:
-            seconds, explained = _training_seconds(run), run.cost.cpu_seconds / busiest
+            seconds, explained = _training_seconds(run), _cpu_seconds(run) / busiest
             if seconds > FAR * explained and seconds - explained > LEAST_SECONDS:
                 found.append(run)
     return found

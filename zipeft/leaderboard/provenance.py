@@ -88,7 +88,7 @@ def _environment(used: Environment) -> str:
 
 
 def _files(results: Sequence[Result], labels: Mapping[str, str], links: Mapping[int, str]) -> Table:
-    rows = []
+    rows: list[list[str | Cell]] = []
     for result in sorted(results, key=lambda r: (labels[method_key(r)], r.task.dataset, r.seed, links[id(r)])):
         commit = result.environment.commit[:10] + (" with changes" if result.environment.dirty else "")
         date = result.when.strftime("%Y-%m-%d %H:%M")

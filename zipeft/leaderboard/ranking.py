@@ -110,7 +110,8 @@ def score_column(runs: Mapping[str, Runs], weights: Sequence[float] | None = Non
     tables = {label: _tables([own], list(own))[0] for label, own in runs.items()}
     gaps = {(a, b): gap for a, b in combinations(runs, 2) if (gap := _gap(runs[a], runs[b]))}
     if weights:
-        tables, gaps = ({key: _weighted(own, weights) for key, own in each.items()} for each in (tables, gaps))
+        tables = {label: _weighted(own, weights) for label, own in tables.items()}
+        gaps = {pair: _weighted(own, weights) for pair, own in gaps.items()}
     scores = {label: _score(own, tables[label], weights) for label, own in runs.items()}
     found = {pair: estimate(gap) for pair, gap in gaps.items()}
     return _judged(scores, found, holm({pair: each.p_value() for pair, each in found.items()}))
@@ -164,8 +165,10 @@ def _judged(
     scores: Mapping[str, Score], gaps: Mapping[tuple[str, str], Estimate], p: Mapping[tuple[str, str], float]
 ) -> dict[str, Score]:
     """Return scores with rank and verdict. A pair of labels stands in their order, its gap is the first's lead."""
+    if not gaps:
+        return dict(scores)
     compared = {label for pair in gaps for label in pair}
-    best = min(compared, key=lambda label: (-scores[label].mean, label), default=None)
+    best = min(compared, key=lambda label: (-scores[label].mean, label))
     losses = {(b, a) if gap.mean > 0 else (a, b) for (a, b), gap in gaps.items() if p[a, b] < 1 - CONFIDENCE}
     judged = dict(scores)
     for label in compared:

@@ -126,7 +126,9 @@ def _scores(column: Sequence[Score | None]) -> list[Cell]:
 
 
 def _score(score: Score, best: float | None) -> Cell:
-    interval = f"({percent(score.low)}, {percent(score.high)})" if score.low is not None else ""
+    interval = ""
+    if score.low is not None and score.high is not None:
+        interval = f"({percent(score.low)}, {percent(score.high)})"
     detail = f"{interval}{' ≈' if score.verdict == TIED else ''}".strip()
     return Cell(percent(score.mean), detail, score.mean, score.mean == best)
 

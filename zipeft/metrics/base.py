@@ -11,7 +11,7 @@ import evaluate
 from datasets import Features
 
 
-class Metric(evaluate.Metric, abc.ABC):
+class Metric(evaluate.Metric, abc.ABC):  # type: ignore[misc]  # evaluate comes without types
     """A metric of predictions against references, one of each an example.
 
     A subclass says what they are, in the terms of ``datasets``, and computes named scores from two lists of them. They

@@ -68,7 +68,7 @@ class TextClassification(Classification):
         require(bool(self.scores) and not unknown, f"scores must be some of {', '.join(metrics.METRICS)}")
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> str:  # type: ignore[override]  # of others it is one for all instances
         return self.scores[0]
 
     def score(self, predictions: Sequence[int], targets: Sequence[int]) -> dict[str, float]:

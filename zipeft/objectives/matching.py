@@ -29,7 +29,7 @@ class Matching(Classification):
     """Texts of a class; its name, with spaces for underscores, takes the place of {}."""
 
     def __post_init__(self) -> None:
-        require(self.templates, "templates are missing: give one or more, such as 'a photo of a {}.'")
+        require(bool(self.templates), "templates are missing: give one or more, such as 'a photo of a {}.'")
         for template in self.templates:
             require(template.count("{}") == 1, f"template {template!r}: write {{}} once, where the class's name goes")
 
@@ -92,7 +92,7 @@ class BaseToNovel(Matching):
         finally:
             backbone.name_classes(model, self.classes[: self.base], self.templates)
 
-    def predict(self, outputs: Tensor) -> list[tuple[int, int | None]]:
+    def predict(self, outputs: Tensor) -> list[Any]:
         """Return for each image which base class and, if they are named, which novel class it matches best."""
         base = outputs[:, : self.base].argmax(-1).tolist()
         if outputs.shape[1] == self.base:
@@ -100,13 +100,13 @@ class BaseToNovel(Matching):
         novel = outputs[:, self.base :].argmax(-1).tolist()
         return [(guess, self.base + other) for guess, other in zip(base, novel, strict=True)]
 
-    def score(self, predictions: Sequence[tuple[int, int | None]], targets: Sequence[int]) -> dict[str, float]:
+    def score(self, predictions: Sequence[Any], targets: Sequence[int]) -> dict[str, float]:
         base, novel = (fmean(right) if right else None for right in self._right(predictions, targets))
         there = {"base_accuracy": base, "novel_accuracy": novel}
         scores = {name: score for name, score in there.items() if score is not None}
         return {"harmonic_mean": harmonic_mean(*scores.values()), **scores}
 
-    def item_scores(self, predictions: Sequence[tuple[int, int | None]], targets: Sequence[int]) -> list[float]:
+    def item_scores(self, predictions: Sequence[Any], targets: Sequence[int]) -> list[float]:
         """Return pseudo-values, whose mean is the harmonic mean and which vary as it does with the choice of images.
 
         They are those of the infinitesimal jackknife (Efron 1982, chapter 6): an image's part in the linearised score.

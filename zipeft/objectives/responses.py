@@ -46,7 +46,7 @@ class Responses(Objective):
     Targets of examples are tuples of references; the first one is learnt.
     """
 
-    max_new_tokens: int = 64
+    max_new_tokens: int = 64  # type: ignore[misc]  # of others it is one for all instances
     """Tokens of the longest answer."""
 
     metric: ClassVar[str] = "answer_probability"

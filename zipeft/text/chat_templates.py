@@ -126,11 +126,13 @@ def _rendered(tokenizer: PreTrainedTokenizerFast, messages: Messages, **options:
     try:
         template = _dated(tokenizer.get_chat_template())
         with _at_most(SECONDS):
-            text = tokenizer.apply_chat_template(list(messages), chat_template=template, tokenize=False, **options)
+            conversation = [dict(message) for message in messages]
+            text = tokenizer.apply_chat_template(conversation, chat_template=template, tokenize=False, **options)
         if len(text) > LETTERS:
             raise ValueError(f"it makes {len(text):,} letters of them")
     except Exception as error:  # a template raises what it likes, by way of the library that runs it
         raise UserError(f"the chat template of the tokenizer refuses it ({one_line(error)})") from error
+    assert isinstance(text, str)  # neither tokens nor a list: it is one conversation, not tokenized
     return text
 
 

@@ -58,8 +58,8 @@ def find_split(folder: Path, stems: Sequence[str]) -> list[Path]:
     found: dict[tuple[str, ...], dict[int, Path]] = {}
     for path in sorted(entry for entry in _entries(folder) if entry.is_file()):
         if match := pattern.fullmatch(path.name):
-            stem, part, parts, suffix = match.groups(default="0")
-            found.setdefault((stem, parts, suffix), {})[int(part)] = path
+            stem, part, total, suffix = match.groups(default="0")
+            found.setdefault((stem, total, suffix), {})[int(part)] = path
     if len(found) > 1:
         one, other = (min(parts.values()).name for parts in list(found.values())[:2])
         raise UserError(f"{folder} has both {one} and {other}: keep one of them")

@@ -55,7 +55,9 @@ def may_begin(text: str) -> bool:
 
 def answer_of(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
     """Return the text of an answer's tokens, without thoughts, special tokens, and white space around it."""
-    return without_thoughts(tokenizer.decode(_behind_thoughts(tokenizer, ids), skip_special_tokens=True)).strip()
+    text = tokenizer.decode(_behind_thoughts(tokenizer, ids), skip_special_tokens=True)
+    assert isinstance(text, str)  # not a list: these are the tokens of one answer
+    return without_thoughts(text).strip()
 
 
 def _behind_thoughts(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> list[int]:

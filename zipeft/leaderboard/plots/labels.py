@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from zipeft.leaderboard.plots.style import GREY, INK, PAPER
 
@@ -22,8 +23,9 @@ FAR = 10
 ALIGNED = {1: ("left", "bottom"), 0: ("center", "center"), -1: ("right", "top")}
 
 
-class Marked(Protocol):
-    """A point with its interval, in data coordinates."""
+@dataclass(frozen=True)
+class Point:
+    """One method in a plot: cost, and mean and interval in percent, without an interval all three the same."""
 
     label: str
     x: float
@@ -33,7 +35,7 @@ class Marked(Protocol):
     frontier: bool
 
 
-def label_points(ax: Axes, points: Sequence[Marked], line: Sequence[tuple[float, float]]) -> None:
+def label_points(ax: Axes, points: Sequence[Point], line: Sequence[tuple[float, float]]) -> None:
     """Label points; nothing in the figure may move any more. ``line`` has the corners of what labels must not hide."""
     taken = [_marks(ax, point) for point in points] + _treads(ax, line)
     for point in points:
@@ -76,7 +78,7 @@ def _treads(ax: Axes, line: Sequence[tuple[float, float]]) -> list[Bbox]:
     return boxes
 
 
-def _marks(ax: Axes, point: Marked) -> Bbox:
+def _marks(ax: Axes, point: Point) -> Bbox:
     """Return the box of a point with its interval, in dots."""
     from matplotlib.transforms import Bbox
 
@@ -85,7 +87,7 @@ def _marks(ax: Axes, point: Marked) -> Bbox:
     return Bbox.from_extents(x - 6, low - 6, x + 6, high + 6)
 
 
-def _places(ax: Axes, point: Marked) -> Iterator[tuple[int, int, float, float]]:
+def _places(ax: Axes, point: Point) -> Iterator[tuple[int, int, float, float]]:
     """Yield directions and offsets in points for a label, best first. Above and below clear the interval."""
     marks, (_, middle) = _marks(ax, point), ax.transData.transform((point.x, point.y))
     bars = {1: marks.y1 - 6 - middle, 0: 0.0, -1: middle - marks.y0 - 6}

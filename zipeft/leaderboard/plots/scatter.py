@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from zipeft.formatting import count, duration, listing
 from zipeft.leaderboard.costs import PARAMETERS, TRAINING_TIME, Quantity
-from zipeft.leaderboard.plots.labels import label_points
+from zipeft.leaderboard.plots.labels import Point, label_points
 from zipeft.leaderboard.plots.style import ACCENT, MUTED, PAPER, RULE, empty_figure, freeze, plot_style
 from zipeft.leaderboard.ranking import Row
 
@@ -69,18 +68,6 @@ class Panel:
     rows: Sequence[Row]
 
 
-@dataclass(frozen=True)
-class Point:
-    """One method in the plot: cost, and mean and interval in percent, without an interval all three the same."""
-
-    label: str
-    x: float
-    y: float
-    low: float
-    high: float
-    frontier: bool
-
-
 def scatter(panels: Sequence[Panel], axis: Axis) -> Figure:
     """Return the panels, one above the other, as a figure."""
     with plot_style():
@@ -103,7 +90,9 @@ def caption(axis: Axis) -> str:
 
 def points_of(rows: Sequence[Row], axis: Axis) -> list[Point]:
     """Return a point for every row that has a mean, from left to right."""
-    ranked = [(row.label, fmean(map(axis.quantity.value, row.results)), row.mean) for row in rows if row.mean]
+    ranked = [
+        (row.label, x, row.mean) for row in rows if row.mean and (x := axis.quantity.number(row.results)) is not None
+    ]
     points = []
     for label, x, score in ranked:
         # The same mean at the same cost beats nothing: both points are on the frontier.
@@ -111,7 +100,7 @@ def points_of(rows: Sequence[Row], axis: Axis) -> list[Point]:
             other.mean >= score.mean and other_x <= x and (other.mean, other_x) != (score.mean, x)
             for _, other_x, other in ranked
         )
-        low, high = (score.mean, score.mean) if score.low is None else (score.low, score.high)
+        low, high = (score.mean, score.mean) if score.low is None or score.high is None else (score.low, score.high)
         points.append(Point(label, x, 100 * score.mean, 100 * low, 100 * high, not beaten))
     return _side_by_side(sorted(points, key=lambda point: (point.x, point.y, point.label)))
 

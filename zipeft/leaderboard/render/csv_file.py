@@ -60,7 +60,9 @@ def _lines(row: Row) -> Iterator[dict[str, object]]:
 
 def _trivial_lines(row: TrivialRow | None) -> Iterator[dict[str, object]]:
     """Yield the lines of the trivial answer: one a score, and nothing that it costs."""
-    for dataset, trivial in row.found.items() if row else ():
+    if row is None:
+        return
+    for dataset, trivial in row.found.items():
         for name, value in trivial.test.items():
             yield {"method": row.label, "data_set": dataset, "metric": name, "mean": _plain(value)}
 

@@ -39,8 +39,8 @@ def latex(page: Page) -> str:
         caption = [said, *legend(group.rows), BOLD, *trivial.meaning(group.rows)]
         parts.append(_float(main_table(group.rows), caption, _label(page, group, "scores")))
         if scores := other_table(group.rows):
-            caption = f"{page.title}: other scores. {meaning(group.rows)}"
-            parts.append(_float(scores, [caption], _label(page, group, "others")))
+            others_caption = f"{page.title}: other scores. {meaning(group.rows)}"
+            parts.append(_float(scores, [others_caption], _label(page, group, "others")))
         parts.append(_float(cost_table(group.rows, others), cost, _label(page, group, "costs")))
     return "\n\n".join(parts) + "\n"
 
