@@ -95,7 +95,7 @@ class Spans(Objective):
         return SpanHead(width)
 
     def loss(self, outputs: Tensor, targets: Sequence[Tensor]) -> Tensor:
-        """Return the mean of the cross-entropies of start and end over the tokens of a window, meaned over windows."""
+        """Return the loss, a scalar: the mean over windows of the cross-entropies of start and of end."""
         starts, ends = targets
         return (functional.cross_entropy(outputs[..., 0], starts) + functional.cross_entropy(outputs[..., 1], ends)) / 2
 

@@ -64,7 +64,7 @@ class Responses(Objective):
         return nn.Identity()
 
     def loss(self, outputs: Tensor, targets: Any) -> Tensor:
-        """Return the mean negative log-likelihood of a response's tokens, meaned over responses."""
+        """Return the loss, a scalar: the mean over responses of the mean negative log-likelihood of their tokens."""
         labelled = outputs <= 0
         return -((outputs * labelled).sum(1) / labelled.sum(1).clamp(min=1)).mean()
 
