@@ -112,7 +112,9 @@ def test_every_file_that_is_no_module_is_installed():
     tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     data = [
-        ROOT / name for name in tracked.split() if name.startswith(("zipeft/", "backbones/", "tasks/", "examples/"))
+        ROOT / name
+        for name in tracked.split()
+        if name.startswith(("zipeft/", "backbones/", "tasks/", "examples/zipeft-"))
     ]
     folders = {**tool["package-dir"]}
     installed = set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from fnmatch import fnmatchcase
@@ -190,12 +191,18 @@ def _distribution(entry: EntryPoint) -> str:
     return f"{metadata['Name'] or 'an unknown distribution'} {metadata['Version'] or ''}".rstrip()
 
 
+def needed_extras(entry: EntryPoint) -> list[str]:
+    """Return the extras of its own distribution that an entry point names in brackets."""
+    found = EntryPoint.pattern.fullmatch(entry.value)  # Python 3.10's own ``extras`` holds matches, no texts
+    return re.findall(r"[\w.-]+", found["extras"] or "") if found else []
+
+
 def _require_extras(entry: EntryPoint) -> None:
     """Raises ``ExtraMissing`` unless all is installed that the extras behind an entry point bring."""
-    if entry.dist is not None and (lacking := extras.missing(entry.dist, entry.extras)):
-        names = ", ".join(entry.extras)
-        install = extras.how_to_install(entry.dist, entry.extras)
-        raise ExtraMissing(f"needs the extra {names} ({', '.join(lacking)}): {install}")
+    needed = needed_extras(entry)
+    if entry.dist is not None and (lacking := extras.missing(entry.dist, needed)):
+        install = extras.how_to_install(entry.dist, needed)
+        raise ExtraMissing(f"needs the extra {', '.join(needed)} ({', '.join(lacking)}): {install}")
 
 
 def _summary(cls: type) -> str:
