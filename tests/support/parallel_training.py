@@ -89,11 +89,11 @@ def prepared(method: Method, task: ToyTask) -> tuple[Learner, EncodedSplit, Enco
     learner = Learner(backbone, model, head).eval()
     windows = task.windows(backbone)
     splits = [encode(split, windows, backbone) for split in (data.train, data.validation)]
-    learner.find_trunk(splits[0].batch(2))
+    learner.find_trunk(splits[0].sample_inputs(2))
     if learner.has_trunk:
         needs_inputs = not learner.only_head_trains
         splits = [
-            replace(split, trunk_output=learner.run_trunk(split.batch(len(split))), needs_inputs=needs_inputs)
+            replace(split, trunk_output=learner.run_trunk(split.sample_inputs(len(split))), needs_inputs=needs_inputs)
             for split in splits
         ]
     return learner, *splits

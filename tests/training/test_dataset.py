@@ -79,7 +79,7 @@ def test_batches_are_padded_to_their_longest_and_labels_with_what_no_loss_counts
         ],
         BACKBONE,
     )
-    batch = data.items([0, 1])
+    batch = data.batch([0, 1])
     assert batch["inputs"]["input_ids"].tolist() == [[1, 1, 0], [1, 1, 1]]
     assert batch["targets"].tolist() == [[1, 1, -100], [1, 1, 1]]
 

@@ -26,7 +26,7 @@ def learner_and_split(name, backbone=None, task=None, **settings) -> tuple[Learn
     objective, method = task.objective(data.name, data.classes), registry.methods.make(name, settings).plugin
     learner = build_learner(method.apply, backbone, backbone.build().requires_grad_(False), objective, data.classes)
     split = encode(data.train, task.windows(backbone), backbone)
-    learner.find_trunk(split.batch(2))
+    learner.find_trunk(split.sample_inputs(2))
     return learner.eval(), split
 
 
@@ -37,7 +37,7 @@ def test_from_the_kept_output_a_learner_computes_what_it_does_from_inputs(name, 
     extended, spent = trunk().extend(learner, split)
     assert spent.wall > 0
     assert extended.needs_inputs == (name != "linear")
-    batch = extended.items(range(6))
+    batch = extended.batch(range(6))
     del batch["targets"]
     torch.testing.assert_close(learner(**batch), learner(split.inputs(range(6))), rtol=0, atol=1e-5)
 

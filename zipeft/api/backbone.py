@@ -151,7 +151,7 @@ class ImageTextBackbone(Backbone):
 
     @abc.abstractmethod
     def name_classes(self, model: nn.Module, classes: Sequence[str], templates: Sequence[str]) -> None:
-        """Tell a model, in place, which classes ``matches`` tells apart, in place of those that it knew.
+        """Set the class names that ``matches`` scores, replacing earlier ones (modifies the model).
 
         Of several ``templates``, such as "a photo of a {}.", the normalised text features are averaged for each class
         and normalised again, as in CLIP (arXiv 2103.00020, section 3.1.4). Naming the same again changes nothing.

@@ -51,8 +51,8 @@ class Data:
     "folder CUB_200_2011"); ``checksum`` is a SHA-256 over what decides its content; ``note`` says in one sentence
     what was taken and how it was split.
 
-    With ``draw`` a run takes a part of the training and validation data: the indices that it returns for its seed, as
-    many for every seed. A search, which has a seed of its own, so never sees just what a run is trained on.
+    With ``draw`` each run takes a subset of the training and validation data: the indices that ``draw(seed)`` returns,
+    as many for every seed. A search has a seed of its own, and so a subset of its own.
 
     ``test`` is given as a ``Split`` and sealed at once (``zipeft.api.sealed``). ``shifted`` holds further test splits
     by name, of other domains than the training data: reported, never selected on, and sealed too. Raises ``TestLocked``

@@ -102,7 +102,7 @@ class Experiment:
         method, protocol, device = run.contender.method, self.comparison.protocol, self.accelerator.device
         model, backbone = copy.deepcopy(self.model), self.comparison.backbone.plugin
         learner = build_learner(method.apply, backbone, model, objective, loaded.data.classes).to(device)
-        learner.find_trunk(send_to_device(train.batch(2), device))
+        learner.find_trunk(send_to_device(train.sample_inputs(2), device))
         train, of_train = self.trunk.extend(learner, train)
         validation, of_validation = self.trunk.extend(learner, validation)
         flops = self._count_flops(run, loaded, learner, objective, train)

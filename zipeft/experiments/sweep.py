@@ -175,14 +175,14 @@ def _place(error: Exception) -> str:
 
 @dataclass
 class SweepReport:
-    """What a sweep ends with. ``broken`` holds a line for every data set, or backbone, that could not be loaded, and
-    for every run of which what it learnt could not be kept. ``lost`` are those of the results that are in the store no
-    more, which somebody deleted while the sweep went on."""
+    """What a sweep ends with, of this time and of earlier ones."""
 
     results: list[Result] = field(default_factory=list)
     lost: list[Result] = field(default_factory=list)
+    """Those of the results that somebody deleted from the store while the sweep went on."""
     failures: list[Failure] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    """A line for every backbone or data set that could not be loaded, and for every adapter that could not be kept."""
 
 
 class Progress(Protocol):

@@ -1,1 +1,1 @@
-"""The training loop, the data set that it reads, its parallel form, and what a training costs."""
+"""The training loop, the data set and frozen trunk that it reads, its evaluation, its parallel form, and its costs."""

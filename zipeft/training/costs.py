@@ -81,7 +81,7 @@ def _count(
         learner(inputs)  # fills what is kept from one batch to the next while it does not train
         with _counting() as forward:
             learner(inputs)
-    batch = send_to_device(train.items(indices), device)
+    batch = send_to_device(train.batch(indices), device)
     targets = batch.pop("targets")
     with torch.enable_grad(), _counting() as step:
         if learner.trainable():

@@ -89,16 +89,16 @@ class EncodedSplit(Dataset):
             needs_inputs=True,
         )
 
-    def batch(self, size: int) -> Any:
-        """Return the inputs of the first ``size`` windows as a batch."""
-        return self.inputs(range(min(size, len(self))))
-
     def inputs(self, indices: Sequence[int]) -> Any:
-        """Return the inputs of some windows as a batch, whether or not anything needs them for training."""
+        """Return the inputs alone of some windows, collated; they are there even if ``needs_inputs`` is False."""
         return self.backbone.collate([self.window(index).inputs for index in indices])
 
-    def items(self, indices: Sequence[int]) -> dict[str, Any]:
-        """Return some windows as a loader's batch."""
+    def sample_inputs(self, size: int) -> Any:
+        """Return the ``inputs`` of the first ``size`` windows."""
+        return self.inputs(range(min(size, len(self))))
+
+    def batch(self, indices: Sequence[int]) -> dict[str, Any]:
+        """Return some windows as a data loader does: collated inputs, targets and trunk outputs, by name."""
         return self.collate([self[index] for index in indices])
 
     def collate(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
