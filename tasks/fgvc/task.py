@@ -103,7 +103,7 @@ class FGVC(PublishedSetsTask, ImageTask):
 
     def encoder(self, backbone: ImageBackbone) -> Callable[[Image], Tensor]:
         # Embedded sets are drawn at image_size: nothing is to be cropped.
-        task = self if self.data_dir else replace(self, resize="squash")
+        task = self if self.data_dir else replace(self, resize="stretch")
         return super(FGVC, task).encoder(backbone)
 
     def there(self) -> Sequence[str]:

@@ -118,7 +118,7 @@ def refusal(capsys, *arguments):
 # --- LLaMA-Adapter ----------------------------------------------------------------------------------------------------
 
 KINDS = [
-    # gate, squash of the adapter, squash of the code that reads the checkpoint, whether numbers stay as they are
+    # gate, activation of the adapter, that of the code that reads the checkpoint, whether numbers stay as they are
     ("head", "tanh", "tanh", True),
     ("head", "tanh", "none", False),
     ("head", "none", None, True),
@@ -127,40 +127,40 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize(("gate", "squash", "reader", "exactly"), KINDS)
+@pytest.mark.parametrize(("gate", "gate_activation", "reader", "exactly"), KINDS)
 @pytest.mark.parametrize("layers", [LAYERS, DEPTH])
-def test_to_llama_adapter_and_back(gate, squash, reader, exactly, layers, work, capsys):
-    source = work.adapter(gate=gate, squash=squash, layers=layers)
-    out = work.convert(source, "--to", "llama-adapter", *(["--squash", reader] if reader else []))
+def test_to_llama_adapter_and_back(gate, gate_activation, reader, exactly, layers, work, capsys):
+    source = work.adapter(gate=gate, gate_activation=gate_activation, layers=layers)
+    out = work.convert(source, "--to", "llama-adapter", *(["--gate-activation", reader] if reader else []))
     state = torch.load(out / "adapter.pth", weights_only=True)
     assert state["adapter_query.weight"].shape == (layers * LENGTH, WIDTH)
     shape = (1, HEADS, 1, 1) if gate == "head" else (1,)
     assert [state[f"layers.{layer}.attention.gate"].shape for layer in range(DEPTH)] == [shape] * DEPTH
     assert len(state) == DEPTH + 1
-    back = work.back(out / "adapter.pth", *(["--squash", reader or "none"] if gate == "head" else []))
+    back = work.back(out / "adapter.pth", *(["--gate-activation", reader or "none"] if gate == "head" else []))
     assert f"{LENGTH} tokens in each of the top {layers} of {DEPTH} layers" in capsys.readouterr().out
     assert_same(source, back, exactly)
 
 
-def published(path, gates, squash=torch.tanh, layers=LAYERS, depth=DEPTH, dtype=torch.float16, **more):
+def published(path, gates, gate_activation=torch.tanh, layers=LAYERS, depth=DEPTH, dtype=torch.float16, **more):
     """Write a checkpoint as the layout has it, and return the values that count: prompts and effective gates."""
     torch.manual_seed(5)
     rows = torch.randn(layers * LENGTH, WIDTH).to(dtype)
     gates = [torch.randn(gates).to(dtype) * (layer >= depth - layers) for layer in range(depth)]
     state = {f"layers.{layer}.attention.gate": gate for layer, gate in enumerate(gates)}
     torch.save({"adapter_query.weight": rows} | state | more, path)
-    return rows.float().split(LENGTH), [squash(gate.float()).flatten() for gate in gates[-layers:]]
+    return rows.float().split(LENGTH), [gate_activation(gate.float()).flatten() for gate in gates[-layers:]]
 
 
 @pytest.mark.parametrize("shape", [(1, HEADS, 1, 1), (1,)])
-@pytest.mark.parametrize("squash", ["tanh", "none"])
-def test_a_published_checkpoint_means_what_its_layout_says(shape, squash, work):
+@pytest.mark.parametrize("gate_activation", ["tanh", "none"])
+def test_a_published_checkpoint_means_what_its_layout_says(shape, gate_activation, work):
     """The lowest prompt stands first, and head h of a gate is the model's head h: against the terms by formula."""
     path = work.folder / "published.pth"
-    applied = torch.tanh if squash == "tanh" else (lambda gate: gate)
+    applied = torch.tanh if gate_activation == "tanh" else (lambda gate: gate)
     rows, gates = published(path, shape, applied)
-    learner, record = load_adapter(work.back(path, "--squash", squash))
-    assert record["method"]["settings"]["squash"] == squash
+    learner, record = load_adapter(work.back(path, "--gate-activation", gate_activation))
+    assert record["method"]["settings"]["squash"] == gate_activation
     assert record["task"]["name"] == "instruct"
     assert record["origin"] == "llama-adapter: published.pth"
     model = learner.model
@@ -267,7 +267,7 @@ def test_what_is_no_checkpoint_for_the_backbone_is_refused_in_one_line(damage, o
     if damage:
         damage(path)
     out = work.folder / "back"
-    assert message in refusal(capsys, path, *work.backbone, "--squash", "tanh", "--out", out, *options)
+    assert message in refusal(capsys, path, *work.backbone, "--gate-activation", "tanh", "--out", out, *options)
     assert not out.exists()
 
 
@@ -290,12 +290,12 @@ def test_what_the_code_does_to_gates_has_to_be_said_where_it_is_not_known(work, 
     path = work.folder / "published.pth"
     published(path, (1, HEADS, 1, 1))
     out = ("--out", work.folder / "back")
-    assert "give --squash tanh (the published training code), or --squash none" in refusal(
+    assert "give --gate-activation tanh (the published training code), or --gate-activation none" in refusal(
         capsys, path, *work.backbone, *out
     )
-    assert "give --squash tanh" in refusal(capsys, work.adapter(), "--to", "llama-adapter", *out)
-    without = work.adapter(squash="none", gate="layer")
-    assert "applies no tanh" in refusal(capsys, without, "--to", "llama-adapter", "--squash", "tanh", *out)
+    assert "give --gate-activation tanh" in refusal(capsys, work.adapter(), "--to", "llama-adapter", *out)
+    without = work.adapter(gate_activation="none", gate="layer")
+    assert "applies no tanh" in refusal(capsys, without, "--to", "llama-adapter", "--gate-activation", "tanh", *out)
 
 
 # --- peft -------------------------------------------------------------------------------------------------------------
@@ -305,10 +305,10 @@ def test_what_the_code_does_to_gates_has_to_be_said_where_it_is_not_known(work, 
 @pytest.mark.parametrize(
     ("settings", "gates", "said"),
     [
-        ({"gate": "layer", "squash": "none"}, None, ""),
-        ({"gate": "layer", "squash": "tanh"}, None, "a gate is stored as its tanh"),
-        ({"gate": "head", "squash": "none"}, 0.7, "the gates of a layer's heads are equal"),
-        ({"gate": "head", "squash": "tanh"}, -0.4, "the gates of a layer's heads are equal"),
+        ({"gate": "layer", "gate_activation": "none"}, None, ""),
+        ({"gate": "layer", "gate_activation": "tanh"}, None, "a gate is stored as its tanh"),
+        ({"gate": "head", "gate_activation": "none"}, 0.7, "the gates of a layer's heads are equal"),
+        ({"gate": "head", "gate_activation": "tanh"}, -0.4, "the gates of a layer's heads are equal"),
     ],
     ids=["plain", "tanh", "heads", "heads, tanh"],
 )
@@ -318,7 +318,7 @@ def test_to_peft_and_back(settings, gates, said, layers, work, capsys):
     out = work.convert(source, "--to", "peft")
     assert said in capsys.readouterr().out
     assert_same(source, PeftModel.from_pretrained(frozen(work.checkpoint), out))
-    assert_same(source, work.back(out), exactly=settings == {"gate": "layer", "squash": "none"})
+    assert_same(source, work.back(out), exactly=settings == {"gate": "layer", "gate_activation": "none"})
     assert "it says" not in capsys.readouterr().out  # it was made for the very model that it has joined again
 
 
@@ -335,7 +335,7 @@ def test_the_files_are_those_that_peft_writes(work):
 
 
 def exported(work):
-    return work.convert(work.adapter(gate="layer", squash="none"), "--to", "peft")
+    return work.convert(work.adapter(gate="layer", gate_activation="none"), "--to", "peft")
 
 
 def test_a_pickled_peft_adapter_and_another_base_model(work, capsys):
@@ -358,7 +358,7 @@ def test_a_pickled_peft_adapter_and_another_base_model(work, capsys):
 
 
 def test_what_peft_cannot_say_is_refused(work, capsys):
-    source = work.adapter(squash="tanh", gates=[[0.5] * HEADS, [0.1, 0.1, 0.1, 0.4]])
+    source = work.adapter(gate_activation="tanh", gates=[[0.5] * HEADS, [0.1, 0.1, 0.1, 0.4]])
     said = refusal(capsys, source, "--to", "peft", "--out", work.folder / "out")
     assert "one gate a layer, but those of the heads in layer 3 differ (0.0997 to 0.38)" in said
     assert not (work.folder / "out").exists()
@@ -464,7 +464,7 @@ def test_a_task_with_a_head_is_refused(work, capsys):
         (["adapter", "--to", "zipeft"], "is in the format zipeft: convert it to peft or llama-adapter"),
         (["peft", "--to", "llama-adapter"], "is in the format peft: convert it to zipeft, not to llama-adapter"),
         (["peft"], "does not hold the model that it was made for: give --backbone"),
-        (["peft", "--backbone", "llama", "--squash", "tanh"], "peft applies nothing to a gate"),
+        (["peft", "--backbone", "llama", "--gate-activation", "tanh"], "peft applies nothing to a gate"),
         (["peft", "--backbone", "llama", "--length", "3"], "for a checkpoint of LLaMA-Adapter alone"),
         (["peft", "--backbone", "llama", "--set", "vit.x=1"], "there is no 'vit' here, only llama and instruct"),
         (["peft", "--backbone", "lama"], "unknown backbone 'lama'"),

@@ -69,7 +69,7 @@ def pair(family, dtype=torch.float32, length=LENGTH, layers=LAYERS, model=None):
     """A model with zipeft's prompts and one with peft's, at the same initial values, and the frozen model."""
     model = model or frozen(family, dtype)
     ours, theirs = copy.deepcopy(model), copy.deepcopy(model)
-    joined = attach(ours, blocks=ours.model.layers, layers=layers, length=length, gate="layer", squash="none")
+    joined = attach(ours, blocks=ours.model.layers, layers=layers, length=length, gate="layer", gate_activation="none")
     config = AdaptionPromptConfig(adapter_len=length, adapter_layers=layers, task_type="CAUSAL_LM")
     theirs = get_peft_model(theirs, config)
     for prompt, attention in zip(joined, adapted(theirs), strict=True):
@@ -101,7 +101,7 @@ def parts(model):
     """Prompts and gates of a model of either kind, lowest layer first."""
     if isinstance(model, PeftModel):
         return [(part.adaption_prompt[0], part.adaption_gate) for part in adapted(model)]
-    return [(part.prompt, part.gate) for part in model.modules() if hasattr(part, "squash")]
+    return [(part.prompt, part.gate) for part in model.modules() if hasattr(part, "gate_activation")]
 
 
 @torch.no_grad()
@@ -146,7 +146,7 @@ def test_what_peft_trained_is_the_same_in_zipeft(family, tmp_path):
     theirs.save_pretrained(tmp_path)
     gated = adaption_prompt.read(tmp_path)
     gated.join(Decoder(), model)
-    assert (gated.depth, gated.squash, gated.gates.shape) == (3, "none", (LAYERS, 1))
+    assert (gated.depth, gated.gate_activation, gated.gates.shape) == (3, "none", (LAYERS, 1))
     for (prompt, gate), (their_prompt, their_gate) in zip(parts(model), parts(theirs), strict=True):
         assert torch.equal(prompt, their_prompt)
         assert torch.equal(gate, their_gate)
@@ -168,7 +168,7 @@ def test_what_zipeft_trained_is_the_same_in_peft_and_back(family, tmp_path):
 
 
 def joined(model):
-    randomise_prompts(attach(model, layers=LAYERS, length=LENGTH, gate="layer", squash="none"))
+    randomise_prompts(attach(model, layers=LAYERS, length=LENGTH, gate="layer", gate_activation="none"))
     return model
 
 

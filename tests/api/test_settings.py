@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zipeft.api.settings import as_json, describe, from_json, override, parse_assignments
+from zipeft.api.settings import _say, as_json, describe, from_json, override, parse_assignments, setting
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
@@ -239,6 +239,44 @@ def test_what_was_recorded_is_taken_by_its_type(values, message):
     assert as_json(from_json(Recorded, right)) == right
     with pytest.raises(ValueError, match=message):
         from_json(Recorded, values if values == {} else {"name": "x", **values})
+
+
+# Settings and values that have a new name.
+
+
+@dataclass(frozen=True)
+class Renamed:
+    gate_activation: Literal["tanh", "none"] = setting("tanh", recorded_as="squash")
+    resize: Literal["stretch", "crop"] = setting("stretch", recorded_values={"stretch": "squash"})
+
+
+def test_old_names_are_taken_and_the_new_ones_said_once(capsys):
+    _say.cache_clear()
+    for _ in range(2):
+        changed = override(Renamed, {"squash": "none", "resize": "squash"}, "part")
+        assert changed == Renamed("none", "stretch")
+    assert capsys.readouterr().err.splitlines() == [
+        "zipeft: part.squash is now called part.gate_activation",
+        "zipeft: part.resize=squash is now called part.resize=stretch",
+    ]
+    assert override(Renamed, {"gate_activation": "none", "resize": "crop"}) == Renamed("none", "crop")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UserError, match=r"part\.gate_activation is set twice, once as squash; keep one"):
+        override(Renamed, {"gate_activation": "none", "squash": "tanh"}, "part")
+    with pytest.raises(UserError, match=r"did you mean 'gate_activation'\? \(its settings are gate_"):
+        override(Renamed, {"gate_activatio": "none"}, "part")
+
+
+def test_records_keep_the_old_names():
+    for instance in (Renamed(), Renamed("none", "crop")):
+        recorded = as_json(instance)
+        assert list(recorded) == ["squash", "resize"]
+        assert from_json(Renamed, recorded) == instance
+    assert as_json(Renamed()) == {"squash": "tanh", "resize": "squash"}
+    with pytest.raises(ValueError, match="no setting 'gate_activation'"):
+        from_json(Renamed, {"gate_activation": "tanh"})
+    with pytest.raises(ValueError, match="squash: 'relu' is not one of 'tanh', 'none'"):
+        from_json(Renamed, {"squash": "relu"})
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\udcff"])

@@ -71,10 +71,10 @@ def striped(width, height):
     return image
 
 
-def test_squash_keeps_the_edges_and_crop_the_shape():
-    squashed = np.asarray(fit(striped(96, 32), 32, "squash"))[16, :, 0]
+def test_stretch_keeps_the_edges_and_crop_the_shape():
+    stretched = np.asarray(fit(striped(96, 32), 32, "stretch"))[16, :, 0]
     cropped = np.asarray(fit(striped(96, 32), 32, "crop"))[16, :, 0]
-    assert squashed[[2, 16, 29]].tolist() == [0, 255, 0]
+    assert stretched[[2, 16, 29]].tolist() == [0, 255, 0]
     assert cropped.min() == 255
 
 
@@ -90,7 +90,7 @@ def test_a_long_thin_image_is_cropped_without_a_huge_one_in_between():
     assert fit(PIL.Image.new("RGB", (60_000, 1)), 224, "crop").size == (224, 224)
 
 
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.sampled_from(["squash", "crop"]))
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.sampled_from(["stretch", "crop"]))
 def test_any_shape_becomes_the_square(width, height, size, resize):
     assert fit(PIL.Image.new("RGB", (width, height), "red"), size, resize).getcolors() == [(size * size, (255, 0, 0))]
 
@@ -111,7 +111,7 @@ def test_rgb_is_not_copied():
     ("values", "said"),
     [
         ({"image_size": "0"}, "image_size is 0"),
-        ({"resize": "stretch"}, "'stretch' is not one of squash, crop"),
+        ({"resize": "pad"}, "'pad' is not one of stretch, crop"),
         ({"split_seed": "-1"}, "split_seed is -1"),
         ({"skip_broken": "perhaps"}, "'perhaps' is not true or false"),
     ],
@@ -121,5 +121,5 @@ def test_bad_settings_are_refused(values, said):
 
 
 def test_an_unknown_resize_is_refused_in_python_too():
-    assert "squash or crop" in refusal(Folder, resize="stretch")
+    assert "stretch or crop" in refusal(Folder, resize="pad")
     assert issubclass(Folder, ImageTask)

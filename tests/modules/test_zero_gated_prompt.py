@@ -84,9 +84,9 @@ def test_attend_is_attention(sizes, each_example, scale, seed):
 
 
 @pytest.mark.parametrize(("gate", "gates"), [("head", HEADS), ("layer", 1)])
-@pytest.mark.parametrize(("squash", "function"), [("tanh", torch.tanh), ("none", lambda x: x)])
-def test_the_gate_scales_each_head(layer, query, gate, gates, squash, function):
-    prompt = ZeroGatedPrompt(WIDTH, HEADS, LENGTH, gate=gate, squash=squash)
+@pytest.mark.parametrize(("gate_activation", "function"), [("tanh", torch.tanh), ("none", lambda x: x)])
+def test_the_gate_scales_each_head(layer, query, gate, gates, gate_activation, function):
+    prompt = ZeroGatedPrompt(WIDTH, HEADS, LENGTH, gate=gate, gate_activation=gate_activation)
     assert prompt.gate.shape == (gates,)
     with torch.no_grad():
         prompt.gate.copy_(torch.linspace(-2, 3, gates) + 0.1)
@@ -118,7 +118,9 @@ def test_at_zero_gate_the_term_is_zero_and_only_the_gate_gets_a_gradient(layer, 
     assert (prompt.gate.grad != 0).all()
 
 
-@pytest.mark.parametrize(("setting", "value"), [("gate", "token"), ("squash", "sigmoid"), ("gate_init", "one")])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("gate", "token"), ("gate_activation", "sigmoid"), ("gate_init", "one")]
+)
 def test_a_wrong_setting_is_named(setting, value):
     with pytest.raises(ValueError, match=f"{setting} is '{value}'; it must be one of"):
         ZeroGatedPrompt(WIDTH, HEADS, **{setting: value})
@@ -200,7 +202,7 @@ def test_a_condition_is_added_to_each_token(prompt, layer, query):
 
 
 def test_the_printed_form_says_what_it_is(prompt):
-    assert repr(prompt) == f"ZeroGatedPrompt(length={LENGTH}, width={WIDTH}, gates={HEADS}, squash=tanh)"
+    assert repr(prompt) == f"ZeroGatedPrompt(length={LENGTH}, width={WIDTH}, gates={HEADS}, gate_activation=tanh)"
 
 
 OFF = {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode}

@@ -83,7 +83,7 @@ def test_blocks_without_one_attention_each_are_refused():
     assert gated_prompts(model) == []
 
 
-@pytest.mark.parametrize("settings", [{"gate": "token"}, {"squash": "relu"}, {"lenght": 3}, {"length": -1}])
+@pytest.mark.parametrize("settings", [{"gate": "token"}, {"gate_activation": "relu"}, {"lenght": 3}, {"length": -1}])
 def test_a_wrong_setting_leaves_the_model_as_it_was(settings):
     model = ZOO["llama"].frozen()
     before = snapshot(model)

@@ -28,7 +28,7 @@ def pair_with_peft(build):
     torch.manual_seed(0)
     ours = frozen(build(head_dim=8, attention_bias=False) if build is llama else build(head_dim=8))
     theirs = copy.deepcopy(ours)
-    joined = randomise_prompts(attach(ours, length=5, layers=2, gate="layer", squash="none"))
+    joined = randomise_prompts(attach(ours, length=5, layers=2, gate="layer", gate_activation="none"))
     config = peft.AdaptionPromptConfig(adapter_len=5, adapter_layers=2, task_type="CAUSAL_LM")
     theirs = peft.get_peft_model(theirs, config)
     adapted = [m for m in theirs.modules() if hasattr(m, "adaption_prompt")]

@@ -24,8 +24,8 @@ SETTINGS = {
     "paper": {"length": 7},
     "one_token": {"length": 1},
     "one_gate": {"length": 7, "gate": "layer"},
-    "no_squash": {"length": 3, "squash": "none"},
-    "one_gate_no_squash": {"length": 1, "gate": "layer", "squash": "none"},
+    "no_activation": {"length": 3, "gate_activation": "none"},
+    "one_gate_no_activation": {"length": 1, "gate": "layer", "gate_activation": "none"},
 }
 
 

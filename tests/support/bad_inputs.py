@@ -52,7 +52,18 @@ RUN = ("run", "--backbone", "toy", "--task", "toy", "--method", "linear", "--see
 RUN += ("--device", "cpu", "--results", "results")
 GENERATE = ("generate", "words", "so good", "--template", "{instruction} end", "--max-new-tokens", "2")
 JUDGE = ("judge", "a.jsonl", "b.jsonl", "--endpoint", "ENDPOINT", "--model", "x", "--retries", "0", "--out", "j.jsonl")
-CONVERT = ("convert", "adapter.pth", "--backbone", "llama", "--checkpoint", "model", "--squash", "tanh", "--out", "out")
+CONVERT = (
+    "convert",
+    "adapter.pth",
+    "--backbone",
+    "llama",
+    "--checkpoint",
+    "model",
+    "--gate-activation",
+    "tanh",
+    "--out",
+    "out",
+)
 SETTINGS = (
     *("", "x", "x=1", "lora.rank=2", "linear.x=1", "linear.learning_rate=-1", "linear.learning_rate=1e999"),
     *("linear.weight_decay=x", "linear.weight_decay=", "protocol.preset=quick", "protocol.optimizer=SGD"),
@@ -108,7 +119,7 @@ FLAGS: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
         **{"--backbone": (*NAMES, "toy"), "--checkpoint": (*NAMES, "file"), "--to": ("", "x", "peft", "llama-adapter")},
         **{
             "--length": (*COUNTS, "4", "5"),
-            "--squash": ("", "relu"),
+            "--gate-activation": ("", "relu"),
             "--task": (*NAMES, "toy"),
             "--set": ("", "x.y=1"),
         },
@@ -283,7 +294,7 @@ def _restyle(name: str, stream: random.Random) -> Edit:
 
 READERS = {
     "adapter": (("evaluate", "adapter"), ("push", "adapter", "owner/name", "--dry-run")),
-    "words": (GENERATE, ("convert", "words", "--to", "llama-adapter", "--squash", "none", "--out", "out")),
+    "words": (GENERATE, ("convert", "words", "--to", "llama-adapter", "--gate-activation", "none", "--out", "out")),
 }
 FREE = {"learning_rate", "head_learning_rate", "weight_decay", "gate_init", "prompt_std", "run", "squash", "data_dir"}
 """What of a record may be another value of its type."""

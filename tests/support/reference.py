@@ -66,7 +66,7 @@ class Layer:
         v = self.heads(values, self.value)
         k_prompt, v_prompt = self.heads(prompts, self.key, self.key_norm), self.heads(prompts, self.value)
         gate = prompt.gate.detach().double()
-        gate = {"tanh": gate.tanh(), "none": gate}[prompt.squash]
+        gate = {"tanh": gate.tanh(), "none": gate}[prompt.gate_activation]
         joined = two_softmaxes(q * self.scale, (k_prompt, k), (v_prompt, v), gate, mask)
         return linear(self.before_output(joined, hidden), self.output)
 

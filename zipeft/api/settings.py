@@ -9,6 +9,8 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from dataclasses import field as dataclass_field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -36,6 +38,59 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, str]]:
     return settings
 
 
+RECORDED_NAME, RECORDED_VALUES = "zipeft recorded name", "zipeft recorded values"
+"""Of a field's metadata."""
+
+
+def setting(default: Any, *, recorded_as: str = "", recorded_values: Mapping[str, str] | None = None) -> Any:
+    """Return the field of a setting that was renamed, or of which values were: ``recorded_values`` maps their new names
+    to the old ones.
+
+    Records keep the old names, so that ids stay what they were. On the command line the old ones are taken as well,
+    with a line that says the new one. Not for settings in a method's search space, which other parts of records name.
+    """
+    metadata = {RECORDED_NAME: recorded_as, RECORDED_VALUES: dict(recorded_values or {})}
+    return dataclass_field(default=default, metadata=metadata)
+
+
+def _renamed(cls: type, values: Mapping[str, str], name: str) -> dict[str, str]:
+    """Return settings given as text under the present names of fields and values; say which have a new one.
+
+    Raises ``UserError`` for a setting that is given under both.
+    """
+    known = {field.name: field for field in _settable(cls)}
+    present = {_recorded_name(field): field.name for field in known.values()}
+    current: dict[str, str] = {}
+    for given, text in values.items():
+        name_now = given if given in known else present.get(given, given)
+        if name_now in current:
+            raise UserError(f"{name}.{name_now} is set twice, once as {given}; keep one")
+        if name_now != given:
+            _say(f"{name}.{given} is now called {name}.{name_now}")
+        new = _present_values(known[name_now]).get(text, text) if name_now in known else text
+        if new != text:
+            _say(f"{name}.{name_now}={text} is now called {name}.{name_now}={new}")
+        current[name_now] = new
+    return current
+
+
+@cache  # of a name in a sweep over many tasks, once is enough
+def _say(line: str) -> None:
+    print(f"zipeft: {line}", file=sys.stderr)
+
+
+def _recorded_name(field: Field[Any]) -> str:
+    return field.metadata.get(RECORDED_NAME) or field.name
+
+
+def _recorded_values(field: Field[Any]) -> Mapping[str, str]:
+    return field.metadata.get(RECORDED_VALUES, {})
+
+
+def _present_values(field: Field[Any]) -> dict[str, str]:
+    return {recorded: value for value, recorded in _recorded_values(field).items()}
+
+
 def override(target: T | type[T], values: Mapping[str, str], name: str = "") -> T:
     """Return an instance of a dataclass with some fields set from text: ``values`` by their names.
 
@@ -45,6 +100,7 @@ def override(target: T | type[T], values: Mapping[str, str], name: str = "") -> 
     """
     cls = target if isinstance(target, type) else type(target)
     name = name or cls.__name__
+    values = _renamed(cls, values, name)
     known = [field.name for field in _settable(cls)]
     for field in values:
         if field not in known:
@@ -59,11 +115,17 @@ def override(target: T | type[T], values: Mapping[str, str], name: str = "") -> 
 
 
 def as_json(instance: object) -> dict[str, Any]:
-    """Return the fields of a dataclass instance as what ``json`` can write. Paths become text, tuples lists.
+    """Return the fields of a dataclass instance as what ``json`` can write. Paths become text, tuples lists, and what
+    was renamed has the name that records have for it.
 
     Raises ``TypeError`` for a field of a type that JSON has no form for.
     """
-    return {field.name: _jsonable(getattr(instance, field.name)) for field in fields(instance)}  # type: ignore[arg-type]
+    return dict(_recorded(instance, field) for field in fields(instance))  # type: ignore[arg-type]
+
+
+def _recorded(instance: object, field: Field[Any]) -> tuple[str, Any]:
+    value = _jsonable(getattr(instance, field.name))
+    return _recorded_name(field), _recorded_values(field).get(value, value) if isinstance(value, str) else value
 
 
 def from_json(cls: type[T], values: Mapping[str, Any]) -> T:
@@ -71,16 +133,18 @@ def from_json(cls: type[T], values: Mapping[str, Any]) -> T:
     field is one. A field that is not to be set has the class's own value, whatever is on record. Raises ``ValueError``
     for a field that is unknown, missing or of another type, and for a value that the class itself refuses."""
     hints = typing.get_type_hints(cls)
-    settable = {field.name: field for field in _settable(cls)}
-    fixed = {field.name for field in fields(cls) if not field.init}  # type: ignore[arg-type]
-    values = {name: value for name, value in values.items() if name not in fixed}
-    for name in values:
-        if name not in settable:
+    known = {_recorded_name(field): field for field in fields(cls)}  # type: ignore[arg-type]
+    restored = {}
+    for name, value in values.items():
+        if name not in known:
             raise ValueError(f"no setting {name!r}")
-    for name, field in settable.items():
-        if name not in values and field.default is MISSING and field.default_factory is MISSING:
+        if (field := known[name]).init:
+            present = _present_values(field).get(value, value) if isinstance(value, str) else value
+            restored[field.name] = _restored_setting(name, hints[field.name], present)
+    for name, field in known.items():
+        if field.init and name not in values and field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{name} is missing")
-    return cls(**{name: _restored_setting(name, hints[name], value) for name, value in values.items()})
+    return cls(**restored)
 
 
 def _restored_setting(name: str, annotation: Any, value: Any) -> Any:

@@ -23,17 +23,17 @@ ZIPEFT, PEFT, LLAMA_ADAPTER = "zipeft", "peft", "llama-adapter"
 
 EXAMPLES = """\
 examples:
-  zipeft convert adapters/llama-instruct/alpaca/zero_gated-seed0 --to llama-adapter --squash none --out published
+  zipeft convert adapters/llama-instruct/alpaca/zero_gated-seed0 --to llama-adapter --gate-activation none --out out
       a checkpoint in the layout of LLaMA-Adapter, for the code that was released for inference
   zipeft convert adapters/llama-instruct/alpaca/zero_gated-seed0 --to peft --out peft-adapter
       a folder for PeftModel.from_pretrained; refused where peft cannot say the same
-  zipeft convert adapter.pth --backbone llama --checkpoint ~/llama-7b --squash none --out adapter
+  zipeft convert adapter.pth --backbone llama --checkpoint ~/llama-7b --gate-activation none --out adapter
       a published checkpoint becomes an adapter for zipeft evaluate, generate and push
   zipeft convert peft-adapter --backbone llama --checkpoint mistralai/Mistral-7B-v0.3 --out adapter
 
 A checkpoint of LLaMA-Adapter does not tell whether tanh is applied to its gates. The published training code (one gate
-a head) applies it: --squash tanh. The code released for inference (one gate a head) and the first version (one gate a
-layer) do not: --squash none, which is the default for one gate a layer.
+a head) applies it: --gate-activation tanh. The code released for inference (one gate a head) and the first version (one
+gate a layer) do not: --gate-activation none, which is the default for one gate a layer.
 """
 
 
@@ -64,7 +64,7 @@ def _export(options: argparse.Namespace) -> list[str]:
     if options.to == PEFT:
         notes = adaption_prompt.write(options.out, gated, learner.model)
     else:
-        notes = llama_adapter.write(options.out, gated, squash=options.squash)
+        notes = llama_adapter.write(options.out, gated, gate_activation=options.gate_activation)
     return [str(gated), *notes]
 
 
@@ -77,7 +77,7 @@ def _import(options: argparse.Namespace, given: str) -> list[str]:
     if given == PEFT:
         gated = adaption_prompt.read(options.source)
     else:
-        gated = llama_adapter.read(options.source, length=options.length, squash=options.squash)
+        gated = llama_adapter.read(options.source, length=options.length, gate_activation=options.gate_activation)
     learner, dataset = _joined(gated, backbone, task, options.task)
     if given == PEFT:
         adaption_prompt.check(learner.model)
@@ -138,8 +138,8 @@ def _check_options(options: argparse.Namespace, given: str) -> None:
     chosen_backbone(options)  # refuses what is unknown, and a checkpoint that would be passed over
     if options.length is not None and (given != LLAMA_ADAPTER or options.length < 1):
         raise UserError("--length is a number from 1, and for a checkpoint of LLaMA-Adapter alone")
-    if options.squash and LLAMA_ADAPTER not in (given, options.to):
-        raise UserError("--squash is for checkpoints of LLaMA-Adapter: peft applies nothing to a gate")
+    if options.gate_activation and LLAMA_ADAPTER not in (given, options.to):
+        raise UserError("--gate-activation is for checkpoints of LLaMA-Adapter: peft applies nothing to a gate")
     for name in parse_assignments(options.set):
         if name not in (options.backbone, options.task):
             raise UserError(f"--set {name}...: there is no {name!r} here, only {options.backbone} and {options.task}")
@@ -157,7 +157,10 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--to", default=ZIPEFT, choices=(ZIPEFT, PEFT, LLAMA_ADAPTER), help="(default: zipeft)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for what is written")
     parser.add_argument(
-        "--squash", choices=("tanh", "none"), help="what LLaMA-Adapter's code does to a gate: see below"
+        "--gate-activation",
+        "--squash",  # its old name
+        choices=("tanh", "none"),
+        help="what LLaMA-Adapter's code does to a gate: see below",
     )
     parser.add_argument(
         "--length", type=int, metavar="K", help="tokens of each layer's prompt in a checkpoint (default: by its gates)"

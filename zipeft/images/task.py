@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from zipeft.api.settings import setting
 from zipeft.api.task import Task
 from zipeft.errors import UserError
 from zipeft.images.reading import fit, to_rgb
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from zipeft.api.backbone import ImageBackbone
 
-RESIZES = ("squash", "crop")
+RESIZES = ("stretch", "crop")
 
 LARGEST = 4096
 """The largest side of what a backbone sees: beyond it, a number is more likely to be a slip."""
@@ -32,8 +33,8 @@ class ImageTask(Task):
     image_size: int = 224
     """Side, in pixels, of the square that the backbone sees."""
 
-    resize: Literal["squash", "crop"] = "squash"
-    """How an image becomes that square: "squash" ignores its shape; "crop" keeps it and takes the centre, as resizing
+    resize: Literal["stretch", "crop"] = setting("stretch", recorded_values={"stretch": "squash"})
+    """How an image becomes that square: "stretch" ignores its shape; "crop" keeps it and takes the centre, as resizing
     the shorter side to 256 and cropping 224 does."""
 
     skip_broken: bool = False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zipeft.api.method import HEAD_SPACE, Method, require_size
 from zipeft.api.search import Range, Space
+from zipeft.api.settings import setting
 from zipeft.errors import UserError, require
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class ZeroGated(Method):
     layers: int | None = None
     """How many of the topmost layers; None for all."""
     gate: Literal["head", "layer"] = "head"
-    squash: Literal["tanh", "none"] = "tanh"
+    gate_activation: Literal["tanh", "none"] = setting("tanh", recorded_as="squash")
     gate_init: Literal["zero", "random"] = "zero"
     prompt_std: float = 1.0
 
@@ -50,7 +51,7 @@ class ZeroGated(Method):
             blocks=[block for name in self.towers or towers for block in topmost(towers[name], self.layers)],
             length=self.length,
             gate=self.gate,
-            squash=self.squash,
+            gate_activation=self.gate_activation,
             gate_init=self.gate_init,
             prompt_std=self.prompt_std,
         )

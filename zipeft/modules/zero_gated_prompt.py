@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SQUASH = {"tanh": torch.tanh, "none": lambda gate: gate}
+GATE_ACTIVATIONS = {"tanh": torch.tanh, "none": lambda gate: gate}
 
 KeyValueProjection = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From prompts (..., length, width) to keys and values, each (..., key-value heads, length, head dim)."""
@@ -27,7 +27,7 @@ class ZeroGatedPrompt(nn.Module):
 
     With queries q after the rotary embedding, where there is one, the layer's attention becomes
 
-        attention(q, k, v) + squash(g) * attention(q, k_P, v_P)
+        attention(q, k, v) + gate_activation(g) * attention(q, k_P, v_P)
 
     before its output projection. The keys k_P and values v_P are the prompt P (length, width) put through the layer's
     own frozen projections. This is the paper's equation 7, two softmaxes of which the prompt's one is gated, written so
@@ -40,7 +40,7 @@ class ZeroGatedPrompt(nn.Module):
         heads: number of query heads.
         length: number of prompt tokens K.
         gate: "head" for one gate a head, "layer" for one in all.
-        squash: "tanh" (the paper) or "none".
+        gate_activation: "tanh" (the paper) or "none".
         gate_init: "zero" (the paper), or "random" for the ablation: the gate is drawn from N(0, 1).
         prompt_std: standard deviation of the prompt's initial values.
     """
@@ -52,16 +52,16 @@ class ZeroGatedPrompt(nn.Module):
         length: int = 10,
         *,
         gate: str = "head",
-        squash: str = "tanh",
+        gate_activation: str = "tanh",
         gate_init: str = "zero",
         prompt_std: float = 1.0,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
         _check("gate", gate, ("head", "layer"))
-        _check("squash", squash, SQUASH)
+        _check("gate_activation", gate_activation, GATE_ACTIVATIONS)
         _check("gate_init", gate_init, ("zero", "random"))
-        self.squash = squash
+        self.gate_activation = gate_activation
         self.prompt = nn.Parameter(torch.empty(length, width, device=device, dtype=torch.float32))
         self.gate = nn.Parameter(torch.zeros(heads if gate == "head" else 1, device=device, dtype=torch.float32))
         nn.init.normal_(self.prompt, std=prompt_std)
@@ -85,7 +85,7 @@ class ZeroGatedPrompt(nn.Module):
                 None where more than tensors decides what ``project`` gives: then nothing is cached.
         """
         key, value = self._keys_and_values(query.dtype, project, frozen)
-        gate = SQUASH[self.squash](self.gate).view(-1, 1, 1)
+        gate = GATE_ACTIVATIONS[self.gate_activation](self.gate).view(-1, 1, 1)
         return (gate * attend(query, key, value, scale)).to(query.dtype)
 
     def _keys_and_values(
@@ -127,7 +127,7 @@ class ZeroGatedPrompt(nn.Module):
 
     def extra_repr(self) -> str:
         length, width = self.prompt.shape
-        return f"length={length}, width={width}, gates={self.gate.numel()}, squash={self.squash}"
+        return f"length={length}, width={width}, gates={self.gate.numel()}, gate_activation={self.gate_activation}"
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:

@@ -68,7 +68,7 @@ def attach(
             splice knows, in the order of the model's modules, but those of pooling heads. A warning names the others.
         splices: what to join, asked in this order; None takes the known ones, which join gated prompts, and
             ``PrefixSplice`` joins prefixes.
-        settings: of what joins; for ``ZeroGatedPrompt``: length, gate, squash, gate_init, prompt_std.
+        settings: of what joins; for ``ZeroGatedPrompt``: length, gate, gate_activation, gate_init, prompt_std.
 
     Returns: what joined, lowest layer first: submodules of their attention layers.
 

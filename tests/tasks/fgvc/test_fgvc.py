@@ -37,7 +37,7 @@ def test_presets_are_settings_of_the_task(preset):
     task = FGVC(**chosen.task)
     assert task.datasets() == ("icons", "typefaces")
     assert chosen.seeds >= 3
-    assert task.resize == ("crop" if preset == "paper" else "squash")
+    assert task.resize == ("crop" if preset == "paper" else "stretch")
 
 
 def test_published_means_are_those_of_the_columns():

@@ -45,7 +45,7 @@ def test_it_is_found_by_name_and_has_five_embedded_sets():
 def test_presets_are_settings_of_the_task_and_name_methods(preset):
     chosen = VTAB.presets[preset]
     task = VTAB(**chosen.task)
-    assert task.resize == "squash"
+    assert task.resize == "stretch"
     assert all(methods.get(name) for name in chosen.methods)
     assert chosen.seeds == (5 if preset == "paper" else 3)
 

@@ -60,8 +60,8 @@ def write(folder: Path, gated: GatedPrompts, model: nn.Module) -> list[str]:
     from peft import AdaptionPromptConfig
 
     check(model)
-    single, notes = _one_gate_a_layer(gated.squashed())
-    if gated.squash == "tanh":
+    single, notes = _one_gate_a_layer(gated.activated())
+    if gated.gate_activation == "tanh":
         notes.append("a gate is stored as its tanh, to which peft applies nothing")
     names = _attentions(model)
     layers, length, _ = single.prompts.shape

@@ -13,7 +13,7 @@ from zipeft.api.learner import Learner
 from zipeft.errors import UserError
 from zipeft.formatting import counted
 from zipeft.methods.zero_gated import ZeroGated
-from zipeft.modules.zero_gated_prompt import SQUASH
+from zipeft.modules.zero_gated_prompt import GATE_ACTIVATIONS
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class GatedPrompts:
     Args:
         prompts: (layers, length, width), float32, lowest layer first.
         gates: (layers, heads), or (layers, 1) for one gate a layer.
-        squash: what the model applies to a gate, "tanh" or "none".
+        gate_activation: what the model applies to a gate, "tanh" or "none".
         depth: how many layers the model has, those without a prompt included.
         made_for: the model's name, or "" where it is not known.
     """
 
     prompts: Tensor
     gates: Tensor
-    squash: str
+    gate_activation: str
     depth: int
     made_for: str = ""
 
@@ -46,20 +46,20 @@ class GatedPrompts:
         return cls(
             torch.stack([prompt.prompt.detach().cpu() for prompt in joined]),
             torch.stack([prompt.gate.detach().cpu() for prompt in joined]),
-            joined[0].squash,
+            joined[0].gate_activation,
             len(learner.backbone.blocks(learner.model)),
             made_for,
         )
 
-    def squashed(self) -> GatedPrompts:
+    def activated(self) -> GatedPrompts:
         """Return prompts that do the same with nothing to apply to the gates: each is what was made of it before."""
-        return replace(self, gates=SQUASH[self.squash](self.gates), squash="none")
+        return replace(self, gates=GATE_ACTIVATIONS[self.gate_activation](self.gates), gate_activation="none")
 
     def method(self) -> ZeroGated:
         """Return the method that joins such prompts to a model."""
         layers, length, _ = self.prompts.shape
         gate = "layer" if self.gates.shape[1] == 1 else "head"
-        return ZeroGated(length=length, layers=layers, gate=gate, squash=self.squash)
+        return ZeroGated(length=length, layers=layers, gate=gate, gate_activation=self.gate_activation)
 
     def join(self, backbone: Backbone, model: nn.Module) -> None:
         """Join the prompts to a frozen model. Raises ``UserError`` if they were made for one of other sizes."""
@@ -77,8 +77,8 @@ class GatedPrompts:
     def __str__(self) -> str:
         layers, length, _ = self.prompts.shape
         gates = "one gate a layer" if self.gates.shape[1] == 1 else "one gate a head"
-        squash = "tanh" if self.squash == "tanh" else "no tanh"
-        return f"{counted(length, 'token')} in each of the top {layers} of {self.depth} layers, {gates}, {squash}"
+        tanh = "tanh" if self.gate_activation == "tanh" else "no tanh"
+        return f"{counted(length, 'token')} in each of the top {layers} of {self.depth} layers, {gates}, {tanh}"
 
 
 def _check_size(what: str, theirs: int, ours: int) -> None:

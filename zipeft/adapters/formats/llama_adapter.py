@@ -32,14 +32,14 @@ Gates = Mapping[int, Tensor]
 """The gate of each layer, by its number."""
 
 
-def read(path: Path, *, length: int | None = None, squash: str | None = None) -> GatedPrompts:
+def read(path: Path, *, length: int | None = None, gate_activation: str | None = None) -> GatedPrompts:
     """Return the prompts of a checkpoint.
 
     Args:
         path: the file.
         length: tokens of each layer's prompt; None to find it from the gates.
-        squash: what the code that it was made with applies to a gate, "tanh" or "none"; None is "none" where there is
-            one gate a layer, and an error where there is one a head.
+        gate_activation: what the code that it was made with applies to a gate, "tanh" or "none"; None is "none" where
+            there is one gate a layer, and an error where there is one a head.
 
     Raises: ``UserError`` if the file is damaged or of another layout, and where one of the two has to be given.
     """
@@ -60,18 +60,18 @@ def read(path: Path, *, length: int | None = None, squash: str | None = None) ->
     return GatedPrompts(
         rows.unflatten(0, (layers, length)),
         torch.stack([gates[layer].flatten() for layer in range(depth - layers, depth)]),
-        _squash(squash, one_a_head=gates[depth - 1].dim() == 4),
+        _activation(gate_activation, one_a_head=gates[depth - 1].dim() == 4),
         depth,
     )
 
 
-def write(folder: Path, gated: GatedPrompts, *, squash: str | None = None) -> list[str]:
+def write(folder: Path, gated: GatedPrompts, *, gate_activation: str | None = None) -> list[str]:
     """Write prompts as ``FILE`` into a folder, and return what is to be said of it.
 
-    ``squash`` is what the code that will read it applies to a gate, with the same default as in ``read``. Raises
-    ``UserError`` where it has to be given, and where it is "tanh" and the prompts go without.
+    ``gate_activation`` is what the code that will read it applies to a gate, with the same default as in ``read``.
+    Raises ``UserError`` where it has to be given, and where it is "tanh" and the prompts go without.
     """
-    stored = _stored(gated, squash)
+    stored = _stored(gated, gate_activation)
     gates = torch.zeros(gated.depth, gated.gates.shape[1])
     gates[-len(stored.gates) :] = stored.gates
     shape = (1, -1, 1, 1) if gates.shape[1] > 1 else (1,)
@@ -79,7 +79,8 @@ def write(folder: Path, gated: GatedPrompts, *, squash: str | None = None) -> li
     buffer = io.BytesIO()
     torch.save({PROMPTS: stored.prompts.flatten(0, 1), **state}, buffer)
     write_atomically(folder / FILE, buffer.getvalue())
-    applied = "before tanh: for code that applies it" if stored.squash == "tanh" else "for code that applies no tanh"
+    tanh = stored.gate_activation == "tanh"
+    applied = "before tanh: for code that applies it" if tanh else "for code that applies no tanh"
     return [f"the gates are stored {applied}"]
 
 
@@ -134,19 +135,22 @@ def _check_lower(path: Path, gates: Gates, lowest: int, length: int) -> None:
         )
 
 
-def _stored(gated: GatedPrompts, squash: str | None) -> GatedPrompts:
-    """Return prompts whose gates are such as code expects that applies ``squash``."""
-    if gated.squash == "none" and squash == "tanh":
-        raise UserError("the adapter applies no tanh to its gates, and code that does would weaken them: --squash none")
-    if gated.squash == "none" or _squash(squash, one_a_head=gated.gates.shape[1] > 1) == "tanh":
+def _stored(gated: GatedPrompts, gate_activation: str | None) -> GatedPrompts:
+    """Return prompts whose gates are such as code expects that applies ``gate_activation``."""
+    if gated.gate_activation == "none" and gate_activation == "tanh":
+        raise UserError(
+            "the adapter applies no tanh to its gates, and code that does would weaken them: --gate-activation none"
+        )
+    if gated.gate_activation == "none" or _activation(gate_activation, one_a_head=gated.gates.shape[1] > 1) == "tanh":
         return gated
-    return gated.squashed()
+    return gated.activated()
 
 
-def _squash(asked: str | None, one_a_head: bool) -> str:
+def _activation(asked: str | None, one_a_head: bool) -> str:
     if asked is None and one_a_head:
         raise UserError(
-            "code for one gate a head differs in what it does to a gate, and a checkpoint does not tell: give --squash "
-            "tanh (the published training code), or --squash none (the code released for inference)"
+            "code for one gate a head differs in what it does to a gate, and a checkpoint does not tell: give "
+            "--gate-activation tanh (the published training code), or --gate-activation none (the code released for "
+            "inference)"
         )
     return asked or "none"
