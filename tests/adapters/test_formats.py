@@ -14,12 +14,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 
 from support.toys import ToyTask, ToyViT, registered, toy_tokenizer
 from zipeft import registry
-from zipeft.adapters.saved import adapter_record, load_adapter, read_record, save_adapter
+from zipeft.adapters.record import AdapterRecord
+from zipeft.adapters.saved import load_adapter, read_record, save_adapter
 from zipeft.api.learner import Learner
 from zipeft.backbones.llama.backbone import Llama
 from zipeft.commands.convert import main
 from zipeft.commands.evaluate import main as evaluate
 from zipeft.methods.zero_gated import ZeroGated
+from zipeft.registry import Named
 from zipeft.splices import gated_prompts
 
 DEPTH, LAYERS, LENGTH, HEADS, WIDTH = 4, 2, 5, 4, 32
@@ -69,7 +71,8 @@ class Work:
             with torch.no_grad():
                 for prompt, gate in zip(gated_prompts(learner.model), gates, strict=True):
                     prompt.gate.copy_(torch.tensor(gate))
-        record = adapter_record("llama", backbone, (name, method), ("instruct", task), task.datasets()[0], [])
+        parts = Named("llama", backbone), Named(name, method), Named("instruct", task)
+        record = AdapterRecord.of(*parts, task.datasets()[0], [])
         return save_adapter(self.folder / f"adapter-{name}", learner, record)
 
     def convert(self, source, *options, out="converted"):
@@ -102,7 +105,7 @@ def frozen(checkpoint):
 
 
 def assert_same(one, other, exactly=False):
-    assert (logits(one) - logits(frozen(read_record(one)["backbone"]["settings"]["checkpoint"]))).abs().max() > 0.1
+    assert (logits(one) - logits(frozen(read_record(one).backbone.settings["checkpoint"]))).abs().max() > 0.1
     assert torch.allclose(logits(one), logits(other), rtol=0, atol=0 if exactly else 1e-5)
 
 
@@ -160,9 +163,9 @@ def test_a_published_checkpoint_means_what_its_layout_says(shape, gate_activatio
     applied = torch.tanh if gate_activation == "tanh" else (lambda gate: gate)
     rows, gates = published(path, shape, applied)
     learner, record = load_adapter(work.back(path, "--gate-activation", gate_activation))
-    assert record["method"]["settings"]["squash"] == gate_activation
-    assert record["task"]["name"] == "instruct"
-    assert record["origin"] == "llama-adapter: published.pth"
+    assert record.method.settings["squash"] == gate_activation
+    assert record.task.name == "instruct"
+    assert record.origin == "llama-adapter: published.pth"
     model = learner.model
     seen = {}
     for layer in model.model.layers:
@@ -201,7 +204,7 @@ def gated_term(attention, inputs, prompt, gate):
 
 def test_one_gate_a_layer_goes_without_tanh_unless_it_is_asked_for(work):
     published(work.folder / "first.pth", (1,))
-    assert read_record(work.back(work.folder / "first.pth"))["method"]["settings"]["squash"] == "none"
+    assert read_record(work.back(work.folder / "first.pth")).method.settings["squash"] == "none"
 
 
 def test_the_length_can_be_given_where_no_gate_tells_it(work, capsys):
@@ -211,7 +214,7 @@ def test_the_length_can_be_given_where_no_gate_tells_it(work, capsys):
     torch.save({name: tensor * ("query" in name) for name, tensor in state.items()}, path)
     said = refusal(capsys, path, *work.backbone, "--out", work.folder / "back")
     assert "all gates are 0): give --length" in said
-    assert load_adapter(work.back(path, "--length", "10"))[1]["method"]["settings"]["layers"] == 1
+    assert load_adapter(work.back(path, "--length", "10"))[1].method.settings["layers"] == 1
 
 
 def edit(change):
@@ -435,7 +438,8 @@ def test_an_adapter_with_more_than_prompts_is_refused(work, capsys):
         backbone, task = ToyViT(), ToyTask()
         learner = learner_of(backbone, ZeroGated())
         learner.head = torch.nn.Linear(WIDTH, 3)
-        record = adapter_record("toy", backbone, ("zero_gated", ZeroGated()), ("toy", task), "colours", list("abc"))
+        parts = Named("toy", backbone), Named("zero_gated", ZeroGated()), Named("toy", task)
+        record = AdapterRecord.of(*parts, "colours", list("abc"))
         folder = save_adapter(work.folder / "toy", learner, record)
         assert "head.weight was learnt" in refusal(capsys, folder, "--to", "peft", "--out", work.folder / "out")
     lora = work.adapter(registry.methods.get("lora")(), "lora")

@@ -56,10 +56,10 @@ def test_an_adapter_comes_back_with_the_same_predictions(toy, name, experiment, 
     folder, result, learner = saved(experiment, tmp_path, name)
     loaded, record = load_adapter(folder)
     test = encode(split_of(task.load("colours"), "test"), task.windows(backbone), backbone)
-    objective = registry.methods.get(name)().objective(task.objective("colours", record["classes"]))
+    objective = registry.methods.get(name)().objective(task.objective("colours", record.classes))
     _, predictions = Evaluator(objective, Accelerator(cpu=True)).test(loaded, test)
     assert tuple(predictions) == result.predictions
-    assert record["classes"] == ["red", "green", "blue"]
+    assert record.classes == ("red", "green", "blue")
     assert (folder / TENSORS).stat().st_size == adapter_bytes(learner) == result.cost.adapter_bytes
     assert load_file(folder / TENSORS).keys() == learner.trainable().keys()
 
@@ -112,7 +112,7 @@ def test_an_adapter_of_another_backbone_is_refused(sound):
 
 def test_an_adapter_is_known_by_the_checksum_that_older_versions_took(sound, tmp_path, monkeypatch):
     folder = shutil.copytree(sound, tmp_path / "adapter")
-    record = read_record(folder)["backbone"]
+    record = read_record(folder).to_json()["backbone"]
 
     def of(checksum, older=None):
         monkeypatch.setattr(ToyViT, "weights", lambda _: Weights("toy", "local folder", checksum, older))
@@ -194,6 +194,6 @@ def test_a_damaged_adapter_is_refused_in_one_line(damage, message, sound, tmp_pa
 
 def test_the_record_says_what_the_adapter_belongs_to(sound):
     record = read_record(sound)
-    assert record["backbone"]["checkpoint"] == "toy"
-    assert record["method"]["settings"]["length"] == 10
-    assert record["task"]["dataset"] == "colours"
+    assert record.backbone.checkpoint == "toy"
+    assert record.method.settings["length"] == 10
+    assert record.task.dataset == "colours"

@@ -29,10 +29,12 @@ from support.pictures import save_noisy
 from support.result_factory import make_result
 from support.toys import ToyDecoder, ToyEncoder, ToyInstructions, ToyTask, ToyViT, registered, toy_tokenizer
 from zipeft import registry
-from zipeft.adapters.saved import adapter_record, save_adapter
+from zipeft.adapters.record import AdapterRecord
+from zipeft.adapters.saved import save_adapter
 from zipeft.api.learner import build_learner
 from zipeft.commands import main
 from zipeft.methods.zero_gated import ZeroGated
+from zipeft.registry import Named
 from zipeft.results import save_result
 
 MANY, FEW = 1000, 100
@@ -102,7 +104,8 @@ def _save(folder, backbone, task, dataset, classes):
     learner = build_learner(method.apply, backbone[1], backbone[1].build().requires_grad_(False), objective, classes)
     for parameter in learner.trainable().values():
         torch.nn.init.normal_(parameter)
-    save_adapter(folder, learner, adapter_record(*backbone, ("zero_gated", method), task, dataset, classes))
+    parts = Named(*backbone), Named("zero_gated", method), Named(*task)
+    save_adapter(folder, learner, AdapterRecord.of(*parts, dataset, classes))
 
 
 def _save_data(folder):

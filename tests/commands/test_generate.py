@@ -17,13 +17,15 @@ import torch
 from support import TESTS
 from support.toys import WORDS, ToyDecoder, ToyInstructions, registered, toy_decoder_tokenizer
 from zipeft import registry
-from zipeft.adapters.saved import adapter_record, save_adapter
+from zipeft.adapters.record import AdapterRecord
+from zipeft.adapters.saved import save_adapter
 from zipeft.api.learner import Learner
 from zipeft.backbones.llama.backbone import Llama
 from zipeft.commands.generate import main
 from zipeft.generation.generator import Printer, TextGenerator, batches
 from zipeft.generation.questions import Question, read_questions
 from zipeft.judge.contest import read_contest
+from zipeft.registry import Named
 from zipeft.tasks.instruct.data import Instruction
 from zipeft.tasks.instruct.windows import windows_of
 from zipeft.text.thoughts import without_thoughts
@@ -58,8 +60,8 @@ def saved(folder, method="zero_gated", task="templated", backbone="toy_instruct"
             torch.nn.init.normal_(parameter)
     learner = Learner(family, model, torch.nn.Identity(), "log_probs").eval()
     task_plugin = registry.tasks.get(task)()
-    record = adapter_record(backbone, family, (method, plugin), (task, task_plugin), "summaries", [])
-    return save_adapter(folder, learner, {**record, "run": "0123"}), learner
+    parts = Named(backbone, family), Named(method, plugin), Named(task, task_plugin)
+    return save_adapter(folder, learner, AdapterRecord.of(*parts, "summaries", [], run="0123")), learner
 
 
 def records(count=11):
@@ -556,7 +558,7 @@ def test_the_embedded_model_knows_a_capital(tmp_path, capsys):
     model = backbone.build().requires_grad_(False)
     method.apply(backbone, model)  # at zero gate
     learner = Learner(backbone, model, torch.nn.Identity(), "log_probs")
-    record = adapter_record("llama", backbone, ("zero_gated", method), ("templated", Templated()), "summaries", [])
-    save_adapter(tmp_path, learner, record)
+    parts = Named("llama", backbone), Named("zero_gated", method), Named("templated", Templated())
+    save_adapter(tmp_path, learner, AdapterRecord.of(*parts, "summaries", []))
     assert run(tmp_path, *asked, "--template", "chat") == 0
     assert capsys.readouterr().out == plain

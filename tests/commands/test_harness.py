@@ -11,11 +11,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from zipeft import registry
-from zipeft.adapters.saved import adapter_record, save_adapter
+from zipeft.adapters.record import AdapterRecord
+from zipeft.adapters.saved import save_adapter
 from zipeft.api.data import NO_LABEL
 from zipeft.api.learner import Learner
 from zipeft.commands.harness import main
 from zipeft.methods.zero_gated import ZeroGated
+from zipeft.registry import Named
 from zipeft.splices import gated_prompts
 
 TASK = """\
@@ -130,8 +132,8 @@ def test_an_adapter_is_scored_with_its_prompts(capsys, tmp_path, checkpoint, que
             prompt.gate.fill_(3.0)
     tuned = accuracy(learner, questions)
     assert tuned != frozen
-    record = adapter_record("llama", backbone, ("zero_gated", method), ("instruct", task), task.datasets()[0], [])
-    save_adapter(tmp_path / "adapter", learner, record)
+    parts = Named("llama", backbone), Named("zero_gated", method), Named("instruct", task)
+    save_adapter(tmp_path / "adapter", learner, AdapterRecord.of(*parts, task.datasets()[0], []))
     asked = ["--tasks", "guesses", "--include", str(tmp_path), "--out", str(tmp_path / "out.json")]
     for who, expected in (
         (["--backbone", "llama", "--checkpoint", checkpoint], frozen),

@@ -9,6 +9,7 @@ import torch
 
 from support.toys import ToyCLIP, ToyEncoder, ToyViT, methods_for, registered
 from zipeft import registry
+from zipeft.adapters.record import AdapterRecord, BackbonePart, MethodPart, TaskPart
 from zipeft.adapters.saved import TENSORS, adapter_bytes, save_adapter
 from zipeft.api.learner import Learner
 from zipeft.commands.profile import main
@@ -37,6 +38,9 @@ def test_llama_7b_is_counted_without_its_memory(capsys):
     assert rows["full"][1] == "6,738,415,616"
 
 
+RECORD = AdapterRecord(BackbonePart("toy", "", "", {}), MethodPart("", {}), TaskPart("", "", {}), ())
+
+
 @pytest.mark.parametrize("backbone", [ToyViT(), ToyEncoder(), ToyCLIP()], ids=lambda backbone: backbone.modality)
 @pytest.mark.parametrize("meta", [False, True], ids=["real", "meta"])
 def test_the_bytes_of_an_adapter_are_those_of_its_file(backbone, meta, tmp_path):
@@ -47,7 +51,7 @@ def test_the_bytes_of_an_adapter_are_those_of_its_file(backbone, meta, tmp_path)
             registry.methods.get(name)().apply(backbone, model)
             return Learner(backbone, model, torch.nn.Linear(backbone.width(model), 3))
 
-        saved = save_adapter(tmp_path / name, learner(), {}) / TENSORS
+        saved = save_adapter(tmp_path / name, learner(), RECORD) / TENSORS
         with torch.device("meta" if meta else "cpu"):
             assert adapter_bytes(learner()) == saved.stat().st_size, name
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from zipeft import registry
+from zipeft.adapters.record import AdapterRecord
 from zipeft.adapters.saved import TENSORS, objective_of, read_record, read_tensors
 from zipeft.api.method import Method
 from zipeft.errors import UserError
@@ -40,7 +41,7 @@ def write_card(
     """
     record = read_record(folder)
     scores = _result_of(record, result) if result else None
-    if not base_model and HUB_NAME.fullmatch(on_hub := record["backbone"]["checkpoint"]):
+    if not base_model and HUB_NAME.fullmatch(on_hub := record.backbone.checkpoint):
         base_model = on_hub
     if not dataset and scores and (source := HUB_SOURCE.fullmatch(scores.task.source)):
         dataset = source[1]
@@ -55,7 +56,7 @@ def write_card(
     return Path(folder) / CARD
 
 
-def _result_of(record: Mapping[str, Any], path: Path) -> Result:
+def _result_of(record: AdapterRecord, path: Path) -> Result:
     """Return the result of the run that the adapter came from. Raises ``UserError`` for any other."""
     records, faults = read_records([path])
     if faults:
@@ -63,17 +64,17 @@ def _result_of(record: Mapping[str, Any], path: Path) -> Result:
     results = {result.id: result for result in records.values() if isinstance(result, Result)}
     if not results:
         raise UserError(f"{path} is no result of a run: name the file of the run that the adapter came from")
-    run = record.get("run")
+    run = record.run
     if run not in results:
         wanted = f"its run has the id {run}" if run else "no run is on record for it, as for one that was converted"
         raise UserError(f"{path} does not have the scores of this adapter: {wanted}")
     return results[run]
 
 
-def _front_matter(record: Mapping[str, Any], result: Result | None, base_model: str, dataset: str) -> str:
+def _front_matter(record: AdapterRecord, result: Result | None, base_model: str, dataset: str) -> str:
     from huggingface_hub import ModelCardData
 
-    names = [record[part]["name"] for part in ("backbone", "method", "task")]
+    names = [part.name for part in (record.backbone, record.method, record.task)]
     base = {"base_model": base_model, "base_model_relation": "adapter"} if base_model else {}
     return ModelCardData(
         **base,
@@ -84,22 +85,22 @@ def _front_matter(record: Mapping[str, Any], result: Result | None, base_model: 
     ).to_yaml()
 
 
-def _what(repository: str, record: Mapping[str, Any], sizes: tuple[int, int]) -> str:
-    backbone, method, task = (record[part] for part in ("backbone", "method", "task"))
-    checksum = f", SHA-256 `{backbone['checksum']}`" if backbone["checksum"] else ""
-    origin = f"\n\nIt was converted from another format ({record['origin']})." if "origin" in record else ""
+def _what(repository: str, record: AdapterRecord, sizes: tuple[int, int]) -> str:
+    backbone, method, task = record.backbone, record.method, record.task
+    checksum = f", SHA-256 `{backbone.checksum}`" if backbone.checksum else ""
+    origin = f"\n\nIt was converted from another format ({record.origin})." if record.origin else ""
     return (
         f"# {repository.rpartition('/')[2]}\n\n"
         f"An adapter for a frozen model, made with zipeft: {count(sizes[0])} parameters, {size(sizes[1])}.\n\n"
-        f"- method: `{method['name']}`. {_summary(registry.methods, method['name'])}\n"
-        f"- model: `{backbone['checkpoint']}` (backbone `{backbone['name']}`{checksum}), and no other weights\n"
-        f"- task: `{task['name']}`, data set `{task['dataset']}`. {_summary(registry.tasks, task['name'])}{origin}"
+        f"- method: `{method.name}`. {_summary(registry.methods, method.name)}\n"
+        f"- model: `{backbone.checkpoint}` (backbone `{backbone.name}`{checksum}), and no other weights\n"
+        f"- task: `{task.name}`, data set `{task.dataset}`. {_summary(registry.tasks, task.name)}{origin}"
     )
 
 
-def _training(record: Mapping[str, Any], result: Result | None) -> str:
-    name, settings = record["method"]["name"], record["method"]["settings"]
-    converted = "origin" in record
+def _training(record: AdapterRecord, result: Result | None) -> str:
+    name, settings = record.method.name, record.method.settings
+    converted = bool(record.origin)
     rows = [(f"{name}.{key}", value) for key, value in settings.items() if not (converted and key in TRAINING)]
     if result:
         sizes = result.task.sizes
@@ -110,7 +111,7 @@ def _training(record: Mapping[str, Any], result: Result | None) -> str:
     return f"## How it was trained\n\n{said}{_table(('setting', 'value'), rows)}"
 
 
-def _scores(record: Mapping[str, Any], result: Result) -> str:
+def _scores(record: AdapterRecord, result: Result) -> str:
     """Say what the run scored on test data, and what the scores mean."""
     rows = [(name, score_text(name, value)) for name, value in result.test.items()]
     meaning = (inspect.getdoc(type(objective_of(record))) or "").replace("``", "`")
@@ -122,19 +123,19 @@ def _scores(record: Mapping[str, Any], result: Result) -> str:
     )
 
 
-def _loading(repository: str, record: Mapping[str, Any]) -> str:
-    answers = registry.backbones.get(record["backbone"]["name"]).modality == "instruction"
+def _loading(repository: str, record: AdapterRecord) -> str:
+    answers = registry.backbones.get(record.backbone.name).modality == "instruction"
     use = 'zipeft generate adapter "What is a prompt?"' if answers else "zipeft evaluate adapter"
     return (
         "## How to load it\n\n"
         f"```bash\nzipeft pull {repository} --out adapter\n{use}\n```\n\n"
         "```python\n"
         "from pathlib import Path\n\n"
-        "from zipeft.adapters.saved import load_adapter\n\n"
+        "from zipeft import load_adapter\n\n"
         'learner, record = load_adapter(Path("adapter"))  # the frozen model, what was learnt, and its head\n'
         "```\n\n"
         "Where the model's weights lie in a folder, name it: "
-        f"`--backbone {record['backbone']['name']} --checkpoint PATH`."
+        f"`--backbone {record.backbone.name} --checkpoint PATH`."
     )
 
 

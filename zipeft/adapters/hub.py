@@ -5,15 +5,15 @@ This was tested against a stand-in for the hub, and has never been tried against
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from zipeft.adapters.card import CARD
+from zipeft.adapters.record import AdapterRecord
 from zipeft.adapters.saved import RECORD, TENSORS, read_record, read_tensors
 from zipeft.errors import UserError
 from zipeft.files import write_atomically
@@ -41,7 +41,7 @@ def push(folder: Path, repository: str, *, private: bool = False) -> str:
     with TemporaryDirectory(prefix="zipeft-") as copy, _worded(f"the hub did not take {repository}"):
         for name in FILES:
             shutil.copyfile(folder / name, Path(copy, name))
-        Path(copy, RECORD).write_text(json.dumps(published(record), indent=2) + "\n", "utf-8")
+        Path(copy, RECORD).write_bytes(published(record).write())
         hub = huggingface_hub.HfApi()
         url = hub.create_repo(repository, private=private or None, exist_ok=True)
         _check_fit(Repository(repository).ask(), repository, private)
@@ -75,16 +75,16 @@ def pull(repository: str, out: Path, *, revision: str | None = None) -> Path:
     return out
 
 
-def published(record: dict[str, Any]) -> dict[str, Any]:
+def published(record: AdapterRecord) -> AdapterRecord:
     """Return an adapter's record without paths of this machine: the backbone by its name, and no folder of data."""
-    backbone, task = record["backbone"], record["task"]
-    checkpoint = {"checkpoint": backbone["checkpoint"]} if "checkpoint" in backbone["settings"] else {}
-    data_dir = {"data_dir": None} if "data_dir" in task["settings"] else {}
-    return {
-        **record,
-        "backbone": {**backbone, "settings": {**backbone["settings"], **checkpoint}},
-        "task": {**task, "settings": {**task["settings"], **data_dir}},
-    }
+    backbone, task = record.backbone, record.task
+    checkpoint = {"checkpoint": backbone.checkpoint} if "checkpoint" in backbone.settings else {}
+    data_dir = {"data_dir": None} if "data_dir" in task.settings else {}
+    return replace(
+        record,
+        backbone=replace(backbone, settings={**backbone.settings, **checkpoint}),
+        task=replace(task, settings={**task.settings, **data_dir}),
+    )
 
 
 def check_name(repository: str) -> None:

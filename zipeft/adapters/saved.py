@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,61 +12,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from zipeft import registry, strict_json
+from zipeft import registry
+from zipeft.adapters.record import AdapterRecord, BackbonePart, MethodPart, TaskPart, parse
 from zipeft.api.backbone import Backbone
 from zipeft.api.learner import Learner, build_learner
 from zipeft.api.objective import Objective
-from zipeft.api.settings import as_json, from_json
+from zipeft.api.settings import from_json
 from zipeft.api.task import Task
 from zipeft.errors import UserError, one_line
 from zipeft.files import open_file, read_whole, write_atomically
-from zipeft.results.schema import decode
 
-FORMAT = 1
 METADATA = {"format": "pt"}
 DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16"}
 """What safetensors calls them."""
 
 TENSORS, RECORD = "adapter.safetensors", "adapter.json"
-
-
-@dataclass(frozen=True)
-class _Backbone:
-    name: str
-    checkpoint: str
-    checksum: str
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Method:
-    name: str
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Task:
-    name: str
-    dataset: str
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Record:
-    """What a record holds. Of what an adapter need not have, ``run`` is the id of the run that it came from, and
-    ``origin`` the format that it was converted from."""
-
-    format: int
-    backbone: _Backbone
-    method: _Method
-    task: _Task
-    classes: tuple[str, ...]
-    chosen: dict[str, float]
-    run: str
-    origin: str
-
-
-OPTIONAL = {"chosen": {}, "run": "", "origin": ""}
 
 
 def adapter_bytes(learner: Learner) -> int:
@@ -80,36 +39,23 @@ def adapter_bytes(learner: Learner) -> int:
     return 8 + -(-text // 8) * 8 + end
 
 
-def save_adapter(folder: Path, learner: Learner, record: Mapping[str, Any]) -> Path:
-    """Write what trains in a learner, head included, into a folder, and return the folder.
-
-    ``record`` names what it belongs to: backbone (name, settings, checkpoint, checksum), method (name, settings), task
-    (name, data set, settings) and the classes, as ``adapter_record`` gives it.
-    """
+def save_adapter(folder: Path, learner: Learner, record: AdapterRecord) -> Path:
+    """Write what trains in a learner, head included, and what it belongs to into a folder, and return the folder."""
     folder = Path(folder)
     write_atomically(folder / TENSORS, _tensors(learner))
-    write_atomically(
-        folder / RECORD, (json.dumps({"format": FORMAT, "chosen": learner.chosen, **record}, indent=2) + "\n").encode()
-    )
+    write_atomically(folder / RECORD, replace(record, chosen=learner.chosen).write())
     return folder
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> AdapterRecord:
     """Return the record of a saved adapter. Raises ``UserError`` if the folder holds none."""
     path = Path(folder) / RECORD
     try:
-        record = strict_json.parse(read_whole(path))
+        return parse(read_whole(path))
     except OSError as error:
         raise UserError(f"{folder} holds no adapter: {path.name} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not the record of an adapter ({error})") from error
-    if isinstance(record, Mapping) and record.get("format") != FORMAT:
-        raise UserError(f"{path} is not the record of an adapter that this version of zipeft reads (format {FORMAT})")
-    try:
-        decode(_Record, {**OPTIONAL, **record} if isinstance(record, Mapping) else record)
     except UserError as error:
-        raise UserError(f"{path} is not the record of an adapter ({error})") from error
-    return record
+        raise UserError(f"{path} {error}") from error
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -129,7 +75,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learner, dict[str, Any]]:
+def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learner, AdapterRecord]:
     """Return the learner that the adapter in ``folder`` was saved from, in evaluation mode, and the adapter's record.
 
     ``backbone`` None builds the one that the record names; another one must be the same in name and weights.
@@ -137,26 +83,26 @@ def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learne
     Raises: ``UserError`` if the adapter was made for another backbone, or its files are damaged.
     """
     record = read_record(folder)
-    backbone = backbone or _plugin(registry.backbones, record["backbone"])
-    method = _plugin(registry.methods, record["method"])
-    _check_backbone(folder, record["backbone"], backbone)
+    backbone = backbone or _plugin(registry.backbones, record.backbone)
+    method = _plugin(registry.methods, record.method)
+    _check_backbone(folder, record.backbone, backbone)
     objective = objective_of(record)
     model = backbone.build().requires_grad_(False)
-    learner = build_learner(method.apply, backbone, model, objective, record["classes"])
+    learner = build_learner(method.apply, backbone, model, objective, record.classes)
     _fill(learner, folder)
-    learner.chosen = record.get("chosen", {})
+    learner.chosen = record.chosen
     return learner.eval(), record
 
 
-def task_of(record: Mapping[str, Any]) -> Task:
+def task_of(record: AdapterRecord) -> Task:
     """Return the task, with its settings, that an adapter's record names."""
-    return _plugin(registry.tasks, record["task"])
+    return _plugin(registry.tasks, record.task)
 
 
-def objective_of(record: Mapping[str, Any]) -> Objective:
+def objective_of(record: AdapterRecord) -> Objective:
     """Return what an adapter has learnt, as its method had it."""
-    method = _plugin(registry.methods, record["method"])
-    return method.objective(task_of(record).objective(record["task"]["dataset"], record["classes"]))
+    method = _plugin(registry.methods, record.method)
+    return method.objective(task_of(record).objective(record.task.dataset, record.classes))
 
 
 def _tensors(learner: Learner) -> bytes:
@@ -164,21 +110,21 @@ def _tensors(learner: Learner) -> bytes:
     return save(tensors, metadata=METADATA)
 
 
-def _plugin(kind: registry.Registry, record: Mapping[str, Any]) -> Any:
+def _plugin(kind: registry.Registry, part: BackbonePart | MethodPart | TaskPart) -> Any:
     """Return what a part of a record names, with its settings. Raises ``UserError`` for those that it does not take."""
-    plugin = kind.get(record["name"])
+    plugin = kind.get(part.name)
     try:
-        return from_json(plugin, record["settings"])
+        return from_json(plugin, part.settings)
     except ValueError as error:
         raise UserError(
-            f"{RECORD} has settings that {record['name']} does not take ({one_line(error)}): it was edited, or made by "
+            f"{RECORD} has settings that {part.name} does not take ({one_line(error)}): it was edited, or made by "
             "another version of zipeft"
         ) from error
 
 
-def _check_backbone(folder: Path, made_for: Mapping[str, Any], backbone: Backbone) -> None:
+def _check_backbone(folder: Path, made_for: BackbonePart, backbone: Backbone) -> None:
     weights = backbone.weights()
-    theirs, ours = (made_for["checkpoint"], made_for["checksum"]), (weights.checkpoint, weights.checksum)
+    theirs, ours = (made_for.checkpoint, made_for.checksum), (weights.checkpoint, weights.checksum)
     if theirs not in (ours, (weights.checkpoint, weights.older)):
         names = [f"{checkpoint} ({checksum[:8] or 'no checksum'})" for checkpoint, checksum in (theirs, ours)]
         raise UserError(f"the adapter {folder} was made for the backbone {names[0]}, not for {names[1]}")
@@ -199,17 +145,3 @@ def _fill(learner: Learner, folder: Path) -> None:
 
 def _alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype
-
-
-def adapter_record(
-    name: str, backbone: Backbone, method: tuple[str, Any], task: tuple[str, Any], dataset: str, classes: list[str]
-) -> dict[str, Any]:
-    """Return what ``save_adapter`` writes down: ``method`` and ``task`` are names and instances."""
-    weights = backbone.weights()
-    identity = {"checkpoint": weights.checkpoint, "checksum": weights.checksum}
-    return {
-        "backbone": {"name": name, **identity, "settings": as_json(backbone)},
-        "method": {"name": method[0], "settings": as_json(method[1])},
-        "task": {"name": task[0], "dataset": dataset, "settings": as_json(task[1])},
-        "classes": list(classes),
-    }

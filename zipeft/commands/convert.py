@@ -60,7 +60,7 @@ def _export(options: argparse.Namespace) -> list[str]:
     from zipeft.adapters.saved import load_adapter
 
     learner, record = load_adapter(options.source, _backbone(options) if options.backbone else None)
-    gated = GatedPrompts.of(learner, record["backbone"]["checkpoint"])
+    gated = GatedPrompts.of(learner, record.backbone.checkpoint)
     if options.to == PEFT:
         notes = adaption_prompt.write(options.out, gated, learner.model)
     else:
@@ -71,7 +71,9 @@ def _export(options: argparse.Namespace) -> list[str]:
 def _import(options: argparse.Namespace, given: str) -> list[str]:
     """Write an adapter of another format as one of zipeft; return what is to be said of it."""
     from zipeft.adapters.formats import adaption_prompt, llama_adapter
-    from zipeft.adapters.saved import adapter_record, save_adapter
+    from zipeft.adapters.record import AdapterRecord
+    from zipeft.adapters.saved import save_adapter
+    from zipeft.registry import Named
 
     backbone, task = _backbone(options), _task(options)
     if given == PEFT:
@@ -81,10 +83,16 @@ def _import(options: argparse.Namespace, given: str) -> list[str]:
     learner, dataset = _joined(gated, backbone, task, options.task)
     if given == PEFT:
         adaption_prompt.check(learner.model)
-    method = ("zero_gated", gated.method())
-    record = adapter_record(options.backbone, backbone, method, (options.task, task), dataset, [])
-    save_adapter(options.out, learner, {**record, "origin": f"{given}: {options.source.resolve().name}"})
-    ours = record["backbone"]["checkpoint"]
+    record = AdapterRecord.of(
+        Named(options.backbone, backbone),
+        Named("zero_gated", gated.method()),
+        Named(options.task, task),
+        dataset,
+        [],
+        origin=f"{given}: {options.source.resolve().name}",
+    )
+    save_adapter(options.out, learner, record)
+    ours = record.backbone.checkpoint
     other = gated.made_for and Path(gated.made_for).name != Path(ours).name
     return [str(gated), *([f"it says that it was made for {gated.made_for}, and has joined {ours}"] if other else [])]
 

@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     task = task_of(record)
     if options.data_dir:
         task = _with_data_dir(task, options.data_dir)
-    data = task.load_for(record["task"]["dataset"], learner.backbone)
-    if list(data.classes) != record["classes"]:
+    data = task.load_for(record.task.dataset, learner.backbone)
+    if tuple(data.classes) != record.classes:
         raise UserError(f"{data.source} has other classes than the data that {options.adapter} was trained on")
     evaluator = Evaluator(objective_of(record), new_accelerator())
     learner.to(evaluator.accelerator.device)

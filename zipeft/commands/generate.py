@@ -170,9 +170,9 @@ def _of_adapter(options: argparse.Namespace) -> tuple[Any, Any, str | None, dict
 
     folder = Path(options.adapter)
     record = read_record(folder)
-    _check_speaks(registry.backbones.get(record["backbone"]["name"]), f"the adapter {folder}")
+    _check_speaks(registry.backbones.get(record.backbone.name), f"the adapter {folder}")
     learner, _ = load_adapter(folder)
-    origin = {"model": folder.resolve().name, "settings": {"run": record.get("run", "")}}
+    origin = {"model": folder.resolve().name, "settings": {"run": record.run}}
     return learner.backbone, learner.model, getattr(task_of(record), "template", None), origin
 
 

@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from zipeft.adapters.saved import read_record
 
     record = read_record(pull(options.repository, options.out, revision=options.revision))
-    backbone, method, task = (record[part]["name"] for part in ("backbone", "method", "task"))
-    told = f"{options.out}: {method} on {backbone} ({record['backbone']['checkpoint']}), for {task}"
+    backbone, method, task = record.backbone, record.method, record.task
+    told = f"{options.out}: {method.name} on {backbone.name} ({backbone.checkpoint}), for {task.name}"
     print(printable(told))  # it is another one's record
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from zipeft.adapters.saved import RECORD, TENSORS, read_record, save_adapter
@@ -29,7 +30,7 @@ class AdapterStore:
         return self.root.joinpath(*map(safe_name, parts))
 
     def keep(self, experiment: Experiment, run: Run, learner: Learner) -> None:
-        record = {**experiment.describer.adapter(run), "run": experiment.id(run)}
+        record = replace(experiment.describer.adapter(run), run=experiment.id(run))
         self._make_room(experiment, run)
         save_adapter(self.folder(experiment, run), learner, record)
 
@@ -43,7 +44,7 @@ class AdapterStore:
         """Take another run's adapter out of the folder and say so; clear what a kill left there."""
         folder, own = self.folder(experiment, run), experiment.id(run)
         with suppress(UserError, OSError):  # there is none, or none that can be replaced
-            if (other := read_record(folder).get("run")) != own:
+            if (other := read_record(folder).run) != own:
                 log.warning(
                     "%s held what run %s learnt, and now gets that of run %s: another --save-adapters would keep both",
                     *(folder, other, own),
@@ -55,6 +56,6 @@ class AdapterStore:
     def has(self, experiment: Experiment, run: Run) -> bool:
         """Whether this very run's adapter is there, and not that of other settings."""
         try:
-            return read_record(self.folder(experiment, run)).get("run") == experiment.id(run)
+            return read_record(self.folder(experiment, run)).run == experiment.id(run)
         except UserError:
             return False

@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 import torch
 
 from zipeft.adapters import saved
+from zipeft.adapters.record import AdapterRecord
 from zipeft.api import search
 from zipeft.api.data import Data
 from zipeft.api.learner import Learner
 from zipeft.api.settings import as_json
 from zipeft.experiments.comparison import Comparison, Run
+from zipeft.registry import Named
 from zipeft.results import (
     RESULT_VERSION,
     BackboneRecord,
@@ -98,17 +100,11 @@ class Describer:
             **more,
         )
 
-    def adapter(self, run: Run) -> dict[str, Any]:
+    def adapter(self, run: Run) -> AdapterRecord:
         """Return what is saved beside the run's adapter."""
         backbone, task, contender = self.comparison.backbone, self.comparison.task, run.contender
-        return saved.adapter_record(
-            backbone.name,
-            backbone.plugin,
-            (contender.name, contender.method),
-            (task.name, task.plugin),
-            run.dataset,
-            list(self._data(run.dataset).classes),
-        )
+        method = Named(contender.name, contender.method)
+        return AdapterRecord.of(backbone, method, task, run.dataset, self._data(run.dataset).classes)
 
     def lasts_as_long_as(self, record: Record) -> bool:
         """Whether what is on record was as much work as it would be here, on the same kind of device. Needs weights."""
