@@ -13,6 +13,7 @@ from zipeft import registry
 from zipeft.api.search import Choice, Range
 from zipeft.commands.run import _parse, main
 from zipeft.errors import UserError
+from zipeft.experiments.options import RunOptions
 from zipeft.experiments.plan import make_plan
 from zipeft.methods.lora import LoRA
 
@@ -139,6 +140,16 @@ def test_a_mistake_in_a_sweep_file_is_named(content, name, message, capsys):
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in last
     assert name in last or "sweep" not in message
+
+
+def test_the_options_are_printed_as_a_sweep_file(capsys):
+    flags = ["--backbone", "toy", "other", "--task", "toy", "--set", 'zero_gated.length="3"', "--dry-run", "--redo"]
+    flags += ["--seeds", "3,", "--results", "a b", "--ray", "--ray-gpus", "0.5", "--preset", "quick"]
+    with pytest.raises(SystemExit):
+        _parse([*flags, "--print-config"])
+    printed = capsys.readouterr().out
+    assert 'backbone = ["toy", "other"]\n' in printed
+    assert _parse(write(printed)) == _parse(flags) != RunOptions()
 
 
 def test_a_sweep_file_may_ask_for_a_cluster():

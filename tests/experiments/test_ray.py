@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
@@ -33,6 +32,7 @@ from zipeft.commands.run import _accelerator, _cluster, main
 from zipeft.errors import UserError
 from zipeft.experiments.adapter_store import AdapterStore
 from zipeft.experiments.experiment import Experiment
+from zipeft.experiments.options import RunOptions
 from zipeft.results import Failure, Result
 
 HERE = os.pathsep.join((str(TESTS), str(Path(__file__).parent)))
@@ -395,7 +395,7 @@ def test_a_gpu_that_the_cluster_lacks_is_refused(ray_cluster):
 
 def test_processes_that_train_together_do_not_go_with_a_cluster():
     together = SimpleNamespace(accelerator=SimpleNamespace(num_processes=2))
-    options = argparse.Namespace(ray="auto", ray_cpus=None, ray_gpus=None)
+    options = RunOptions(ray="auto")
     with pytest.raises(UserError, match="leave out --ray"):
         _cluster(together, options, None)
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from zipeft import locks
 from zipeft.api.settings import path
+from zipeft.commands import sweep_file
 from zipeft.commands.common import ArgumentParser, exit_status
-from zipeft.commands.sweep_file import read_arguments
 from zipeft.errors import UserError, printable
 from zipeft.experiments import ray_local
 from zipeft.experiments.comparison import Comparison
+from zipeft.experiments.options import RunOptions
 from zipeft.experiments.plan import make_plan
 from zipeft.formatting import counted
 
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _report(_sweep(experiments, options), options.results)
 
 
-def _experiments(plan: Sequence[Comparison], options: argparse.Namespace, command: str) -> list[Experiment]:
+def _experiments(plan: Sequence[Comparison], options: RunOptions, command: str) -> list[Experiment]:
     from zipeft.experiments.experiment import Experiment
     from zipeft.experiments.loading import Loader
 
@@ -96,7 +97,7 @@ def _experiments(plan: Sequence[Comparison], options: argparse.Namespace, comman
     return [Experiment(comparison, accelerator, command, loader) for comparison in plan]
 
 
-def _foresee(experiments: Sequence[Experiment], options: argparse.Namespace) -> int:
+def _foresee(experiments: Sequence[Experiment], options: RunOptions) -> int:
     """Print what would be run; return the exit status."""
     from zipeft.experiments.dry_run import dry_run
     from zipeft.results import Store
@@ -109,7 +110,7 @@ def _foresee(experiments: Sequence[Experiment], options: argparse.Namespace) -> 
     return 0 if whole else SOME_FAILED
 
 
-def _policy(options: argparse.Namespace) -> ResumePolicy:
+def _policy(options: RunOptions) -> ResumePolicy:
     from zipeft.experiments.adapter_store import AdapterStore
     from zipeft.experiments.sweep import ResumePolicy
 
@@ -117,7 +118,7 @@ def _policy(options: argparse.Namespace) -> ResumePolicy:
     return ResumePolicy(options.redo, options.retry_failed, *kept)
 
 
-def _sweep(experiments: Sequence[Experiment], options: argparse.Namespace) -> SweepReport:
+def _sweep(experiments: Sequence[Experiment], options: RunOptions) -> SweepReport:
     from zipeft.experiments.adapter_store import AdapterStore
     from zipeft.experiments.local_executor import LocalExecutor
     from zipeft.experiments.progress import ProgressBar
@@ -136,7 +137,7 @@ def _sweep(experiments: Sequence[Experiment], options: argparse.Namespace) -> Sw
         bar.close()
 
 
-def _cluster(experiment: Experiment, options: argparse.Namespace, adapters: AdapterStore | None) -> RayExecutor | None:
+def _cluster(experiment: Experiment, options: RunOptions, adapters: AdapterStore | None) -> RayExecutor | None:
     """Return the executor that --ray asks for, if it does."""
     if not options.ray:
         if options.ray_cpus is not None or options.ray_gpus is not None:
@@ -176,22 +177,23 @@ def _report(report: SweepReport, folder: Path) -> int:
     return SOME_FAILED if report.failures or report.broken or report.lost else 0
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line; what a sweep file says holds where the command line is silent."""
+def _parse(arguments: Sequence[str]) -> RunOptions:
+    """Return what a command line asks for; what a sweep file says holds where the command line is silent."""
     parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.config:
-        silent = _parser()
-        for action in silent._actions:
-            action.default = argparse.SUPPRESS
-        given = silent.parse_args(arguments)
-        own = options.set
-        options = parser.parse_args(read_arguments(options.config, parser))
-        from_file = [assignment for assignment in options.set if _target(assignment) not in map(_target, own)]
-        vars(options).update(vars(given), set=[*from_file, *own])
+    given = vars(parser.parse_args(arguments))
+    printed = given.pop("print_config", False)
+    if config := given.pop("config", None):
+        written = vars(parser.parse_args(sweep_file.read_arguments(config)))
+        own = given.get("set", [])
+        others = [each for each in written.get("set", []) if _target(each) not in map(_target, own)]
+        given = {**written, **given, "set": [*others, *own]}
+    options = RunOptions(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
     for name in ("backbone", "task"):
         if not getattr(options, name):
             raise UserError(f"the following arguments are required: --{name} (see {parser.prog} --help)")
+    if printed:
+        print(sweep_file.written(options), end="")
+        parser.exit()
     return options
 
 
@@ -205,6 +207,7 @@ def _parser() -> ArgumentParser:
         description="Compare ways of fine-tuning a backbone on a task.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,  # the defaults are those of ``RunOptions``: a sweep file may say otherwise
     )
     what = parser.add_argument_group("what is compared")
     several = {"nargs": "+", "action": "extend", "metavar": "NAME"}
@@ -221,18 +224,17 @@ def _parser() -> ArgumentParser:
     )
     what.add_argument("--method", **several, help="methods, or 'all' (default: the preset's)")
     what.add_argument("--config", type=path, metavar="FILE", help="take these options from a TOML or YAML file")
+    what.add_argument("--print-config", action="store_true", help="print the options as a TOML file, and do no more")
     how = parser.add_argument_group("how")
-    how.add_argument("--preset", default="quick", metavar="NAME", help="quick (default), standard or paper")
+    how.add_argument("--preset", metavar="NAME", help="quick (default), standard or paper")
     how.add_argument("--trials", metavar="N", help="settings that each method tries on validation data, 0 for none")
     how.add_argument("--seeds", metavar="N", help="how many seeds, or a list of them such as 0,1,7")
     how.add_argument("--epochs", metavar="N")
     how.add_argument("--batch-size", metavar="N")
     how.add_argument("--steps", metavar="N", help="stop each training after so many optimiser steps (0: never)")
-    how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    how.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"))
     how.add_argument("--precision", choices=("fp32", "bf16", "fp16"))
-    how.add_argument(
-        "--set", action="append", default=[], metavar="NAME.SETTING=VALUE", help="a setting of any part, repeatable"
-    )
+    how.add_argument("--set", action="append", metavar="NAME.SETTING=VALUE", help="a setting of any part, repeatable")
     how.add_argument(
         "--dry-run",
         nargs="?",
@@ -243,7 +245,7 @@ def _parser() -> ArgumentParser:
         "records or by so many timed steps of each method (default: none)",
     )
     where = parser.add_argument_group("where")
-    where.add_argument("--results", type=path, default=Path("results"), metavar="DIR", help="(default: results)")
+    where.add_argument("--results", type=path, metavar="DIR", help="(default: results)")
     where.add_argument("--redo", action="store_true", help="measure again what has a result already")
     where.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     where.add_argument("--save-adapters", type=path, metavar="DIR", help="keep what every run learnt")

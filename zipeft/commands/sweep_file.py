@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
+import json
 import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
-from zipeft.api import settings
 from zipeft.errors import UserError, did_you_mean, one_line
+from zipeft.experiments.options import RunOptions
 from zipeft.files import read_text
 
 if sys.version_info >= (3, 11):
@@ -22,24 +22,34 @@ LARGEST = 1 << 20
 """Bytes of a sweep file."""
 
 
-def read_arguments(path: Path, parser: argparse.ArgumentParser) -> list[str]:
+BARE = ("dry_run", "ray")
+"""Options that may stand without a value: true says that they do."""
+
+OPTIONS = get_type_hints(RunOptions)
+
+
+def read_arguments(path: Path) -> list[str]:
     """Return the command line that a sweep file stands for.
 
     ``backbone = ["vit"]`` is ``--backbone vit``; a table ``[set.lora]`` with ``rank = 4`` is ``--set lora.rank=4``.
-    Raises ``UserError`` for a file that cannot be read and for an option that ``parser`` does not have.
+    Raises ``UserError`` for a file that cannot be read and for what is no option of ``RunOptions``.
     """
-    options = {action.dest: action for action in parser._actions if action.option_strings and action.dest != "config"}
     arguments: list[str] = []
     content = _content(path)
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name != key and name in content:
             raise UserError(f"{path}: {name} is given twice, as {key!r} as well; keep one")
-        if name not in options or name == "help":
-            known = [option for option in options if option != "help"]
-            raise UserError(f"{path}: no option {key!r}{did_you_mean(name, known)} (it takes {', '.join(known)})")
-        arguments += _arguments(path, options[name], value)
+        if name not in OPTIONS:
+            raise UserError(f"{path}: no option {key!r}{did_you_mean(name, OPTIONS)} (it takes {', '.join(OPTIONS)})")
+        arguments += _arguments(path, name, value)
     return arguments
+
+
+def written(options: RunOptions) -> str:
+    """Return the sweep file, in TOML, that asks for the same."""
+    said = {name: value for name, value in vars(options).items() if value not in (None, ()) and value is not False}
+    return "".join(f"{name} = {json.dumps(value, default=str)}\n" for name, value in said.items())
 
 
 def _content(path: Path) -> Mapping[str, Any]:
@@ -88,19 +98,19 @@ def _parse_yaml(text: str) -> Any:
     return {} if content is None else content
 
 
-def _arguments(path: Path, option: argparse.Action, value: Any) -> list[str]:
+def _arguments(path: Path, name: str, value: Any) -> list[str]:
     """Return the arguments that give an option its value: "--flag=value", so that no value is taken for a flag."""
-    flag, name = option.option_strings[0], option.dest
+    flag, kind = f"--{name.replace('_', '-')}", OPTIONS[name]
     if name == "set":
         return [f"{flag}={assignment}" for assignment in _assignments(path, value)]
-    if option.nargs == 0 or (option.nargs == "?" and isinstance(value, bool)):
+    if kind is bool or (name in BARE and isinstance(value, bool)):
         if not isinstance(value, bool):
             raise UserError(f"{path}: {name} is true or false")
-        return [flag] * value
-    if option.nargs == "+":
+        return [flag] if value else []
+    if tuple[str, ...] in (kind, *get_args(kind)):
         names = [_text(path, name, item) for item in (value if isinstance(value, list) else [value])]
         return [f"{flag}={each}" for each in names] or [flag]
-    if option.type is settings.path and not isinstance(value, str):
+    if Path in (kind, *get_args(kind)) and not isinstance(value, str):
         raise UserError(f"{path}: {name} is no path: write it in quotation marks")
     if isinstance(value, bool):
         raise UserError(f"{path}: {name} is neither true nor false, but takes a value")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import product
 from typing import Any
 
@@ -15,6 +14,7 @@ from zipeft.api.settings import override, parse_assignments
 from zipeft.api.task import Preset, Task
 from zipeft.errors import UserError, did_you_mean
 from zipeft.experiments.comparison import Comparison, Contender
+from zipeft.experiments.options import RunOptions
 from zipeft.registry import Named
 
 MOST_SEEDS = 1000
@@ -23,7 +23,7 @@ MOST_SEEDS = 1000
 Assigned = Mapping[str, Mapping[str, str]]
 
 
-def make_plan(options: argparse.Namespace) -> list[Comparison]:
+def make_plan(options: RunOptions) -> list[Comparison]:
     """Return a comparison for every backbone and task that go together.
 
     Raises ``UserError`` for whatever is unknown or does not fit, before anything is loaded.
@@ -40,7 +40,7 @@ def make_plan(options: argparse.Namespace) -> list[Comparison]:
     return [_comparison(backbone, task, options, assigned) for backbone, task in _pairs(options)]
 
 
-def _with_sets_of_tasks(options: argparse.Namespace) -> argparse.Namespace:
+def _with_sets_of_tasks(options: RunOptions) -> RunOptions:
     """Return options in which "fgvc/icons", one data set of a task, has become the task and its setting ``sets``.
 
     Raises ``UserError`` for a task that has no such setting.
@@ -56,10 +56,10 @@ def _with_sets_of_tasks(options: argparse.Namespace) -> argparse.Namespace:
             named = next(filter(None, names))
             raise UserError(f"--task {task}/{named}: {task} has no sets that can be named alone; take --task {task}")
     chosen = [f"{task}.sets={','.join(names)}" for task, names in sets.items() if all(names)]
-    return argparse.Namespace(**{**vars(options), "task": list(sets), "set": [*options.set, *chosen]})
+    return replace(options, task=tuple(sets), set=(*options.set, *chosen))
 
 
-def _pairs(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+def _pairs(options: RunOptions) -> Iterator[tuple[str, str]]:
     """Yield the backbones and tasks that go together; say of the others that they are left out."""
     pairs = list(product(dict.fromkeys(options.backbone), dict.fromkeys(options.task)))
     fitting = 0
@@ -75,7 +75,7 @@ def _pairs(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
         print(f"zipeft: left out: {message}", file=sys.stderr)
 
 
-def _comparison(backbone_name: str, task_name: str, options: argparse.Namespace, assigned: Assigned) -> Comparison:
+def _comparison(backbone_name: str, task_name: str, options: RunOptions, assigned: Assigned) -> Comparison:
     task_class = registry.tasks.get(task_name)
     preset = _preset(task_class, options.preset)
     flags = {"checkpoint": options.checkpoint, "pretrained": "false" if options.no_pretrained else None}
@@ -90,7 +90,7 @@ def _comparison(backbone_name: str, task_name: str, options: argparse.Namespace,
     protocol = TrainingProtocol(preset=options.preset, **preset.protocol)
     protocol = _with(protocol, ("protocol",), {**flags, "max_steps": options.steps}, assigned)
     names = _fitting(
-        _method_names(options.method, preset), task_class.modality, named=options.method not in (None, ["all"])
+        _method_names(options.method, preset), task_class.modality, named=options.method not in (None, ("all",))
     )
     contenders = tuple(_contender(name, preset, protocol, assigned) for name in names)
     seeds = tuple(range(preset.seeds)) if options.seeds is None else _seeds(options.seeds)
@@ -133,7 +133,7 @@ def _fitting(names: Sequence[str], modality: str, named: bool) -> list[str]:
     return fitting
 
 
-def _check_parts(assigned: Iterable[str], options: argparse.Namespace) -> None:
+def _check_parts(assigned: Iterable[str], options: RunOptions) -> None:
     """Raise ``UserError`` if --set names a part that no comparison has, or that could be more than one."""
     tasks = {name: registry.tasks.get(name) for name in options.task}
     presets = [_preset(task, options.preset) for task in tasks.values()]
