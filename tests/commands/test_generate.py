@@ -516,9 +516,9 @@ REFUSED = {
     "a temperature next to zero": (("adapter", "good", "--temperature", "1e-300"), "1e-300 is too near to 0: give 0"),
     "no tokens": (("adapter", "good", "--max-new-tokens", "0"), "give 1 or more"),
     "too many tokens": (("--backbone", "toy_instruct", "good", "--max-new-tokens", "64"), "do not fit behind them"),
-    "a temperature below zero": (("adapter", "good", "--temperature", "-1"), "-1 is no temperature"),
+    "a temperature below zero": (("adapter", "good", "--temperature", "-1"), "-1.0 is out of range: give 0 or more"),
     "no number": (("adapter", "good", "--temperature", "warm"), "invalid"),
-    "top-p above one": (("adapter", "good", "--temperature", "1", "--top-p", "1.5"), "1.5 is no share"),
+    "top-p above one": (("adapter", "good", "--temperature", "1", "--top-p", "1.5"), "1.5 is no fraction"),
     "top-p without a temperature": (("adapter", "good", "--top-p", "0.5"), "--top-p goes with a --temperature"),
 }
 

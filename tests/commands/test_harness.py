@@ -56,7 +56,10 @@ def test_without_the_harness_it_says_how_to_install_it(capsys, monkeypatch):
     [
         (["--tasks", "arc_easy"], "give the folder of an adapter, or a --backbone"),
         (["somewhere", "--backbone", "llama", "--tasks", "arc_easy"], "give the folder of an adapter, or a --backbone"),
-        (["--backbone", "llama", "--tasks", "arc_easy", "--limit", "0"], "--limit is 0: give 1 or more"),
+        (
+            ["--backbone", "llama", "--tasks", "arc_easy", "--limit", "0"],
+            "argument --limit: 0 is out of range: give 1 or more",
+        ),
         (["--backbone", "llama"], "--tasks"),
     ],
     ids=["neither", "both", "limit", "no task"],

@@ -75,9 +75,18 @@ def test_steps_are_taken_with_every_method(capsys, name):
         (["--backbone", "tyo"], "tyo"),
         (["--backbone", "toy", "--method", "lroa"], "did you mean"),
         (["--backbone", "toy", "--method", "prefix"], "the method prefix does not go with toy"),
-        (["--backbone", "toy", "--steps", "0"], "--steps is 0: give a number from 1 to 1,000,000"),
-        (["--backbone", "toy", "--batch-size", str(10**19)], f"--batch-size is {10**19}: give a number from 1"),
-        (["--backbone", "toy", "--image-size", "100000"], "--image-size is 100000: give a number from 1 to 4,096"),
+        (
+            ["--backbone", "toy", "--steps", "0"],
+            "argument --steps: 0 is out of range: give a number from 1 to 1,000,000",
+        ),
+        (
+            ["--backbone", "toy", "--batch-size", str(10**19)],
+            f"argument --batch-size: {10**19} is out of range: give a number from 1 to 1,000,000",
+        ),
+        (
+            ["--backbone", "toy", "--image-size", "100000"],
+            "argument --image-size: 100000 is out of range: give a number from 1 to 4,096",
+        ),
         (["--backbone", "toy", "--set", "toy.pretrained=true"], "costs are those of random weights"),
         (["--backbone", "toy", "--checkpoint", "x", "--set", "toy.checkpoint=y"], "toy.checkpoint is set twice"),
         (["--backbone", "toy", "--set", "lora.rank=x"], "lora.rank"),

@@ -120,7 +120,7 @@ def test_data_that_cannot_be_loaded_are_said_beside_the_rest(say, monkeypatch):
 
 def test_a_number_of_steps_below_zero_is_refused(capsys):
     assert main([*TOY, "--dry-run", "-1"]) == 2
-    assert "--dry-run -1: give a number of steps to time, or none" in capsys.readouterr().err
+    assert "argument --dry-run: -1 is out of range: give 0 or more" in capsys.readouterr().err
 
 
 def test_the_newest_records_of_a_method_are_read_and_nothing_else(tmp_path):

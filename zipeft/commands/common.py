@@ -6,6 +6,7 @@ import argparse
 import codecs
 import errno
 import functools
+import math
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from zipeft import extras, registry
 from zipeft.api.settings import override, path
@@ -41,6 +42,9 @@ LONGEST_WORD = 400
 LONGEST = 1500
 """Characters of a message."""
 
+LEAST_TEMPERATURE = 1e-6
+"""Below it what is divided by it is not finite any more."""
+
 
 class ArgumentParser(argparse.ArgumentParser):
     """A parser whose complaint is a ``UserError``: one line, without the usage that buries it.
@@ -58,12 +62,77 @@ class ArgumentParser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
+def command_parser(prog: str, description: str, examples: str, **more: Any) -> ArgumentParser:
+    """Return the parser of a command, whose help ends with examples; ``more`` goes to ``ArgumentParser``."""
+    layout = argparse.RawDescriptionHelpFormatter
+    return ArgumentParser(prog=prog, description=description, epilog=examples, formatter_class=layout, **more)
+
+
 def _given(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("its value is empty: give one, or leave it out")
     if "\0" in text:
         raise argparse.ArgumentTypeError("its value has a character that ends texts: take it out")
     return text
+
+
+# --- numbers on the command line --------------------------------------------------------------------------------------
+
+Number = TypeVar("Number", int, float)
+
+
+def whole(low: int = 0, high: float = math.inf) -> Callable[[str], int]:
+    """Return the type of an argument that takes the whole numbers from ``low`` to ``high``."""
+
+    def number(text: str) -> int:  # argparse words what is none as "invalid number value"
+        return _within(int(text), low, high)
+
+    return number
+
+
+def between(low: float, high: float = math.inf) -> Callable[[str], float]:
+    """Return the type of an argument that takes the finite numbers from ``low`` to ``high``."""
+
+    def number(text: str) -> float:
+        return _within(float(text), low, high)
+
+    return number
+
+
+def _within(value: Number, low: float, high: float) -> Number:
+    if not low <= value <= min(high, sys.float_info.max):
+        wanted = f"{low:,} or more" if high == math.inf else f"a number from {low:,} to {high:,}"
+        raise argparse.ArgumentTypeError(f"{value} is out of range: give {wanted}")
+    return value
+
+
+positive_int = whole(1)
+
+
+def fraction(text: str) -> float:
+    """The type of an argument that takes a part of a whole, none left out: above 0, up to 1."""
+    if not 0 < (value := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no fraction: give a number above 0, up to 1")
+    return value
+
+
+def temperature(text: str) -> float:
+    """The type of an argument that takes a temperature at which tokens are drawn, 0 for none drawn."""
+    if 0 < (value := between(0)(text)) < LEAST_TEMPERATURE:
+        raise argparse.ArgumentTypeError(f"{text} is too near to 0: give 0, at which nothing is drawn")
+    return value
+
+
+def or_none(number: Callable[[str], Number]) -> Callable[[str], Number | None]:
+    """Return the type of an argument that takes a number or "none"."""
+
+    def number_or_none(text: str) -> Number | None:
+        return None if text == "none" else number(text)
+
+    return number_or_none
+
+
+# --- the backbone -----------------------------------------------------------------------------------------------------
 
 
 def add_backbone(parser: argparse.ArgumentParser, backbone_help: str) -> None:
@@ -87,6 +156,9 @@ def chosen_backbone(options: argparse.Namespace, assigned: Mapping[str, str] | N
             raise UserError(f"{options.backbone}.checkpoint is set twice; keep one")
         values["checkpoint"] = options.checkpoint
     return override(registry.backbones.get(options.backbone), values, options.backbone)
+
+
+# --- the exit status --------------------------------------------------------------------------------------------------
 
 
 def exit_status(main: Callable[P, int]) -> Callable[P, int]:

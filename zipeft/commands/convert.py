@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zipeft import registry
 from zipeft.api.settings import override, parse_assignments
-from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, exit_status
+from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, command_parser, exit_status
 from zipeft.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -154,12 +154,11 @@ def _check_options(options: argparse.Namespace, given: str) -> None:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="zipeft convert",
-        description="Take over zero-gated prompts from LLaMA-Adapter's checkpoints and from peft, or give those of "
+    parser = command_parser(
+        "zipeft convert",
+        "Take over zero-gated prompts from LLaMA-Adapter's checkpoints and from peft, or give those of "
         "zipeft to them. What the other format cannot hold is refused.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        EXAMPLES,
     )
     parser.add_argument("source", type=Path, metavar="SOURCE", help="a folder of zipeft or peft, or a checkpoint file")
     parser.add_argument("--to", default=ZIPEFT, choices=(ZIPEFT, PEFT, LLAMA_ADAPTER), help="(default: zipeft)")

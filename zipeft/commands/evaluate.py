@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zipeft.api.sealed import TestKey
 from zipeft.api.settings import path
-from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, exit_status
+from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, command_parser, exit_status
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,11 +65,10 @@ def _with_data_dir(task: Task, folder: Path) -> Task:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="zipeft evaluate",
-        description="Score a saved adapter on the test data of the task it was made for.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "zipeft evaluate",
+        "Score a saved adapter on the test data of the task it was made for.",
+        EXAMPLES,
     )
     parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder that --save-adapters wrote")
     add_backbone(parser, "(default: the one it was made for)")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from zipeft import registry
 from zipeft.api.settings import path
-from zipeft.commands.common import ArgumentParser, exit_status
+from zipeft.commands.common import ArgumentParser, command_parser, exit_status
 from zipeft.errors import UserError
 from zipeft.sources.folder import is_file
 
@@ -36,12 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="zipeft fetch",
-        description="Get the data of a task, and tell for every data set what was got, what was there already and is "
+    parser = command_parser(
+        "zipeft fetch",
+        "Get the data of a task, and tell for every data set what was got, what was there already and is "
         "whole, and what cannot be had and how to get it. What is there is not downloaded again.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        EXAMPLES,
     )
     parser.add_argument("task", metavar="TASK", help="a task, such as vtab, or one set of it, such as vtab/svhn")
     parser.add_argument("--data-dir", type=path, metavar="FOLDER", help="where published data go; made if need be")

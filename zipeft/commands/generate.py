@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zipeft import locks, registry
-from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, exit_status
+from zipeft.commands.common import (
+    ArgumentParser,
+    add_backbone,
+    chosen_backbone,
+    command_parser,
+    exit_status,
+    fraction,
+    positive_int,
+    temperature,
+)
 from zipeft.errors import UserError
 from zipeft.files import check_target
 from zipeft.formatting import counted
@@ -19,9 +27,6 @@ from zipeft.formatting import counted
 if TYPE_CHECKING:
     from zipeft.generation.generator import TextGenerator
     from zipeft.generation.questions import Question
-
-LEAST_TEMPERATURE = 1e-6
-"""Below it what is divided by it is not finite any more."""
 
 EXAMPLES = """\
 examples:
@@ -87,12 +92,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="zipeft generate",
+    parser = command_parser(
+        "zipeft generate",
+        "Answer a prompt, or a file of them, with a saved adapter or with a backbone as it is.",
+        EXAMPLES,
         usage="zipeft generate (ADAPTER | --backbone NAME) (PROMPT | --file PROMPTS --out ANSWERS) [options]",
-        description="Answer a prompt, or a file of them, with a saved adapter or with a backbone as it is.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "words", type=str, nargs="*", metavar="ADAPTER PROMPT", help="folder that --save-adapters wrote; what is asked"
@@ -107,40 +111,22 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--input", type=str, default="", metavar="TEXT", help="what the PROMPT is about")
     parser.add_argument("--file", type=Path, metavar="PROMPTS", help="ask all that is in a file")
     parser.add_argument("--out", type=Path, metavar="ANSWERS", help="where the answers go, and are looked for")
-    parser.add_argument("--batch-size", type=_count, default=8, metavar="N", help="prompts at once (default: 8)")
+    parser.add_argument("--batch-size", type=positive_int, default=8, metavar="N", help="prompts at once (default: 8)")
     parser.add_argument(
-        "--max-new-tokens", type=_count, default=256, metavar="N", help="of the longest answer (default: 256)"
+        "--max-new-tokens", type=positive_int, default=256, metavar="N", help="of the longest answer (default: 256)"
     )
     parser.add_argument(
         "--temperature",
-        type=_temperature,
+        type=temperature,
         default=0.0,
         metavar="T",
         help="at which tokens are drawn (default: 0, none is)",
     )
-    parser.add_argument("--top-p", type=_share, default=1.0, metavar="P", help="draw from the likeliest that make up P")
+    parser.add_argument(
+        "--top-p", type=fraction, default=1.0, metavar="P", help="draw from the likeliest that make up P"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn (default: 0)")
     return parser
-
-
-def _count(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{value} is too small: give 1 or more")
-    return value
-
-
-def _temperature(text: str) -> float:
-    if not 0 <= (value := float(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no temperature: give 0 or more")
-    if 0 < value < LEAST_TEMPERATURE:
-        raise argparse.ArgumentTypeError(f"{text} is too near to 0: give 0, at which nothing is drawn")
-    return value
-
-
-def _share(text: str) -> float:
-    if not 0 < (value := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no share: give a number above 0, up to 1")
-    return value
 
 
 # --- the model --------------------------------------------------------------------------------------------------------

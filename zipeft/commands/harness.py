@@ -9,7 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, exit_status
+from zipeft.commands.common import (
+    ArgumentParser,
+    add_backbone,
+    chosen_backbone,
+    command_parser,
+    exit_status,
+    positive_int,
+    whole,
+)
 from zipeft.errors import UserError, described, did_you_mean, printable
 from zipeft.files import check_target, write_atomically
 
@@ -33,10 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     if bool(options.adapter) == bool(options.backbone):
         raise UserError("give the folder of an adapter, or a --backbone to take as it is")
-    for name, least in (("batch_size", 1), ("max_length", 2), ("limit", 1), ("few_shot", 0)):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} is {value}: give {least} or more")
     if options.adapter:
         chosen_backbone(options)  # refuses a checkpoint that would be passed over
     if options.out:
@@ -140,22 +144,23 @@ def _write(path: Path, found: Mapping[str, Any]) -> None:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="zipeft lm-eval",
-        description="Score a saved adapter, or a backbone as it is, on benchmarks of lm-evaluation-harness "
+    parser = command_parser(
+        "zipeft lm-eval",
+        "Score a saved adapter, or a backbone as it is, on benchmarks of lm-evaluation-harness "
         "(pip install 'zipeft[eval]'). Most of them download their data from a hub.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        EXAMPLES,
     )
     parser.add_argument("adapter", type=Path, nargs="?", metavar="ADAPTER", help="folder that --save-adapters wrote")
     parser.add_argument("--tasks", nargs="+", required=True, metavar="NAME", help="tasks of the harness")
     add_backbone(parser, "take a backbone as it is, without an adapter")
     parser.add_argument("--include", type=Path, metavar="DIR", help="folder with tasks of your own")
-    parser.add_argument("--few-shot", type=int, metavar="N", help="examples in the prompt (default: the task's)")
-    parser.add_argument("--limit", type=int, metavar="N", help="take the first examples of each task alone")
+    parser.add_argument("--few-shot", type=whole(), metavar="N", help="examples in the prompt (default: the task's)")
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="take the first examples of each task alone")
     parser.add_argument("--chat", action="store_true", help="put prompts in the tokenizer's chat template")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="(default: 8)")
-    parser.add_argument("--max-length", type=int, default=2048, metavar="N", help="tokens of a prompt (default: 2048)")
+    parser.add_argument("--batch-size", type=positive_int, default=8, metavar="N", help="(default: 8)")
+    parser.add_argument(
+        "--max-length", type=whole(2), default=2048, metavar="N", help="tokens of a prompt (default: 2048)"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write all scores as JSON, too")
     return parser
 

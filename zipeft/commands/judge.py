@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from zipeft.commands.common import ArgumentParser, exit_status
+from zipeft.commands.common import ArgumentParser, between, command_parser, exit_status, or_none, positive_int, whole
 from zipeft.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -113,11 +112,10 @@ def _key(variable: str | None) -> str:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="zipeft judge",
-        description="Compare two files of answers to the same questions by a language model, in both orders.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "zipeft judge",
+        "Compare two files of answers to the same questions by a language model, in both orders.",
+        EXAMPLES,
     )
     parser.add_argument("a", type=Path, metavar="A", help="a file of answers, as JSON lines")
     parser.add_argument("b", type=Path, metavar="B", help="another, of answers to the same questions")
@@ -133,22 +131,32 @@ def _parser() -> ArgumentParser:
     )
     judge.add_argument("--protocol", choices=("scores", "verdict"), default="scores", help="(default: scores)")
     judge.add_argument(
-        "--temperature", type=_temperature, default=0.0, metavar="T", help="or none, to send none (default: 0)"
+        "--temperature",
+        type=or_none(between(0, 2)),
+        default=0.0,
+        metavar="T",
+        help="or none, to send none (default: 0)",
     )
     judge.add_argument(
-        "--max-tokens", type=_max_tokens, default=1024, metavar="N", help="or none, to send none (default: 1024)"
+        "--max-tokens",
+        type=or_none(positive_int),
+        default=1024,
+        metavar="N",
+        help="or none, to send none (default: 1024)",
     )
     how = parser.add_argument_group("how it is asked")
-    how.add_argument("--workers", type=_positive, default=4, metavar="N", help="requests at a time (default: 4)")
+    how.add_argument("--workers", type=positive_int, default=4, metavar="N", help="requests at a time (default: 4)")
     how.add_argument(
         "--retries",
-        type=_whole,
+        type=whole(),
         default=5,
         metavar="N",
         help="after failures that may pass, with growing pauses (default: 5)",
     )
     how.add_argument("--retry-unanswered", action="store_true", help="ask again what is on file without an answer")
-    how.add_argument("--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="for one reply (default: 300)")
+    how.add_argument(
+        "--timeout", type=between(0.001), default=300.0, metavar="SECONDS", help="for one reply (default: 300)"
+    )
     where = parser.add_argument_group("where it goes")
     where.add_argument(
         "--out", type=Path, default=Path("judgements.jsonl"), metavar="FILE", help="(default: judgements.jsonl)"
@@ -179,32 +187,3 @@ def _model(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("its value is empty: give one, or leave it out")
     return text
-
-
-def _number(text: str, low: float, high: float = math.inf) -> float:
-    number = float(text)  # its ValueError is argparse's "invalid value"
-    if not low <= number <= high or math.isinf(number):
-        raise argparse.ArgumentTypeError(f"{text} is not from {low:g} to {high:g}")
-    return number
-
-
-def _seconds(text: str) -> float:
-    return _number(text, 0.001)
-
-
-def _temperature(text: str) -> float | None:
-    return None if text == "none" else _number(text, 0.0, 2.0)
-
-
-def _whole(text: str, low: int = 0) -> int:
-    number = int(text)
-    _number(text, low)
-    return number
-
-
-def _positive(text: str) -> int:
-    return _whole(text, 1)
-
-
-def _max_tokens(text: str) -> int | None:
-    return None if text == "none" else _positive(text)

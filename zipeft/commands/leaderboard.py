@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from zipeft.commands.common import ArgumentParser, exit_status
+from zipeft.commands.common import ArgumentParser, command_parser, exit_status
 from zipeft.errors import UserError, printable
 
 FORMATS = ("md", "html", "tex", "csv")
@@ -37,11 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="python -m zipeft.leaderboard",
-        description="Write a leaderboard for every backbone and task in the result files.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "python -m zipeft.leaderboard",
+        "Write a leaderboard for every backbone and task in the result files.",
+        EXAMPLES,
     )
     default = Path("leaderboards")
     parser.add_argument(

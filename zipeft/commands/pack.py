@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from zipeft.commands.common import ArgumentParser, exit_status
+from zipeft.commands.common import ArgumentParser, command_parser, exit_status
 from zipeft.errors import UserError
 from zipeft.formatting import counted
 
@@ -40,12 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="zipeft pack",
-        description="Put the records of each data set into one file of JSON lines, in the order of their ids, and "
+    parser = command_parser(
+        "zipeft pack",
+        "Put the records of each data set into one file of JSON lines, in the order of their ids, and "
         "delete their own files. Results that many people read are easier to keep so.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        EXAMPLES,
     )
     parser.add_argument("results", type=Path, metavar="RESULTS", help="folder of results, as --results has it")
     return parser

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zipeft import registry
 from zipeft.api.settings import override, parse_assignments
-from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, exit_status
+from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, command_parser, exit_status, whole
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ examples:
   zipeft profile --backbone roberta --checkpoint roberta-large --length 384 --format github
 """
 
-LARGEST = {"batch_size": 1_000_000, "steps": 1_000_000, "length": 1_000_000, "image_size": 4096}
-"""What each option takes at most."""
+SIZE, SIDE = whole(1, 1_000_000), whole(1, 4096)
+"""What numbers of examples, tokens and steps may be, and the pixels of a side."""
 
 CLASSES = 10
 """Of the head, where a task would bring its own."""
@@ -51,7 +51,6 @@ class Profile:
 def main(argv: Sequence[str] | None = None) -> int:
     """Profile methods, print a table and return the exit status."""
     options = _parser().parse_args(argv)
-    _check(options)
     backbone, methods = _plugins(options)
     from tqdm import tqdm
 
@@ -62,13 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             profiles.append(_profile(name, method, backbone, options))
     print(_table(profiles, options.format))
     return 0
-
-
-def _check(options: argparse.Namespace) -> None:
-    for name, most in LARGEST.items():
-        value = getattr(options, name)
-        if value is not None and not 1 <= value <= most:
-            raise UserError(f"--{name.replace('_', '-')} is {value}: give a number from 1 to {most:,}")
 
 
 def _plugins(options: argparse.Namespace) -> tuple[Backbone, list[tuple[str, Method]]]:
@@ -172,20 +164,19 @@ def _table(profiles: Sequence[Profile], style: str) -> str:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="zipeft profile",
-        description="Tell what methods cost on a backbone at random weights: parameters, bytes, time and memory. Every "
+    parser = command_parser(
+        "zipeft profile",
+        "Tell what methods cost on a backbone at random weights: parameters, bytes, time and memory. Every "
         "step computes the whole model: what a training keeps of frozen layers is not counted in.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        EXAMPLES,
     )
     add_backbone(parser, "family of models, such as vit or llama")
     parser.add_argument("--method", nargs="+", default=["all"], metavar="NAME", help="(default: all that go with it)")
     parser.add_argument("--meta", action="store_true", help="count alone, on a model without memory")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="(default: 8)")
-    parser.add_argument("--length", type=int, default=128, metavar="N", help="tokens of a text (default: 128)")
-    parser.add_argument("--image-size", type=int, metavar="N", help="pixels (default: 224, or the model's own)")
-    parser.add_argument("--steps", type=int, default=3, metavar="N", help="steps that are timed (default: 3)")
+    parser.add_argument("--batch-size", type=SIZE, default=8, metavar="N", help="(default: 8)")
+    parser.add_argument("--length", type=SIZE, default=128, metavar="N", help="tokens of a text (default: 128)")
+    parser.add_argument("--image-size", type=SIDE, metavar="N", help="pixels (default: 224, or the model's own)")
+    parser.add_argument("--steps", type=SIZE, default=3, metavar="N", help="steps that are timed (default: 3)")
     parser.add_argument("--format", default="simple", choices=("simple", "github", "latex_booktabs"))
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME.SETTING=VALUE", help="a setting of any part, repeatable"

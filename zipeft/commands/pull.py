@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from zipeft.commands.common import ArgumentParser, exit_status
+from zipeft.commands.common import ArgumentParser, command_parser, exit_status
 from zipeft.errors import printable
 
 EXAMPLES = """\
@@ -32,11 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="zipeft pull",
-        description="Get an adapter that zipeft push published: three files, of which none is run when it is loaded.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "zipeft pull",
+        "Get an adapter that zipeft push published: three files, of which none is run when it is loaded.",
+        EXAMPLES,
     )
     parser.add_argument("repository", metavar="OWNER/NAME", help="where it is on the hub")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for it")

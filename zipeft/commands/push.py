@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from zipeft.commands.common import ArgumentParser, exit_status
+from zipeft.commands.common import ArgumentParser, command_parser, exit_status
 from zipeft.errors import UserError
 
 EXAMPLES = """\
@@ -46,11 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="zipeft push",
-        description="Publish a saved adapter on the Hugging Face hub: adapter.safetensors, adapter.json, README.md.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "zipeft push",
+        "Publish a saved adapter on the Hugging Face hub: adapter.safetensors, adapter.json, README.md.",
+        EXAMPLES,
     )
     parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="folder that --save-adapters or convert wrote")
     parser.add_argument("repository", metavar="OWNER/NAME", help="where it goes on the hub; it is made if need be")

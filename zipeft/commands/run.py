@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from zipeft import locks
 from zipeft.api.settings import path
 from zipeft.commands import sweep_file
-from zipeft.commands.common import ArgumentParser, exit_status
+from zipeft.commands.common import ArgumentParser, command_parser, exit_status, whole
 from zipeft.errors import UserError, printable
 from zipeft.experiments import ray_local
 from zipeft.experiments.comparison import Comparison
@@ -102,8 +102,6 @@ def _foresee(experiments: Sequence[Experiment], options: RunOptions) -> int:
     from zipeft.experiments.dry_run import dry_run
     from zipeft.results import Store
 
-    if options.dry_run < 0:
-        raise UserError(f"--dry-run {options.dry_run}: give a number of steps to time, or none")
     text, whole = dry_run(experiments, Store(options.results), _policy(options), options.dry_run)
     if experiments[0].accelerator.is_main_process:
         print(text)
@@ -202,11 +200,10 @@ def _target(assignment: str) -> str:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="python -m zipeft.run",
-        description="Compare ways of fine-tuning a backbone on a task.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "python -m zipeft.run",
+        "Compare ways of fine-tuning a backbone on a task.",
+        EXAMPLES,
         argument_default=argparse.SUPPRESS,  # the defaults are those of ``RunOptions``: a sweep file may say otherwise
     )
     what = parser.add_argument_group("what is compared")
@@ -239,7 +236,7 @@ def _parser() -> ArgumentParser:
         "--dry-run",
         nargs="?",
         const=0,
-        type=int,
+        type=whole(),
         metavar="STEPS",
         help="train nothing, write no result, download nothing: say what would be run and how long it takes, by "
         "records or by so many timed steps of each method (default: none)",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections import Counter
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zipeft.commands.common import ArgumentParser, exit_status
+from zipeft.commands.common import ArgumentParser, command_parser, exit_status
 from zipeft.errors import UserError, printable
 from zipeft.formatting import counted
 
@@ -51,12 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="zipeft validate",
-        description="Check result files: layout, contradictions, edits by hand, names, and duplicates. "
+    parser = command_parser(
+        "zipeft validate",
+        "Check result files: layout, contradictions, edits by hand, names, and duplicates. "
         "The exit status is 0 if all are valid, 1 if any is not, and 2 if there is no such file.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        EXAMPLES,
     )
     parser.add_argument(
         "results",
