@@ -74,16 +74,19 @@ class AdapterRecord:
         task: Named[Task],
         dataset: str,
         classes: Sequence[str],
-        **more: str,
+        *,
+        run: str = "",
+        origin: str = "",
     ) -> AdapterRecord:
-        """Return the record of what these learn on a data set; ``more`` are ``run`` or ``origin``."""
+        """Return the record of what these learn on a data set."""
         weights = backbone.plugin.weights()
         return cls(
             BackbonePart(backbone.name, weights.checkpoint, weights.checksum, as_json(backbone.plugin)),
             MethodPart(method.name, as_json(method.plugin)),
             TaskPart(task.name, dataset, as_json(task.plugin)),
             tuple(classes),
-            **more,
+            run=run,
+            origin=origin,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -31,7 +31,8 @@ TENSORS, RECORD = "adapter.safetensors", "adapter.json"
 
 def adapter_bytes(learner: Learner) -> int:
     """Return the size of the file of tensors that ``save_adapter`` would write, also of a learner without memory."""
-    end, header = 0, {"__metadata__": METADATA}
+    end = 0
+    header: dict[str, Any] = {"__metadata__": METADATA}
     for name, parameter in sorted(learner.trainable().items()):
         start, end = end, end + parameter.numel() * parameter.element_size()
         header[name] = {"dtype": DTYPES[parameter.dtype], "shape": list(parameter.shape), "data_offsets": [start, end]}
@@ -110,7 +111,7 @@ def _tensors(learner: Learner) -> bytes:
     return save(tensors, metadata=METADATA)
 
 
-def _plugin(kind: registry.Registry, part: BackbonePart | MethodPart | TaskPart) -> Any:
+def _plugin(kind: registry.Registry[Any], part: BackbonePart | MethodPart | TaskPart) -> Any:
     """Return what a part of a record names, with its settings. Raises ``UserError`` for those that it does not take."""
     plugin = kind.get(part.name)
     try:

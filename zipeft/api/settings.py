@@ -264,8 +264,8 @@ def _parse(annotation: Any, text: str) -> Any:
 def _parse_literal(choices: tuple[Any, ...], text: str) -> Any:
     by_text = {str(choice): choice for choice in choices}
     if text not in by_text:
-        choices = ", ".join(choice or '""' for choice in by_text)
-        raise ValueError(f"one of {choices}{did_you_mean(text, by_text)}")
+        listed = ", ".join(choice or '""' for choice in by_text)
+        raise ValueError(f"one of {listed}{did_you_mean(text, by_text)}")
     return by_text[text]
 
 

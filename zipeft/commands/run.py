@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zipeft import locks
 from zipeft.api.settings import path
@@ -102,7 +102,7 @@ def _foresee(experiments: Sequence[Experiment], options: RunOptions) -> int:
     from zipeft.experiments.dry_run import dry_run
     from zipeft.results import Store
 
-    text, whole = dry_run(experiments, Store(options.results), _policy(options), options.dry_run)
+    text, whole = dry_run(experiments, Store(options.results), _policy(options), options.dry_run or 0)
     if experiments[0].accelerator.is_main_process:
         print(text)
     return 0 if whole else SOME_FAILED
@@ -185,7 +185,8 @@ def _parse(arguments: Sequence[str]) -> RunOptions:
         own = given.get("set", [])
         others = [each for each in written.get("set", []) if _target(each) not in map(_target, own)]
         given = {**written, **given, "set": [*others, *own]}
-    options = RunOptions(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    options = RunOptions(**values)
     for name in ("backbone", "task"):
         if not getattr(options, name):
             raise UserError(f"the following arguments are required: --{name} (see {parser.prog} --help)")

@@ -85,8 +85,9 @@ def _parse_yaml(text: str) -> Any:
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-            if keys and max(keys.values()) > 1:
-                raise ValueError(f"{max(keys, key=keys.get)!r} is given twice; keep one{node.start_mark}")
+            for key, times in keys.most_common(1):
+                if times > 1:
+                    raise ValueError(f"{key!r} is given twice; keep one{node.start_mark}")
             if "<<" in keys:
                 raise ValueError(f"'<<' merges other keys: write them out{node.start_mark}")
             return super().construct_mapping(node, deep)

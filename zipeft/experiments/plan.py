@@ -83,7 +83,7 @@ def _comparison(backbone_name: str, task_name: str, options: RunOptions, assigne
     task = _with(
         task_class(**preset.task),
         ("task", task_name),
-        {"data_dir": options.data_dir and str(options.data_dir)},
+        {"data_dir": str(options.data_dir) if options.data_dir else None},
         assigned,
     )
     flags = {name: getattr(options, name) for name in ("epochs", "batch_size", "precision", "trials")}

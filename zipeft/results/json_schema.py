@@ -55,7 +55,7 @@ def json_schema() -> Schema:
 
 def _of(hint: Any, parts: dict[str, Schema]) -> Schema:
     """Return the schema of a type hint. Dataclasses go into ``parts`` and are referred to."""
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         _add_object(hint, parts)
         return {"$ref": f"#/$defs/{hint.__name__}"}
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

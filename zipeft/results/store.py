@@ -92,8 +92,9 @@ class Store:
                 dated.append((file.stat().st_mtime, file))
         packed = [head for head in self._heads(kind, backbone, task, dataset) if head.method == method]
         packed.sort(key=lambda head: (head.created, head.line), reverse=True)
+        places: list[Place] = [file for _, file in sorted(dated, reverse=True)]
         records = []
-        for place in [*(file for _, file in sorted(dated, reverse=True)), *(head.line for head in packed)][:most]:
+        for place in [*places, *(head.line for head in packed)][:most]:
             with suppress(UserError):
                 records.append(read_record(place))
         return [record for record in records if isinstance(record, kind)]
