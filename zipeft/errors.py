@@ -9,7 +9,7 @@ from collections.abc import Iterable
 STEERING = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]",
 )
-"""Characters that command a terminal, turn the direction of a text around, or are none."""
+"""Control characters, marks that change the direction of text, and lone surrogates."""
 
 
 class UserError(Exception):
@@ -20,14 +20,14 @@ class UserError(Exception):
 
 
 class ReaderGone(BaseException):
-    """Nobody reads the output any more, as after ``| head``: the command ends, silently.
+    """Nobody reads the output any more, as after ``| head``; the command ends silently.
 
-    It is no ``Exception``, so that nobody takes it for a failure of what is being measured.
+    It is no ``Exception``, so that it does not count as a failure of a run.
     """
 
 
 class CannotWrite(UserError):
-    """A file cannot be written: no fault of what it would hold."""
+    """A file cannot be written, for reasons unrelated to its content."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -57,5 +57,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text as a terminal may show it, whoever wrote it: for what is not to be seen it has codes."""
+    """Return a text that is safe to show on a terminal: control characters become escape codes."""
     return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

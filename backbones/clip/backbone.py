@@ -107,7 +107,7 @@ class CLIP(ImageTextBackbone):
         return model.class_features()
 
     def name_classes(self, model: nn.Module, classes: Sequence[str], templates: Sequence[str]) -> None:
-        """Tell a model which classes there are; underscores in names are read as spaces.
+        """Set the class names that ``matches`` scores, replacing earlier ones; underscores are read as spaces.
 
         Raises ``UserError``, with the text, where one is longer than the model takes.
         """

@@ -87,7 +87,7 @@ class ZeroShotCLIP(nn.Module):
         if self._kept is None or self._kept[0] != self._state()[0]:
             with torch.inference_mode(False), torch.no_grad():
                 features = self._encode_classes()
-            # Looked at again: peft's LoRA puts equal weights in the place of a frozen attention's at every forward.
+            # Read again: peft's LoRA replaces a frozen attention's weights by equal ones at every forward.
             state, read = self._state()
             self._kept = state, features, read
         return self._kept[1]
@@ -134,7 +134,7 @@ class ZeroShotCLIP(nn.Module):
         return any(parameter.requires_grad for parameter in self._of_text())
 
     def _state(self) -> tuple[tuple, list[Tensor]]:
-        """Return what changes whenever text features would, and the tensors, whose memory must not go to others."""
+        """Return a state that changes whenever text features would, and its tensors, to keep them alive."""
         read = self._of_text()
         kind = read[0].device.type
         autocasts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)

@@ -13,7 +13,7 @@ Tokenizer = Callable[..., Tensor]
 """From texts, and how many tokens each gets (else the model's own number), to tokens (texts, context length)."""
 
 PLACEHOLDER = "X"
-"""Stands where a learnt word goes, whose embedding takes the place of this one's."""
+"""Holds the place of a learnt word; the learnt embedding replaces this one's."""
 
 
 def tokens_of_templates(tokenizer: Tokenizer, classes: Sequence[str], templates: Sequence[str]) -> Tensor:

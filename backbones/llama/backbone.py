@@ -45,7 +45,7 @@ class Llama(CheckpointBackbone, LanguageBackbone):
       was tuned on instructions already; its weights were quantised to four bits and are computed with in float32;
     - a name on the hub ("meta-llama/Llama-3.2-1B", "mistralai/Mistral-7B-v0.3", ...), or a folder.
 
-    What is not a decoder whose attention goes through the attention interface of transformers is refused.
+    Other models than decoders whose attention goes through transformers' attention interface are refused.
     """
 
     lora_targets: ClassVar[tuple[str, ...]] = ("q_proj", "v_proj")
@@ -56,7 +56,7 @@ class Llama(CheckpointBackbone, LanguageBackbone):
     def tokens(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         """Return the last hidden states (batch, tokens, width), zeros where the attention mask is zero.
 
-        Padding may stand on either side: it moves no token, of which learnt keys would else be nearer or farther.
+        Padding may stand on either side. Positions skip it, so that learnt keys keep their distance from every token.
         """
         mask = inputs["attention_mask"]
         positions = (mask.cumsum(-1) - 1).clamp(min=0)

@@ -41,7 +41,7 @@ class Roberta(CheckpointBackbone):
       on pairs of sentences, written as the RoBERTa that computes the same for one segment; no published RoBERTa;
     - a name on the hub ("roberta-base", "roberta-large", "xlm-roberta-base", "bert-base-uncased", ...), or a folder.
 
-    What is not an encoder whose attention goes through the attention interface of transformers is refused. Pooling
+    Other models than encoders whose attention goes through transformers' attention interface are refused. Pooling
     layers and heads are dropped.
     """
 

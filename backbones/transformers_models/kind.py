@@ -193,9 +193,9 @@ def looks_back_only(model: PreTrainedModel, advice: str) -> bool:
 
 
 def drop_unused(model: PreTrainedModel) -> None:
-    """Put an identity in the place of each part, a pooling layer say, of which nothing is in the hidden states.
+    """Replace each part that the hidden states do not depend on, such as a pooling layer, by an identity.
 
-    It would train, or count as if it did, though nothing that a run computes depends on it.
+    Such a part would train, or count as trainable, without any effect on a run.
     """
     import torch
     from torch import nn

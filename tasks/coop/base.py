@@ -30,10 +30,9 @@ ICON_TEMPLATE = "a {} icon"
 
 @dataclass(frozen=True)
 class NamedClassesTask(PublishedSetsTask):
-    """Images whose classes are known by their names, in CoOp's layout or embedded.
+    """Images with named classes, in CoOp's layout or embedded.
 
-    Images go through the model's own preprocessing, in training too: CoOp also crops and flips them at random, and
-    this does not.
+    Images go through the model's own preprocessing, in training too, without CoOp's random crops and flips.
     """
 
     template: str = ""

@@ -1,4 +1,4 @@
-"""From a folder of images with named classes to a data set in full, of which few shots are drawn."""
+"""Build a full data set from a folder of images with named classes; few shots are drawn from it later."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zipeft.images.assembly import broken_files, file_hashes, image_data
 from zipeft.images.folders import ImageListing, LabelledFile
 from zipeft.images.reading import ImageFiles
 from zipeft.sources.splits import cut
-from zipeft.tasks.coop.files import Entries, NamedImages, read_set, read_test
+from zipeft.tasks.coop.files import ListedImages, NamedImages, read_set, read_test
 from zipeft.tasks.coop.lists import Lists, read_lists
 from zipeft.tasks.coop.sets import SETS, CoOpSet
 from zipeft.tasks.coop.shots import Pool, digest
@@ -105,7 +105,7 @@ def _listing(root: Path, images: NamedImages) -> ImageListing:
     return ImageListing(root, splits, images.notes)
 
 
-def _by_class(entries: Entries) -> Entries:
+def _by_class(entries: ListedImages) -> ListedImages:
     return sorted(entries, key=lambda entry: entry.label)
 
 
@@ -137,7 +137,7 @@ def _shifted(kind: str, root: Path, images: NamedImages, skip_broken: bool) -> t
     return Split(ImageFiles(paths), targets, names), digest(names, targets, _contents(paths))
 
 
-def _without_broken(root: Path, entries: Entries, notes: list[str]) -> Entries:
+def _without_broken(root: Path, entries: ListedImages, notes: list[str]) -> ListedImages:
     broken = broken_files(root / entry.file for entry in entries)
     kept = [entry for entry in entries if root / entry.file not in broken]
     if len(kept) < len(entries):

@@ -24,7 +24,7 @@ CLASS_NAMES = "classnames.txt"
 VARIANTS, VARIANT_LIST = "variants.txt", "images_variant_{}.txt"
 
 
-class Entry(NamedTuple):
+class ListedImage(NamedTuple):
     """An image: its path, as a list gives it; the index of its class; and where the file is, relative to the folder of
     the data set, "" if it is not there."""
 
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
     file: str = ""
 
 
-Entries = list[Entry]
+ListedImages = list[ListedImage]
 
 
 @dataclass
@@ -42,7 +42,7 @@ class NamedImages:
 
     listed_in: Path
     classes: list[str]
-    splits: dict[str, Entries]
+    splits: dict[str, ListedImages]
     notes: list[str] = field(default_factory=list)
 
 
@@ -112,7 +112,7 @@ def _split_file(root: Path) -> Path | None:
 
 def _read_split_file(path: Path) -> NamedImages:
     content, names = read_json(path), {}
-    splits: dict[str, Entries] = {}
+    splits: dict[str, ListedImages] = {}
     for split, key in SPLITS.items():
         items = content.get(key) if isinstance(content, Mapping) else None
         if not isinstance(items, list) or not items:
@@ -122,7 +122,7 @@ def _read_split_file(path: Path) -> NamedImages:
             place, label, name = _item(item, f"{path}, {key} {number}")
             if names.setdefault(label, name) != name:
                 raise UserError(f"{path} gives label {label} two names, {names[label]!r} and {name!r}: repair it")
-            splits[split].append(Entry(place, label))
+            splits[split].append(ListedImage(place, label))
     if missing := set(range(len(names))) - set(names):
         raise UserError(f"{path} has {len(names)} labels, but none is {min(missing)}: number the classes from 0")
     classes = [names[label] for label in range(len(names))]
@@ -160,14 +160,14 @@ def read_json(path: Path) -> Any:
 def _read_variants(root: Path) -> NamedImages:
     """Read FGVC-Aircraft's own lists: "<number of the image> <variant>" a line."""
     classes = [name for _, name in _lines(root / VARIANTS)]
-    splits: dict[str, Entries] = {}
+    splits: dict[str, ListedImages] = {}
     for split, key in SPLITS.items():
         path, entries = root / VARIANT_LIST.format(key), []
         for number, line in _lines(path):
             image, _, variant = line.partition(" ")
             if variant not in classes:
                 raise UserError(f"{path}, line {number} names no variant of {VARIANTS}, but {variant!r}: repair it")
-            entries.append(Entry(f"{image}.jpg", classes.index(variant)))
+            entries.append(ListedImage(f"{image}.jpg", classes.index(variant)))
         splits[split] = entries
     if twice := _twice(classes):
         raise UserError(f"{root / VARIANTS} has {twice[0]!r} twice: keep one")
@@ -210,13 +210,13 @@ def _labels(place: Path, folders: Sequence[str]) -> dict[Path, int]:
     return {folder: label for folder in there if (label := {**numbers, **known}.get(composed(folder.name))) is not None}
 
 
-def _entries(root: Path, place: Path, folders: Sequence[str], notes: list[str]) -> Entries:
+def _entries(root: Path, place: Path, folders: Sequence[str], notes: list[str]) -> ListedImages:
     labels = _labels(place, folders)
     if unknown := [folder.name for folder in subfolders(place) if folder not in labels]:
         raise UserError(f"{place} has a class folder {unknown[0]} that {CLASS_NAMES} does not name: add its name there")
     others = Counter[str]()
     entries = [
-        Entry(file, label, file)
+        ListedImage(file, label, file)
         for folder, label in sorted(labels.items(), key=lambda item: item[1])
         for file in (path.relative_to(root).as_posix() for path in image_files(folder, others=others))
     ]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from zipeft.errors import UserError
 from zipeft.formatting import counted, shortened
-from zipeft.tasks.coop.files import SPLITS, Entry, NamedImages, plain_path, read_json
+from zipeft.tasks.coop.files import SPLITS, ListedImage, NamedImages, plain_path, read_json
 from zipeft.text.tables import read_table
 
 FOLDER = "split_fewshot"
@@ -19,7 +19,7 @@ TSV = re.compile(r"fewshot_(train|val)_(\d+)shot_seed(\d+)\.tsv")
 
 
 class ShotList(NamedTuple):
-    """The images of one split that a seed takes, as ``Entry.file``, and the file that lists them."""
+    """The images of one split that a seed takes, as ``ListedImage.file``, and the file that lists them."""
 
     listed_in: Path
     files: frozenset[str]
@@ -86,7 +86,7 @@ def _once(path: Path, rows: list[tuple[str, str | None]]) -> dict[str, str | Non
     return paths
 
 
-def _by_path(images: NamedImages, bases: Sequence[str]) -> dict[str, dict[str, Entry]]:
+def _by_path(images: NamedImages, bases: Sequence[str]) -> dict[str, dict[str, ListedImage]]:
     """Return the images of each split by all the paths that they may go by."""
     return {
         split: {plain_path(join(base, plain_path(entry.path))): entry for base in (".", *bases) for entry in entries}
@@ -94,7 +94,9 @@ def _by_path(images: NamedImages, bases: Sequence[str]) -> dict[str, dict[str, E
     }
 
 
-def _files(path: Path, listed: Mapping[str, str | None], named: Mapping[str, Entry], lacking: str) -> frozenset[str]:
+def _files(
+    path: Path, listed: Mapping[str, str | None], named: Mapping[str, ListedImage], lacking: str
+) -> frozenset[str]:
     """Return the files of what is listed; ``lacking`` says where an image that is not ``named`` is not."""
     found = set()
     for place, label in listed.items():

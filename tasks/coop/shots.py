@@ -1,4 +1,4 @@
-"""Few shots: from a data set in full to one of which each seed takes so many images a class (arXiv 2109.01134)."""
+"""Few shots: each seed takes a few images a class from a full data set (arXiv 2109.01134)."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ def as_coop(members: Members, shots: Mapping[str, int], seed: int) -> dict[str, 
 
 
 class Pool(NamedTuple):
-    """A data set in full, sorted by class, whose training and validation images are what few shots are drawn from; what
-    seeds take that are not to draw; the rule by which the others draw; and the labels of each split in the order in
-    which they draw, where that is not the labels' own."""
+    """A full data set, sorted by class, from whose training and validation images few shots are drawn.
+
+    ``lists`` holds what seeds take where the data set lists it, ``rule`` how all others draw, and ``order`` the labels
+    of a split in the order of drawing, where that is not their own.
+    """
 
     data: Data
     lists: Lists = MappingProxyType({})
@@ -56,8 +58,8 @@ class Draw:
     """Which training and validation examples a seed takes: those of its list or, drawn anew, so many of each class.
 
     ``targets`` holds the labels of all examples of a split, ``order`` the labels in the order in which the rule draws,
-    ``listed`` the indices that a seed's list names. With ``base`` it takes only what it draws of the first so many
-    classes: as CoOp's do, base classes get the same shots as in a data set of all classes.
+    ``listed`` the indices that a seed's list names. With ``base`` it keeps the draw's first ``base`` classes: base
+    classes get the same shots as in a data set of all classes, as in CoOp.
     """
 
     shots: int
@@ -95,10 +97,10 @@ class Draw:
 
 
 def few_shots(pool: Pool, name: str, shots: int, base: int | None = None) -> Data:
-    """Return a data set of which each seed takes ``shots`` images a class to train on; with ``base``, only of the
-    first so many classes. The test data are whole in either case.
+    """Return a data set from which each seed draws ``shots`` training images a class; the test data stay whole.
 
-    Raises ``UserError`` for a list of these shots that does not take as many images of a class as a draw does.
+    With ``base``, seeds draw from the first ``base`` classes alone. Raises ``UserError`` for a list that takes another
+    number of images of a class than a draw would.
     """
     data = pool.data
     train, validation = (_of_classes(split, base) for split in (data.train, data.validation))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from zipeft.api.data import Data
 from zipeft.errors import UserError, one_line
 from zipeft.tasks import bigbench_archive
-from zipeft.text.assembly import Example, split_by_group, text_data, words_of
+from zipeft.text.assembly import TextExample, split_by_group, text_data, words_of
 
 FILE = "vitaminc_fact_verification/task.json"
 
@@ -57,7 +57,7 @@ def load(limits: Mapping[str, int], seed: int) -> Data:
     """Return the claims. An example is (title and quote, claim). Pages that share a quote are in the same split."""
     claims = read_claims()
     examples = [
-        Example(f"claim/{index}", (f"{each.page}: {each.quote}", each.claim), CLASSES.index(each.label))
+        TextExample(f"claim/{index}", (f"{each.page}: {each.quote}", each.claim), CLASSES.index(each.label))
         for index, each in enumerate(claims)
     ]
     keys = [(("page", each.page), words_of(each.quote), ("claim", words_of(each.claim))) for each in claims]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from zipeft.api.data import Data
 from zipeft.errors import UserError, one_line
 from zipeft.sources import package_archive
-from zipeft.text.assembly import Example, split_by_group, text_data, words_of
+from zipeft.text.assembly import TextExample, split_by_group, text_data, words_of
 
 ARCHIVE = package_archive.PackageArchive(
     name="vaderSentiment",
@@ -72,11 +72,11 @@ def load(name: str, limits: Mapping[str, int], seed: int) -> Data:
     sentences = [sentence for kind in SETS[name] for sentence in read_sentences(kind)]
     if name == "review-ratings":
         notes = ["mean ratings from -4 to 4 of sentences on films and on shop goods"]
-        examples, classes = [Example(each.name, (each.text,), each.rating) for each in sentences], ()
+        examples, classes = [TextExample(each.name, (each.text,), each.rating) for each in sentences], ()
     else:
         everything, classes = len(sentences), POLARITY
         sentences = [each for each in sentences if abs(each.rating) >= UNDECIDED]
-        examples = [Example(each.name, (each.text,), int(each.rating > 0)) for each in sentences]
+        examples = [TextExample(each.name, (each.text,), int(each.rating > 0)) for each in sentences]
         notes = [
             f"sentences with a mean rating (-4 to 4) of {UNDECIDED} or more, or {-UNDECIDED} or less; "
             f"{everything - len(sentences):,} undecided ones of {everything:,} left out"

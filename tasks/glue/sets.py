@@ -11,11 +11,11 @@ from zipeft.errors import UserError
 from zipeft.formatting import counted
 from zipeft.sources.hub_download import HubUnavailable, Repository
 from zipeft.sources.named_sets import NamedSets, PublishedSet
-from zipeft.text.assembly import Example, text_data
+from zipeft.text.assembly import TextExample, text_data
 from zipeft.text.tables import Columns, as_class, as_score, as_text, find_split, read_table
 
 REPOSITORY, REVISION = "nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
-"""The data set of the hub, whose folders have the plain names of the sets, and the commit of it that is read."""
+"""GLUE on the hub, and the commit that is read; its folders have the plain names of the sets."""
 
 SCALE = (0.0, 5.0)
 """The ratings of STS-B: from nothing in common to the same meaning."""
@@ -36,12 +36,16 @@ ENTAILMENT = ("entailment", "not_entailment")
 class GLUESet(PublishedSet):
     """A set of GLUE.
 
-    The first of ``folders`` is that of the hub. ``label`` and each of ``texts`` are the names that a column goes by.
-    ``classes`` are in the order of the hub's numbers; without
-    any, labels are ratings on ``SCALE``. ``sizes`` says how many examples are published to train and to test on;
-    ``scores`` are those of classes, of which the first selects and ranks. ``bare`` names the columns of TSV files
-    without a header. With ``leave_out_cut``, the published files have some lines that are cut in two, which the hub's
-    data lack.
+    The first of ``folders`` is the hub's.
+
+    Args:
+        texts: for each text, the names that its column may have.
+        label: the names that the column of labels may have.
+        classes: in the order of the hub's numbers; without any, labels are ratings on ``SCALE``.
+        sizes: the published numbers of training and test examples.
+        scores: the scores of a set with classes; the first one selects and ranks.
+        bare: the columns of TSV files without a header.
+        leave_out_cut: leave out lines that the published files cut in two; the hub's data lack them.
     """
 
     texts: Columns
@@ -126,13 +130,13 @@ def load_published(name: str, root: Path, source: str, limits: Mapping[str, int]
     return text_data(name, parts, shifted=shifted, **options)
 
 
-def _read(root: Path, name: str, split: str, stems: Sequence[str], notes: list[str]) -> list[Example]:
+def _read(root: Path, name: str, split: str, stems: Sequence[str], notes: list[str]) -> list[TextExample]:
     if not (paths := find_split(root, stems)):
         raise UserError(f"{root} has no {' or '.join(stems)}: add {stems[0]}.tsv, .csv, .json, .jsonl or .parquet")
     return _examples(paths, SETS[name], split, notes)
 
 
-def _examples(paths: Sequence[Path], published: GLUESet, split: str, notes: list[str]) -> list[Example]:
+def _examples(paths: Sequence[Path], published: GLUESet, split: str, notes: list[str]) -> list[TextExample]:
     """Return the examples of a split, named by their place in it, from 0, which is their number on the hub."""
     found, left_out = [], 0
     for path in paths:
@@ -142,13 +146,13 @@ def _examples(paths: Sequence[Path], published: GLUESet, split: str, notes: list
         for number, (*texts, label) in table.rows:
             place = table.place(number)
             scored = as_class(label, published.classes, place) if published.classes else as_score(label, *SCALE, place)
-            found.append(Example(f"{split}/{len(found)}", tuple(as_text(text, place) for text in texts), scored))
+            found.append(TextExample(f"{split}/{len(found)}", tuple(as_text(text, place) for text in texts), scored))
     if left_out:
         notes.append(f"{counted(left_out, 'line')} of {split} with a wrong number of columns left out")
     return found
 
 
-def _original_mrpc(root: Path, notes: list[str]) -> dict[str, list[Example]]:
+def _original_mrpc(root: Path, notes: list[str]) -> dict[str, list[TextExample]]:
     """Read the files that Microsoft gives. Which of the training data are GLUE's dev set stands in ``dev_ids.tsv``."""
     path, ids = root / MSR.format("train"), (("#1 id",), ("#2 id",))
     examples = _examples([path], SETS["mrpc"], "train", notes)

@@ -31,13 +31,13 @@ class Instruction(NamedTuple):
     name: str = ""
 
     def content(self) -> Instruction:
-        """Return it without its name: what two have in common that ask the same."""
+        """Return it without its name, to compare what is asked."""
         return self._replace(name="")
 
 
 class Record(NamedTuple):
-    """An instruction and its reference responses, of which the first is learnt; perhaps the subtask that it is one of,
-    and the conversation that it is a turn of."""
+    """An instruction and its reference responses; the first response is learnt. ``subtask`` and ``conversation`` name
+    what it belongs to, if anything."""
 
     example: Instruction
     references: tuple[str, ...]

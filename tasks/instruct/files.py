@@ -41,11 +41,11 @@ NOTHING = ("", '""', "[]", "{}", "null", "none", "None")
 """What is written where there is nothing to say."""
 
 OPTIONAL = ("input", "context", "system", "history", "prompt", "completion", "question", "answer", "tools")
-"""Columns that a record may have beside its instruction or its messages: what is said there is read, or refused."""
+"""Columns that a record may have beside its instruction or its messages; they are read, or refused."""
 
 
 class Row(NamedTuple):
-    """A record of a file as it is: its name, words for where it stands, and what it holds, names in lower case."""
+    """A raw record: its name, its place in words for messages, and its values by column names in lower case."""
 
     name: str
     place: str
@@ -53,15 +53,15 @@ class Row(NamedTuple):
 
 
 class Skip(NamedTuple):
-    """What is left out, and counted, rather than refused: records with an empty response, and what is no record."""
+    """Whether to leave out and count, rather than refuse, records with an ``empty`` response and ``broken`` records."""
 
     empty: bool = False
     broken: bool = False
 
 
 @dataclass
-class Listing:
-    """Records by split, where they are from, and how many were passed over."""
+class RecordListing:
+    """Records by split, their source, and how many were left out."""
 
     name: str
     source: str
@@ -106,7 +106,7 @@ def local_name(root: Path) -> str:
     return root.stem if root.is_file() else root.name
 
 
-def read_local(root: Path, skip: Skip) -> Listing:
+def read_local(root: Path, skip: Skip) -> RecordListing:
     """Return the records of a folder with train, validation, test and unseen files, or of a single file.
 
     A record is {"instruction", "output"}, perhaps with "input", or a conversation: {"messages": [{"role", "content"}]}
@@ -114,21 +114,21 @@ def read_local(root: Path, skip: Skip) -> Listing:
     and an output. Raises ``UserError`` that names the file and the record.
     """
     root = require_data(Path(root))
-    listing = Listing(local_name(root), f"{'file' if root.is_file() else 'folder'} {root.name}")
+    listing = RecordListing(local_name(root), f"{'file' if root.is_file() else 'folder'} {root.name}")
     for split, paths in _files(root).items():
         for path in paths:
             listing.add(split, _local_rows(path), skip)
     return listing
 
 
-def read_hub(repository: str, revision: str, skip: Skip) -> Listing:
+def read_hub(repository: str, revision: str, skip: Skip) -> RecordListing:
     """Return the records of a data set on the hub, or in its local cache, by the names of its splits.
 
     ``revision`` "" stands for the newest one, of Alpaca for ``REVISION``. Raises ``UserError``, also if the hub does
     not give it, or it has no split named train.
     """
     revision = revision or (REVISION if repository == REPOSITORY else "")
-    listing = Listing(repository.rpartition("/")[2], f"hub {repository}{'@' if revision else ''}{revision[:7]}")
+    listing = RecordListing(repository.rpartition("/")[2], f"hub {repository}{'@' if revision else ''}{revision[:7]}")
     for split, rows in _hub_splits(repository, revision).items():
         listing.add(split, _hub_rows(repository, split, rows), skip)
     return listing

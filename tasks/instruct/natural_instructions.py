@@ -1,7 +1,8 @@
 """Seventeen of the subtasks of Natural Instructions (Mishra et al. 2021, arXiv 2104.08773), as BIG-bench has them.
 
-A subtask is what the workers were told who made some data set, what they were given, and what they wrote. Twelve are
-learnt and tested on; five are tested on alone: does a model that was tuned on some instructions follow others?
+A subtask holds the instructions that the makers of a data set gave to crowd workers, the workers' inputs, and their
+answers. Twelve subtasks are for training and test; five are for test alone, to see whether a tuned model follows
+instructions that it has not been tuned on.
 """
 
 from __future__ import annotations
@@ -138,8 +139,8 @@ def _pool(records: Sequence[Record]) -> list[Record]:
 
 
 def _passages(record: Record) -> list[str]:
-    """Return what a record may share with others, as ``words_of`` has it: its lines without what they are called ("Fact
-    1: ...") and its references, where they are long enough, and its whole input."""
+    """Return the passages that a record may share with others, as ``words_of`` writes them: its whole input, and, if
+    they are long enough, its lines (without labels such as "Fact 1:") and its references."""
     given = record.example.input
     parts = [re.sub(r"^[A-Z][\w ]*: ", "", line) for line in given.split("\n")]
     plain = [words_of(part) for part in (*parts, *record.references)]

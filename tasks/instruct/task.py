@@ -77,8 +77,8 @@ class Instruct(Task):
     ``data_dir`` is a folder with train, and perhaps validation, test and unseen files (JSON, JSON lines, parquet, CSV
     or TSV), or it is one file. A record is {"instruction", "input", "output"}, where the input may be missing, or be a
     "context" as in Dolly, or a conversation: {"messages": [{"role", "content"}]}, or {"conversations": [{"from",
-    "value"}]} as ShareGPT has it, of which each turn of the assistant is an example. Either may have a "system", which
-    wants template "chat"; other columns that say more are refused ("history", "prompt", "tools", ...). Validation and
+    "value"}]} as in ShareGPT, where each turn of the assistant is an example. Either may have a "system", which
+    needs template "chat"; other columns that say more are refused ("history", "prompt", "tools", ...). Validation and
     test data that are not given are cut from the training data, a tenth but about 2,000 at most; "unseen" is a further
     test set.
 
@@ -113,10 +113,10 @@ class Instruct(Task):
     """Tokens of the longest answer that is given to a test prompt."""
 
     skip_empty: bool = False
-    """Leave out records with an empty response, of which Alpaca has some; else they are refused."""
+    """Leave out records with an empty response, as Alpaca has some; else they are refused."""
 
     skip_broken: bool = False
-    """Leave out what is no record, and count it: a conversation in which user and assistant do not alternate, say."""
+    """Leave out and count broken records, such as a conversation in which user and assistant do not alternate."""
 
     train_examples: int = 0
     """Train on so many examples, chosen with ``split_seed``, of embedded subtasks evenly; 0 for all. The same below."""

@@ -17,11 +17,11 @@ from zipeft.tasks.labelling.entities import read_entities
 from zipeft.tasks.labelling.roles import read_roles
 
 VALIDATION = 0.1
-"""The part of the training data that is cut off for validation where none are given."""
+"""The part of the training data that becomes validation data where none are given."""
 
 
-class Example(NamedTuple):
-    """The words of a sentence and, for semantic roles, the predicate whose roles are asked for."""
+class Sentence(NamedTuple):
+    """The words of a sentence and, for semantic roles, the predicate."""
 
     words: tuple[str, ...]
     predicate: tuple[str, ...] = ()
@@ -158,7 +158,7 @@ class Reader:
     def _split(self, examples: Examples, classes: Sequence[str]) -> Split:
         ids = {tag: index for index, tag in enumerate(classes)}
         return Split(
-            examples=[Example(example.words, example.predicate) for example in examples],
+            examples=[Sentence(example.words, example.predicate) for example in examples],
             targets=[[ids[tag] for tag in example.tags] for example in examples],
             names=[self._name(example) for example in examples],
         )

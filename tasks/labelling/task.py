@@ -17,7 +17,7 @@ from zipeft.sources.folder import require_folder, subfolders
 from zipeft.sources.named_sets import NamedSets
 from zipeft.sources.splits import check_seed
 from zipeft.tasks.labelling.conll import find_splits
-from zipeft.tasks.labelling.data import Choices, Example, Reader
+from zipeft.tasks.labelling.data import Choices, Reader, Sentence
 
 if TYPE_CHECKING:
     from zipeft.api.backbone import TextBackbone
@@ -95,7 +95,7 @@ class Labelling(PublishedSetsTask):
     def objective(self, dataset: str, classes: Sequence[str]) -> SequenceLabelling:
         return SequenceLabelling(tuple(classes))
 
-    def windows(self, backbone: TextBackbone) -> Callable[[Example, Sequence[int]], list[Window]]:
+    def windows(self, backbone: TextBackbone) -> Callable[[Sentence, Sequence[int]], list[Window]]:
         """Return the function from a sentence and its labels (ids, one a word) to the windows on it.
 
         Each word is read once: at its first piece, in one of the windows. ``Window.origin`` holds, for every token, the

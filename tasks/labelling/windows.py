@@ -14,12 +14,12 @@ from zipeft.errors import UserError
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerFast
 
-    from zipeft.tasks.labelling.data import Example
+    from zipeft.tasks.labelling.data import Sentence
 
 
 def windows_of(
     tokenizer: PreTrainedTokenizerFast, max_length: int, stride: int
-) -> Callable[[Example, Sequence[int]], list[Window]]:
+) -> Callable[[Sentence, Sequence[int]], list[Window]]:
     """Return the function from a sentence and its labels to its windows; see ``Labelling.windows``."""
     space = " " if _is_byte_level(tokenizer) else ""
     encode = partial(_encode, tokenizer=tokenizer, space=space, max_length=max_length, stride=stride)
@@ -39,7 +39,7 @@ def _windows(encoded: BatchEncoding, target: Sequence[int], names: Sequence[str]
 
 
 def _encode(
-    example: Example, *, tokenizer: PreTrainedTokenizerFast, space: str, max_length: int, stride: int
+    example: Sentence, *, tokenizer: PreTrainedTokenizerFast, space: str, max_length: int, stride: int
 ) -> BatchEncoding:
     """Return the tokens of a sentence, and of its predicate as the second segment, in as many windows as it takes.
 

@@ -12,7 +12,7 @@ from zipeft.api.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.formatting import counted
 from zipeft.sources.splits import choose
-from zipeft.tasks.squad.files import Listing, Record, Repairs, read_questions
+from zipeft.tasks.squad.files import QuestionListing, Record, Repairs, read_questions
 from zipeft.tasks.squad.sets import Files
 from zipeft.text.assembly import cut_groups
 
@@ -59,7 +59,7 @@ def squad_data(name: str, files: Files, taken: Mapping[str, int], split_seed: in
     )
 
 
-def _check(name: str, files: Files, listings: Mapping[str, Listing]) -> None:
+def _check(name: str, files: Files, listings: Mapping[str, QuestionListing]) -> None:
     seen: dict[str, str] = {}
     for split, listing in listings.items():
         file = files.splits[split][0]
@@ -161,7 +161,7 @@ def _count(split: str, taken: Records, there: Records) -> str:
     return f"{len(taken):,} {split}" if len(taken) == len(there) else f"{len(taken):,} of {len(there):,} {split}"
 
 
-def _repaired(files: Files, listings: Mapping[str, Listing]) -> list[str]:
+def _repaired(files: Files, listings: Mapping[str, QuestionListing]) -> list[str]:
     """Return how much of the files was changed or left out."""
     kinds = {
         "answers moved to the nearest place where the context has them": "moved",

@@ -45,7 +45,7 @@ AS_IT_IS = Repairs()
 
 
 @dataclass
-class Listing:
+class QuestionListing:
     """The questions of some files in their order, and how many answers had to be moved to where they stand, how many
     questions were dropped for their id, and how many left out as their context does not hold their answer."""
 
@@ -59,7 +59,7 @@ class NotInContext(UserError):
     """The context of a question does not hold its answer."""
 
 
-def read_questions(paths: Sequence[Path], repairs: Repairs = AS_IT_IS, learnt: bool = False) -> Listing:
+def read_questions(paths: Sequence[Path], repairs: Repairs = AS_IT_IS, learnt: bool = False) -> QuestionListing:
     """Read the questions of one or more files.
 
     A file is JSON in SQuAD's layout ({"data": [{"title", "paragraphs": [{"context", "qas"}]}]}), or it has one row a
@@ -72,7 +72,7 @@ def read_questions(paths: Sequence[Path], repairs: Repairs = AS_IT_IS, learnt: b
     Questions that are to be ``learnt`` are left out where the context does not hold an answer. Raises ``UserError``
     that names the file and the question for anything else.
     """
-    listing, ids, repeated, contexts = Listing(), set(), [], {}
+    listing, ids, repeated, contexts = QuestionListing(), set(), [], {}
     for path in paths:
         before = len(listing.records)
         for place, row in _rows(path):

@@ -36,8 +36,8 @@ class SQuAD(HubSetsTask):
     ``data_dir`` is a folder with train-v1.1.json and dev-v1.1.json, with train-v2.0.json and dev-v2.0.json (or all
     four), or with train, validation and test files (JSON, JSON lines or parquet); or it is one file, which is split.
     The public development set is the test set; where no validation set is given, it is cut from the training data by
-    article. Any file may hold questions without an answer, as version 2.0 does. Training questions of which the context
-    does not hold the answer are counted and left out; in data for validation and test they are refused.
+    article. Any file may hold questions without an answer, as version 2.0 does. Training questions
+    whose answer is not in the context are counted and left out; in validation and test data they are refused.
 
     Without ``data_dir``, the development set of SQuAD 1.1 is split by article under a name of its own, squad-dev, and
     tested on four further sets of other domains (SQuADShifts), on which nothing is selected.

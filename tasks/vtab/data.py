@@ -119,8 +119,8 @@ def vtab_data(
     content: Any,
     notes: Sequence[str] = (),
 ) -> Data:
-    """Return a data set whose checksum covers its classes, the names and targets of each split, and ``content``: what
-    else decides the images, as JSON can write it."""
+    """Return a data set. Its checksum covers the classes, the names and targets of each split, and ``content``, a JSON
+    value for all else that decides the images."""
     parts = {split: [list(part.names), list(part.targets)] for split, part in splits.items()}
     record = json.dumps([content, list(classes), parts], sort_keys=True)
     seen, counts = len(set(splits["train"].targets)), ", ".join(f"{len(part):,} {at}" for at, part in splits.items())

@@ -31,7 +31,7 @@ DIGITS = 9
 """How long a label may be: Python refuses to read numbers of thousands of digits."""
 
 
-class Entry(NamedTuple):
+class ListedImage(NamedTuple):
     """A line of a list: its number, its path as it is written, and the label."""
 
     line: int
@@ -70,7 +70,7 @@ def load(name: str, root: Path, sizes: Sizes, *, skip_broken: bool = False) -> D
     return vtab_data(name, numbered(classes), splits, source=f"folder {root.name}", content=content, notes=notes)
 
 
-def read_list(root: Path, file: str, classes: int) -> list[Entry]:
+def read_list(root: Path, file: str, classes: int) -> list[ListedImage]:
     """Return the lines of a list. Raises ``UserError`` as ``load`` does."""
     path, seen = root / file, {}
     for line, text in enumerate(_lines(path), 1):
@@ -83,7 +83,7 @@ def read_list(root: Path, file: str, classes: int) -> list[Entry]:
         image = place.relative_to(root).as_posix()
         if image in seen:
             raise UserError(f"{where} lists {image} again, after line {seen[image].line}: remove one")
-        seen[image] = Entry(line, image, label)
+        seen[image] = ListedImage(line, image, label)
     if not seen:
         raise UserError(f"{path} lists no images: get it again")
     return list(seen.values())
@@ -112,9 +112,9 @@ def _parsed(text: str, classes: int, where: str) -> tuple[str, int]:
     return image, int(label)
 
 
-def _check_apart(root: Path, lists: Mapping[str, list[Entry]]) -> None:
+def _check_apart(root: Path, lists: Mapping[str, list[ListedImage]]) -> None:
     """Compare files, not paths: a link is the file that it leads to."""
-    seen: dict[tuple[int, int], tuple[str, Entry]] = {}
+    seen: dict[tuple[int, int], tuple[str, ListedImage]] = {}
     for split, entries in lists.items():
         for entry in entries:
             status = (root / entry.path).stat()
@@ -125,7 +125,7 @@ def _check_apart(root: Path, lists: Mapping[str, list[Entry]]) -> None:
                 raise UserError(f"{where} lists {entry.path}{same}, as {FILES[other]} does: keep it in one of them")
 
 
-def _check_union(root: Path, lists: Mapping[str, list[Entry]], union: list[Entry]) -> None:
+def _check_union(root: Path, lists: Mapping[str, list[ListedImage]], union: list[ListedImage]) -> None:
     """Compare by content: whoever exports the lists from VTAB's own code writes these images a second time."""
     missing = Counter(_pair(root, entry) for split in LINES for entry in lists[split])
     for entry in union:
@@ -142,7 +142,7 @@ def _check_union(root: Path, lists: Mapping[str, list[Entry]], union: list[Entry
         )
 
 
-def _pair(root: Path, entry: Entry) -> tuple[str, int]:
+def _pair(root: Path, entry: ListedImage) -> tuple[str, int]:
     return _sha256(root / entry.path), entry.label
 
 
@@ -153,7 +153,7 @@ def _sha256(path: Path) -> str:
         raise unreadable(error) from None
 
 
-def _identities(root: Path, lists: Mapping[str, list[Entry]]) -> tuple[list[str], dict[str, str]]:
+def _identities(root: Path, lists: Mapping[str, list[ListedImage]]) -> tuple[list[str], dict[str, str]]:
     """Return what the checksum covers of each file, and what stands for each image: its SHA-256, or, where all are
     too large for that, its path (then the checksum covers its size)."""
     paths = [entry.path for entries in lists.values() for entry in entries]
@@ -164,6 +164,6 @@ def _identities(root: Path, lists: Mapping[str, list[Entry]]) -> tuple[list[str]
     return digests, dict(zip(paths, digests, strict=True))
 
 
-def _split(root: Path, entries: list[Entry]) -> Split:
+def _split(root: Path, entries: list[ListedImage]) -> Split:
     files = ImageFiles(tuple(root / entry.path for entry in entries))
     return Split(files, [entry.label for entry in entries], [entry.path for entry in entries])

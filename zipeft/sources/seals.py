@@ -1,6 +1,6 @@
-"""What is made once and kept, a file or a folder, with its seal: the hash that it had then, beside it.
+"""Files and folders that are made once and kept, each with a seal beside it: the hash that it had then.
 
-A damaged disk, a write that power cut short and an edit all show, as another hash or as no seal.
+Damage on the disk, an interrupted write and an edit all show, as another hash or as no seal.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _hashed: dict[tuple[str, int, int], str] = {}
 
 
 def is_whole(target: Path) -> bool:
-    """Whether a file or folder is what ``put`` put there."""
+    """Whether a file or folder is as ``put`` left it."""
     try:
         return _seal(target).read_text("ascii") == _digest(target)
     except (OSError, ValueError):  # one of the two is not there, cannot be read, or is no text
@@ -35,9 +35,9 @@ def is_whole(target: Path) -> bool:
 
 
 def put(made: Path, target: Path) -> None:
-    """Move what was made, on the same disk, to its place, whatever is there, and seal it.
+    """Move a finished file or folder to its place on the same disk, replacing what is there, and seal it.
 
-    It is on the disk before it counts. Whoever may make the same at the same time holds a lock.
+    The content is on the disk before the seal is written. The caller holds a lock if others may do the same.
     """
     for file in _files(made):
         sync(file)
@@ -48,7 +48,7 @@ def put(made: Path, target: Path) -> None:
 
 
 def sync(file: Path) -> None:
-    """Return when the content of a file is on the disk, and not only on its way there."""
+    """Wait until the content of a file is on the disk."""
     with file.open("r+b") as stream:
         os.fsync(stream.fileno())
 

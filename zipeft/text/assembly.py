@@ -23,7 +23,7 @@ TEST = 0.2
 """The part of data without splits that is test data."""
 
 
-class Example(NamedTuple):
+class TextExample(NamedTuple):
     """A labelled example: one text or two, and the index of its class or, where there are no classes, a score."""
 
     name: str
@@ -31,7 +31,7 @@ class Example(NamedTuple):
     target: int | float
 
 
-Splits = Mapping[str, Sequence[Example]]
+Splits = Mapping[str, Sequence[TextExample]]
 
 
 def text_data(
@@ -82,7 +82,7 @@ def text_data(
     )
 
 
-def _split(examples: Sequence[Example]) -> Split:
+def _split(examples: Sequence[TextExample]) -> Split:
     return Split(
         examples=[example.texts for example in examples],
         targets=[example.target for example in examples],
@@ -90,7 +90,7 @@ def _split(examples: Sequence[Example]) -> Split:
     )
 
 
-def _strata(examples: Sequence[Example], classes: Sequence[str]) -> list[Hashable]:
+def _strata(examples: Sequence[TextExample], classes: Sequence[str]) -> list[Hashable]:
     return [example.target if classes else "any" for example in examples]
 
 
@@ -146,7 +146,7 @@ def validation_share(count: int) -> float:
 # --- splits by group --------------------------------------------------------------------------------------------------
 
 
-def split_by_group(examples: Sequence[Example], keys: Sequence[Sequence[Hashable]], seed: int) -> Splits:
+def split_by_group(examples: Sequence[TextExample], keys: Sequence[Sequence[Hashable]], seed: int) -> Splits:
     """Split examples into train, validation and test; those that share a key, even by way of others, stay together.
 
     ``seed`` decides what of the rest is validation data; the test data are the same whatever it is.

@@ -39,7 +39,7 @@ from zipeft.tasks.glue import reviews
 from zipeft.tasks.glue.sets import REPOSITORY, REVISION, SETS
 from zipeft.tasks.glue.task import EMBEDDED, GLUE
 from zipeft.tasks.squad.task import SQuAD
-from zipeft.text.assembly import Example, cut_groups, linked, split_by_group, text_data, words_of
+from zipeft.text.assembly import TextExample, cut_groups, linked, split_by_group, text_data, words_of
 from zipeft.text.tables import find_split, read_table
 
 NAMES = {
@@ -308,8 +308,8 @@ def test_names_say_which_row_an_example_is(tmp_path):
 
 
 def test_validation_is_never_more_than_two_thousand():
-    examples = [Example(f"{index}", (f"text {index}",), index % 2) for index in range(50_000)]
-    splits = {"train": examples, "test": [Example("test", ("another",), 0)]}
+    examples = [TextExample(f"{index}", (f"text {index}",), index % 2) for index in range(50_000)]
+    splits = {"train": examples, "test": [TextExample("test", ("another",), 0)]}
     data = text_data("x", splits, classes=("a", "b"), limits=dict.fromkeys(SPLITS, 0), seed=0, source="made up")
     assert [len(split_of(data, split)) for split in SPLITS] == [48_000, 2000, 1]
 
@@ -591,7 +591,7 @@ def test_chains_of_shared_keys_make_a_group():
 
 @given(st.lists(st.tuples(st.integers(0, 25), st.integers(100, 140)), min_size=30, max_size=120), st.integers(0, 3))
 def test_no_key_is_in_two_splits(keys, seed):
-    examples = [Example(f"{index}", ("x",), 0) for index in range(len(keys))]
+    examples = [TextExample(f"{index}", ("x",), 0) for index in range(len(keys))]
     splits = split_by_group(examples, keys, seed)
     found = {split: {key for each in some for key in keys[int(each.name)]} for split, some in splits.items()}
     assert sorted(int(each.name) for some in splits.values() for each in some) == list(range(len(keys)))

@@ -17,7 +17,7 @@ from support.pictures import SPLITS, refusal
 from support.toys import split_of
 from zipeft.api.settings import override
 from zipeft.tasks.labelling.conll import find_splits
-from zipeft.tasks.labelling.data import Example
+from zipeft.tasks.labelling.data import Sentence
 from zipeft.tasks.labelling.entities import to_bio
 from zipeft.tasks.labelling.roles import bracket_tags
 from zipeft.tasks.labelling.task import Labelling
@@ -548,7 +548,7 @@ def test_windows_read_every_word_once_at_its_first_piece(kind, words, predicate,
     tokenizer = TOKENIZERS[kind]
     task = Labelling(max_length=30, stride=stride)
     target = list(range(len(words)))
-    windows = task.windows(Stub(tokenizer))(Example(tuple(words), predicate), target)
+    windows = task.windows(Stub(tokenizer))(Sentence(tuple(words), predicate), target)
     space = " " if kind == "byte_level" else ""
     read = Counter()
     for inputs, labels, origin in windows:
@@ -571,7 +571,7 @@ def pieces(tokenizer, word):
 def test_a_word_is_read_where_it_has_words_around_it(kind):
     words = ("cat",) * 40
     task = Labelling(max_length=20, stride=8)
-    windows = task.windows(Stub(TOKENIZERS[kind]))(Example(words), [0] * 40)
+    windows = task.windows(Stub(TOKENIZERS[kind]))(Sentence(words), [0] * 40)
     assert len(windows) > 2
     for window, (_, _, origin) in enumerate(windows):
         inside = [position for position, word in enumerate(origin) if word >= 0]
@@ -583,11 +583,11 @@ def test_a_word_is_read_where_it_has_words_around_it(kind):
 def test_the_predicate_is_the_second_segment_of_every_window(kind):
     tokenizer = TOKENIZERS[kind]
     task = Labelling(max_length=20, stride=4)
-    one = task.windows(Stub(tokenizer))(Example(("the", "cat"), ("cat",)), [0, 1])
+    one = task.windows(Stub(tokenizer))(Sentence(("the", "cat"), ("cat",)), [0, 1])
     space = " " if kind == "byte_level" else ""
     assert len(one) == 1
     verb = pieces(tokenizer, space + "cat")
-    many_windows = task.windows(Stub(tokenizer))(Example(("the", "cat") * 20, ("cat",)), [0, 1] * 20)
+    many_windows = task.windows(Stub(tokenizer))(Sentence(("the", "cat") * 20, ("cat",)), [0, 1] * 20)
     assert len(many_windows) > 1
     for window in (*one, *many_windows):
         assert window.inputs["input_ids"].tolist()[-1 - len(verb) : -1] == verb
@@ -598,7 +598,7 @@ def test_byte_level_words_keep_their_space_whatever_the_tokenizer_adds():
     task = Labelling()
     for add in (False, True):
         tokenizer = byte_level(add_prefix_space=add)
-        ((inputs, _, origin),) = task.windows(Stub(tokenizer))(Example(words), [0, 0, 0])
+        ((inputs, _, origin),) = task.windows(Stub(tokenizer))(Sentence(words), [0, 0, 0])
         first = [token for token, word in zip(inputs["input_ids"].tolist(), origin, strict=True) if word >= 0]
         assert all(token.startswith("Ġ") for token in tokenizer.convert_ids_to_tokens(first))
         assert inputs["input_ids"].tolist() == tokenizer(" the cat explorations")["input_ids"]
@@ -613,10 +613,10 @@ def test_a_model_that_takes_fewer_tokens_is_refused():
 )
 def test_a_window_must_have_room_for_a_sentence(predicate, said):
     windows = Labelling(max_length=10, stride=8).windows(Stub(wordpiece()))
-    message = refusal(windows, Example(("the",) * 30, predicate), [0] * 30)
+    message = refusal(windows, Sentence(("the",) * 30, predicate), [0] * 30)
     assert said in message
     assert "set a higher max_length or a lower stride" in message
-    assert len(windows(Example(("the", "cat")), [0, 0])) == 1
+    assert len(windows(Sentence(("the", "cat")), [0, 0])) == 1
 
 
 # --- predictions ------------------------------------------------------------------------------------------------------
