@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.api.backbone import ImageTextBackbone, Weights
 from zipeft.backbones.clip import choice as choices
+from zipeft.backbones.clip import weights as clip_weights
 from zipeft.errors import UserError
 from zipeft.sources import package_archive
 from zipeft.sources.hub_download import HubUnavailable, answered
@@ -45,13 +46,12 @@ class CLIP(ImageTextBackbone):
         weights that cannot be had or read, and weights of another model.
         """
         from zipeft.backbones.clip import matcher
-        from zipeft.backbones.clip import weights as open_clip_weights
 
         choice = self._choice()
         file = self._file(choice) if self.pretrained else None
         model = matcher.create(choice.config)
         if file is not None:
-            open_clip_weights.load(model, choice, file)
+            clip_weights.load(model, choice, file)
             self.tokenizer()  # which may have to be downloaded, before ``weights`` takes its checksum
         return matcher.ZeroShotCLIP(model)
 
@@ -61,8 +61,6 @@ class CLIP(ImageTextBackbone):
         The checksum of published weights is that of the file in the local cache: "" before it is downloaded. Where the
         tokenizer is a model's of the hub, it is part of the checksum.
         """
-        from zipeft.backbones.clip import weights as open_clip_weights
-
         choice = self._choice()
         if not self.pretrained:
             return Weights(choice.label, "random", "")
@@ -70,7 +68,7 @@ class CLIP(ImageTextBackbone):
             return Weights(choice.label, "in the tree", package_archive.file_sha256(choices.embedded_file()))
         if choice.file is not None:
             return _of_file(f"{choice.label}:{choice.file.name}", "local file", choice.file, choice)
-        file = open_clip_weights.cached(choice)
+        file = clip_weights.cached(choice)
         source = "hub" if choice.published.get("hf_hub") else "published with open_clip"
         return _of_file(choice.label, source, file, choice) if file else Weights(choice.label, source, "")
 
@@ -134,11 +132,9 @@ class CLIP(ImageTextBackbone):
         return choices.parse(self.checkpoint, self.pretrained)
 
     def _file(self, choice: choices.Choice) -> Any:
-        from zipeft.backbones.clip import weights as open_clip_weights
-
         if choice.is_embedded:
             return choices.embedded_file()
-        return choice.file or open_clip_weights.fetch(choice)
+        return choice.file or clip_weights.fetch(choice)
 
 
 def _of_file(name: str, source: str, file: Path, choice: choices.Choice) -> Weights:

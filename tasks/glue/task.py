@@ -12,8 +12,7 @@ from zipeft.api.published_results import read_published
 from zipeft.api.published_sets import HubSetsTask
 from zipeft.api.task import Preset, PublishedTable
 from zipeft.sources.named_sets import NamedSets
-from zipeft.tasks.glue import sets as glue_sets
-from zipeft.tasks.glue.sets import NAMED, REPOSITORY, REVISION, SETS
+from zipeft.tasks.glue.sets import NAMED, REPOSITORY, REVISION, SCALE, SETS, hub_folder, load_published
 from zipeft.text.task import TextTask
 
 if TYPE_CHECKING:
@@ -63,11 +62,11 @@ class GLUE(HubSetsTask, TextTask):
                 return claims.load(self.limits(), self.split_seed)
             return reviews.load(dataset, self.limits(), self.split_seed)
         if self.source:
-            folder, source = glue_sets.hub_folder(dataset), f"hub {REPOSITORY}@{REVISION[:7]}"
+            folder, source = hub_folder(dataset), f"hub {REPOSITORY}@{REVISION[:7]}"
         else:
             folder = NAMED.places(self.data_dir)[dataset]
             source = f"folder {folder.name}"
-        return glue_sets.load_published(dataset, folder, source, self.limits(), self.split_seed)
+        return load_published(dataset, folder, source, self.limits(), self.split_seed)
 
     def objective(self, dataset: str, classes: Sequence[str]) -> Objective:
         """Return what is learnt: classes by cross-entropy, or ratings; on CoLA, MRPC and QQP, the scores of GLUE."""
@@ -76,7 +75,7 @@ class GLUE(HubSetsTask, TextTask):
         from zipeft.tasks.glue import reviews
 
         dataset = self.find(dataset, (*EMBEDDED, *SETS))
-        scales = {"sts-b": glue_sets.SCALE, "review-ratings": reviews.SCALE}
+        scales = {"sts-b": SCALE, "review-ratings": reviews.SCALE}
         if dataset in scales:
             return Regression(*scales[dataset])
         return TextClassification(SETS[dataset].scores) if dataset in SETS else TextClassification()

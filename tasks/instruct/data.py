@@ -66,7 +66,7 @@ def completed(splits: Splits, seed: int) -> tuple[Splits, list[str]]:
     return {split: made[split] for split in (*SPLITS, *made.keys() - set(SPLITS))}, notes
 
 
-def instruct_data(
+def build_data(
     name: str, splits: Splits, taken: Mapping[str, int], seed: int, source: str, notes: Sequence[str]
 ) -> Data:
     """Return the data set of records by split; splits by other names than ``SPLITS`` are ``Data.shifted``.

@@ -207,7 +207,7 @@ class Instruct(Task):
 
     def _load(self, dataset: str, backbone: LanguageBackbone | None) -> Data:
         """Return the data set, for a backbone without the records whose prompts leave no room for a response."""
-        from zipeft.tasks.instruct.data import check_template, instruct_data
+        from zipeft.tasks.instruct.data import build_data, check_template
 
         (name,) = self.datasets()
         if dataset != name:
@@ -219,23 +219,22 @@ class Instruct(Task):
 
             splits, left_out = with_room(splits, backbone.tokenizer(), self.template, self.max_length)
             notes = [*notes, *left_out]
-        return instruct_data(name, splits, self.limits(), self.split_seed, source, notes)
+        return build_data(name, splits, self.limits(), self.split_seed, source, notes)
 
     def _records(self) -> tuple[Splits, str, list[str]]:
         """Return all records by split, where they are from, and notes on them."""
         from zipeft.tasks import bigbench_archive
-        from zipeft.tasks.instruct import files as instruct_files
-        from zipeft.tasks.instruct import natural_instructions
+        from zipeft.tasks.instruct import files, natural_instructions
         from zipeft.tasks.instruct.data import completed
 
         if not (self.data_dir or self.source):
             splits, notes = natural_instructions.load(self.instructions, self.split_seed)
             return splits, bigbench_archive.ARCHIVE.label, notes
-        skip = instruct_files.Skip(self.skip_empty, self.skip_broken)
+        skip = files.Skip(self.skip_empty, self.skip_broken)
         if self.data_dir:
-            listing = instruct_files.read_local(self.data_dir, skip)
+            listing = files.read_local(self.data_dir, skip)
         else:
-            listing = instruct_files.read_hub(self.repository, self.revision, skip)
+            listing = files.read_hub(self.repository, self.revision, skip)
         splits, notes = completed(listing.splits, self.split_seed)
         return splits, listing.source, [*listing.notes(), *notes]
 
@@ -245,7 +244,7 @@ class Instruct(Task):
         return Responses(self.max_new_tokens)
 
     def windows(self, backbone: LanguageBackbone) -> Callable[[Any, Any], Sequence[Window]]:
-        """Return the function from an instruction and its references to its one window (``_instruct_windows``).
+        """Return the function from an instruction and its references to its one window.
 
         Raises ``UserError`` where an answer would leave what the backbone takes.
         """

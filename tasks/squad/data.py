@@ -26,7 +26,7 @@ MIN_ARTICLES = 5
 Records = list[Record]
 
 
-def squad_data(name: str, files: Files, taken: Mapping[str, int], split_seed: int, repairs: Repairs) -> Data:
+def build_data(name: str, files: Files, taken: Mapping[str, int], split_seed: int, repairs: Repairs) -> Data:
     """Return a data set, with the splits that it lacks cut by whole articles or contexts and seeded (see ``_cut``).
 
     Without any split: 60% train, 20% validation, 20% test. Without validation: 10% of train. ``taken`` says how many

@@ -148,7 +148,7 @@ class SQuAD(HubSetsTask):
         return list(local_sets(self.data_dir)) if self.data_dir else super().there()
 
     def load(self, dataset: str) -> Data:
-        from zipeft.tasks.squad.data import Repairs, squad_data
+        from zipeft.tasks.squad.data import Repairs, build_data
 
         dataset = self.known(dataset)
         if self.data_dir:
@@ -159,7 +159,7 @@ class SQuAD(HubSetsTask):
         taken |= dict.fromkeys(self.shifted, self.shifted_questions)
         # Some answers of the embedded files are misplaced. None lacks its text, which is all that scores look at.
         move = self.move_answers or not (self.data_dir or self.source)
-        return squad_data(dataset, files, taken, self.split_seed, Repairs(move, self.drop_repeated))
+        return build_data(dataset, files, taken, self.split_seed, Repairs(move, self.drop_repeated))
 
     def objective(self, dataset: str, classes: Sequence[str]) -> Spans:
         from zipeft.objectives.extractive_qa import Spans

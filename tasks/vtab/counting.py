@@ -7,7 +7,7 @@ from math import hypot
 from typing import TYPE_CHECKING, NamedTuple
 
 from zipeft.api.data import Data, Split
-from zipeft.tasks.vtab.data import Lazy, Sizes, limited, vtab_data
+from zipeft.tasks.vtab.data import Lazy, Sizes, build_data, limited
 from zipeft.tasks.vtab.sets import TRAIN, VALIDATION, count_label
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def load(name: str, sizes: Sizes) -> Data:
         )
         for split, taken in indices.items()
     }
-    return vtab_data(
+    return build_data(
         name,
         [str(count) for count in COUNTS],
         splits,

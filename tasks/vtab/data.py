@@ -110,7 +110,7 @@ def _decodes(part: Split, index: int) -> bool:
     return True
 
 
-def vtab_data(
+def build_data(
     name: str,
     classes: Sequence[str],
     splits: Mapping[str, Split],

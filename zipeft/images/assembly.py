@@ -41,8 +41,8 @@ def image_data(
 
     Without any split: 60% train, 20% validation, 20% test. Without validation: 10% of train. Small classes as in
     ``zipeft.sources.splits.cut``: of one image, train only; of two, train and test; of three, one each. ``classes`` is
-    the number or part taken (``zipeft.sources.splits.choose_classes``), ``limits`` those of the images of splits, of
-    which each class keeps its share (``zipeft.sources.splits.choose``); 0 stands for all. ``Data.checksum`` covers
+    the number or part of the classes to take (``zipeft.sources.splits.choose_classes``), ``limits`` the number of
+    images of each split, chosen by class (``zipeft.sources.splits.choose``); 0 stands for all. ``Data.checksum`` covers
     relative path, size, label and split of every file, and its content if all files together are no larger than
     ``CONTENT_LIMIT``.
     Raises ``UserError``: fewer than two classes, a class that train lacks, a split without images, a file that cannot
@@ -121,7 +121,7 @@ def _without_broken(splits: Mapping[str, Files], notes: list[str]) -> dict[str, 
 
 
 def broken_files(paths: Iterable[Path]) -> set[Path]:
-    """Decode every file, and return those that fail, of which the log tells."""
+    """Decode every file, and return and log those that fail."""
     broken = set()
     for path in _watched(paths, "checking images"):
         try:

@@ -1,4 +1,4 @@
-"""From the bytes of an image to pixels in RGB: which kinds are read, how they are turned, what cannot be read."""
+"""Read images as RGB pixels: which formats are read, how EXIF turns them, and what cannot be read."""
 
 from __future__ import annotations
 
@@ -20,18 +20,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-"""Formats that Pillow knows but has no decoder of its own for. For EPS it would start Ghostscript, a programming
-language's interpreter, on whatever a file holds."""
+"""Formats that Pillow does not decode by itself. For EPS it would start Ghostscript, an interpreter, on the file."""
 
 ORIENTATION = 0x0112
-"""The tag of EXIF that says how an image was held."""
+"""The EXIF tag for the orientation of the camera."""
 
 DARK = 4096
-"""Values of 16 bits that all stay below this are likely to have 12 bits: what is left of them are the darkest 16 of
-256 shades."""
+"""16-bit values that all stay below this are likely 12-bit ones; as RGB they would be the darkest 16 of 256 shades."""
 
 _dark: list[str] = []
-"""The dark image of which the log has told: one is enough, where all are likely to be alike."""
+"""The dark image that was logged: one is enough, as others are likely to be alike."""
 
 
 class BrokenImage(UserError):
@@ -49,7 +47,7 @@ class BrokenImage(UserError):
 
 
 class NoRange(UserError):
-    """Pixels are numbers of which nothing says what is black and what is white."""
+    """An image whose format does not say which numbers are black and white."""
 
 
 # --- kinds ------------------------------------------------------------------------------------------------------------
@@ -163,7 +161,7 @@ def _no_range(what: str) -> str:
 
 
 def _warn_if_dark(image: Image, place: str) -> None:
-    """Say once that 16-bit images look like 12-bit ones, of which taking the upper byte leaves almost nothing."""
+    """Warn once of 16-bit images that look like 12-bit ones: their upper byte holds almost nothing."""
     if _dark or not image.mode.startswith("I"):
         return
     least, greatest = cast(tuple[float, float], image.getextrema())  # of its only band

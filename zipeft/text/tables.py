@@ -206,7 +206,7 @@ def _names(place: Path | str, there: Sequence[str], columns: Columns) -> list[st
 
 
 def as_text(value: Any, place: str) -> str:
-    """Return a text as it is. Raises ``UserError`` for what is none."""
+    """Return a text. Raises ``UserError`` for anything else."""
     if not isinstance(value, str):
         raise UserError(f"{place} has {value!r} for a text: give a string")
     return value

@@ -34,7 +34,7 @@ def encoded(monkeypatch) -> list[int]:
     return calls
 
 
-# --- the same as open_clip ---
+# --- the same as open_clip --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("templates", [TEMPLATES, TEMPLATES[:1]])
@@ -87,7 +87,7 @@ def test_a_text_tower_of_its_own_and_a_bias_of_the_logits() -> None:
         assert (BACKBONE.matches(model, images(4)) - expected).abs().max() > 1e-3
 
 
-# --- the model ---
+# --- the model --------------------------------------------------------------------------------------------------------
 
 
 def test_sizes_and_hidden_states() -> None:
@@ -124,7 +124,7 @@ def test_random_weights_are_the_same_each_time() -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-# --- classes ---
+# --- classes ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_long_text_is_refused_and_the_class_is_named() -> None:
@@ -210,7 +210,7 @@ def test_any_change_of_the_text_tower_drops_what_was_kept() -> None:
             assert torch.equal(after, before) == name.startswith(others) or name.endswith("in_proj_bias"), name
 
 
-# --- learnt words ---
+# --- learnt words -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("first", ["named", "learnt"])

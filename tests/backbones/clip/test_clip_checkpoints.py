@@ -24,7 +24,7 @@ from zipeft.backbones.clip.matcher import ZeroShotCLIP, create
 from zipeft.errors import UserError
 from zipeft.splices import gated_prompts
 
-# --- names and files ---
+# --- names and files --------------------------------------------------------------------------------------------------
 
 
 def refusal(checkpoint: str, **settings) -> str:
@@ -161,7 +161,7 @@ def test_a_pickle_that_runs_code_is_refused(tiny, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-# --- published weights ---
+# --- published weights ------------------------------------------------------------------------------------------------
 
 
 def test_hub_out_of_reach() -> None:
@@ -216,7 +216,7 @@ def test_weights_are_downloaded_as_open_clip_does(tiny, tmp_path: Path, monkeypa
     assert asked == ["owner/tiny", "open_clip_model.safetensors"]
 
 
-# --- the embedded default ---
+# --- the embedded default ---------------------------------------------------------------------------------------------
 
 
 def test_a_missing_embedded_model_is_said_in_one_line(monkeypatch, tmp_path: Path) -> None:

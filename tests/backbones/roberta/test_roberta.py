@@ -118,7 +118,7 @@ def refusal(checkpoint: object, pretrained: bool = True, look=Roberta.build) -> 
     return str(error.value)
 
 
-# --- BERT as RoBERTa ---
+# --- BERT as RoBERTa --------------------------------------------------------------------------------------------------
 
 
 def test_a_converted_bert_computes_what_it_did() -> None:
@@ -141,7 +141,7 @@ def test_a_bert_that_pads_otherwise_is_not_converted() -> None:
         minilm.roberta_from_bert(bert.config, bert.state_dict(), (1, 2, 3))
 
 
-# --- the model ---
+# --- the model --------------------------------------------------------------------------------------------------------
 
 
 def test_features_and_tokens_of_a_text_do_not_depend_on_its_batch(folder: Path) -> None:
@@ -245,7 +245,7 @@ def test_zero_gated_adds_what_the_paper_counts(name: str, expected: int) -> None
     assert sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) == expected
 
 
-# --- random weights ---
+# --- random weights ---------------------------------------------------------------------------------------------------
 
 
 def test_random_weights_are_the_same_each_time(mini: torch.nn.Module, tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_folder_keeps_its_tokenizer_at_random_weights(folder: Path) -> None:
     assert not torch.equal(one["embeddings.word_embeddings.weight"], other["embeddings.word_embeddings.weight"])
 
 
-# --- folders ---
+# --- folders ----------------------------------------------------------------------------------------------------------
 
 
 def assert_loaded(model: torch.nn.Module, original: torch.nn.Module) -> None:
@@ -399,7 +399,7 @@ def test_an_adapter_or_code_beside_the_weights_is_not_touched(roberta: Path) -> 
     assert_loaded(Roberta(str(roberta)).build(), drawn(KINDS["roberta"]()))
 
 
-# --- the tokenizer ---
+# --- the tokenizer ----------------------------------------------------------------------------------------------------
 
 
 def test_tokenizer_gives_what_the_model_takes(folder: Path, kind: str) -> None:
@@ -446,7 +446,7 @@ def test_a_long_text_is_no_news(roberta: Path, capfd) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-# --- what is refused ---
+# --- what is refused --------------------------------------------------------------------------------------------------
 
 
 def change(file: Path, **values: object) -> None:
@@ -599,7 +599,7 @@ def test_random_weights_of_an_unknown_architecture() -> None:
         assert "xlm-roberta-base" in message
 
 
-# --- the hub ---
+# --- the hub ----------------------------------------------------------------------------------------------------------
 
 
 def test_hub_out_of_reach() -> None:
@@ -671,7 +671,7 @@ def test_incomplete_model_on_the_hub(hub) -> None:
     assert "owner/name on the hub has no tokenizer.json" in refusal("owner/name")
 
 
-# --- the embedded default ---
+# --- the embedded default ---------------------------------------------------------------------------------------------
 
 
 def test_embedded_name_does_not_claim_to_be_a_published_roberta() -> None:
@@ -756,7 +756,7 @@ def test_embedded_features_say_what_texts_are_about(embedded: torch.nn.Module) -
     assert [nearest[index].item() for index in (0, 1, 3, 4)] == [1, 0, 4, 3]
 
 
-# --- files that are not what they look like ---
+# --- files that are not what they look like ---------------------------------------------------------------------------
 
 
 def test_a_weight_that_is_not_finite_is_named(roberta: Path) -> None:

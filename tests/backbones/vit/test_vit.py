@@ -63,7 +63,7 @@ def refusal(checkpoint: str) -> str:
     return str(error.value)
 
 
-# --- the model ---
+# --- the model --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [*POOLS, "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
@@ -157,7 +157,7 @@ def test_embedded_architecture_at_random() -> None:
     assert model.num_features == 384
 
 
-# --- images ---
+# --- images -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "1"])
@@ -177,7 +177,7 @@ def test_image_transform_is_that_of_the_training(suffix: str, tmp_path: Path, mo
     torch.testing.assert_close(tensor[:, 0, 0], torch.tensor([1.0, -1.0, -0.6]))
 
 
-# --- names ---
+# --- names ------------------------------------------------------------------------------------------------------------
 
 
 def test_unknown_name() -> None:
@@ -211,7 +211,7 @@ def test_names_are_checked_without_building() -> None:
             look(ViT("vit_tiny_patch16_225"))
 
 
-# --- files ---
+# --- files ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".bin"])
@@ -355,7 +355,7 @@ def test_pickle_that_runs_code_is_refused(state: dict[str, torch.Tensor], tmp_pa
     assert not (tmp_path / "ran").exists()
 
 
-# --- the hub ---
+# --- the hub ----------------------------------------------------------------------------------------------------------
 
 
 def test_hub_out_of_reach() -> None:
@@ -410,7 +410,7 @@ def test_model_without_published_weights() -> None:
     assert f"timm has no weights of {name}" in refusal(name)
 
 
-# --- the embedded default ---
+# --- the embedded default ---------------------------------------------------------------------------------------------
 
 
 def test_embedded_name_does_not_claim_to_be_the_published_one() -> None:
@@ -504,7 +504,7 @@ def test_conversion_reads_every_parameter_of_the_backbone() -> None:
     assert state.keys() == ViT(pretrained=False).build().state_dict().keys()
 
 
-# --- files that are not what they look like ---
+# --- files that are not what they look like ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module."])

@@ -1,7 +1,7 @@
 """The layout of LLaMA-Adapter's published checkpoints: a state dict that ``torch.save`` wrote.
 
 - ``adapter_query.weight``: (layers * length, width), the prompts of the top layers, lowest layer first;
-- ``layers.{n}.attention.gate`` for every layer n of the model, of which those of the top layers count:
+- ``layers.{n}.attention.gate`` for every layer n of the model; those of the top layers count:
   (1, heads, 1, 1), one gate a head, or (1,), one a layer.
 
 Two things are not in the file. How long a prompt is follows from the gates: below the top layers they are zero. Whether
