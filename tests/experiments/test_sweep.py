@@ -32,6 +32,7 @@ from zipeft.commands.run import main
 from zipeft.errors import UserError
 from zipeft.experiments import sweep
 from zipeft.results import Failure, Result, Store, Trial
+from zipeft.results.packing import pack
 
 SCRIPT = TESTS / "support/toy_run.py"
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -107,6 +108,18 @@ def test_the_same_id_gives_the_same_metrics_to_the_last_digit():
     run(*arguments)
     run(*arguments, "--results", "again")
     assert outcomes(Path("results")) == outcomes(Path("again"))
+
+
+def test_packed_results_are_not_measured_again():
+    assert run("--method", "linear", "--seeds", "1") == 0
+    before = outcomes(Path("results"))
+    assert len(list(pack(Store(Path("results"))))) == 1
+    assert run("--method", "linear", "--seeds", "1") == 0
+    assert list(Path("results").rglob("*.json")) == []
+    assert run("--method", "linear", "--seeds", "2") == 0
+    (new,) = Path("results").rglob("*.json")
+    assert "seed1" in new.name
+    assert outcomes(Path("results")).items() > before.items()
 
 
 def test_a_model_folder_that_is_edited_trains_anew_and_the_old_records_stay(tmp_path):
