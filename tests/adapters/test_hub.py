@@ -23,7 +23,8 @@ from zipeft.adapters.hub import published
 from zipeft.adapters.saved import load_adapter, read_record, save_adapter
 from zipeft.commands import pull, push
 from zipeft.formatting import percent
-from zipeft.results import save_result
+from zipeft.results import Store, save_result
+from zipeft.results.packing import pack
 
 FILES = {"adapter.safetensors", "adapter.json", "README.md"}
 
@@ -157,6 +158,16 @@ def test_the_card_says_what_the_adapter_is(saved, trained):
         "zipeft pull owner/name --out adapter",
     ):
         assert words in " ".join(card.text.replace("|", " | ").split()) + " ", words
+
+
+def test_the_card_takes_the_scores_of_its_run_from_an_archive(saved, trained, tmp_path):
+    text = carded(saved, "--result", saved.result).text
+    (saved.adapter / "README.md").unlink()
+    store = Store(tmp_path / "results")
+    store.save(replace(trained[0], seed=9))
+    ((archive, records),) = pack(store)
+    assert records == 2
+    assert carded(saved, "--result", archive).text == text
 
 
 def test_the_card_has_no_scores_where_none_are_given(saved):

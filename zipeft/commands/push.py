@@ -55,7 +55,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--private", action="store_true", help="make the repository a private one")
     parser.add_argument("--dry-run", action="store_true", help="write the model card, and upload nothing")
     card = parser.add_argument_group("for the model card")
-    card.add_argument("--result", type=Path, metavar="FILE", help="result file of the adapter's run, for its scores")
+    card.add_argument("--result", type=Path, metavar="FILE", help="file or archive with the result of its run")
     card.add_argument("--base-model", metavar="OWNER/NAME", help="the backbone on the hub (default: on record)")
     card.add_argument("--dataset", metavar="OWNER/NAME", help="the data set on the hub, if it is there")
     return parser
