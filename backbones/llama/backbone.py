@@ -17,20 +17,22 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SMOL = {
-    **{"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9},
-    **{"num_key_value_heads": 3, "vocab_size": 49_152, "max_position_embeddings": 8192, "tie_word_embeddings": True},
-}
-_LLAMA_1 = {"vocab_size": 32_000, "rms_norm_eps": 1e-6, "max_position_embeddings": 2048}
+    "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+    "num_key_value_heads": 3, "vocab_size": 49_152, "max_position_embeddings": 8192, "tie_word_embeddings": True,
+    "rms_norm_eps": 1e-5,
+}  # fmt: skip
+_LLAMA_7B = {
+    "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32, "num_attention_heads": 32,
+    "vocab_size": 32_000, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6,
+}  # fmt: skip
+_LLAMA_13B = {
+    "hidden_size": 5120, "intermediate_size": 13_824, "num_hidden_layers": 40, "num_attention_heads": 40,
+    "vocab_size": 32_000, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6,
+}  # fmt: skip
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    smollm2.MODEL.name: ("llama", {**_SMOL, "rms_norm_eps": 1e-5}),
-    "llama-7b": ("llama", {**_LLAMA_1, "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32}),
-    "llama-13b": (
-        "llama",
-        {
-            **{**_LLAMA_1, "hidden_size": 5120, "intermediate_size": 13_824},
-            **{"num_hidden_layers": 40, "num_attention_heads": 40},
-        },
-    ),
+    smollm2.MODEL.name: ("llama", _SMOL),
+    "llama-7b": ("llama", _LLAMA_7B),
+    "llama-13b": ("llama", _LLAMA_13B),
 }
 """What can be had at random weights: a type of model of transformers and its sizes, by the name of the weights."""
 

@@ -152,12 +152,12 @@ def _files(root: Path) -> dict[str, list[Path]]:
 def _local_rows(path: Path) -> Iterator[Row]:
     first = read_table(path, [(*CONVERSATION, "instruction")]).rows[0][1][0]
     said, needed = (CONVERSATION, ()) if isinstance(first, list) else (("instruction",), (RESPONSE,))
-    # A column that is not there gives what is said once more, which is how it is told.
-    table = read_table(path, [said, *needed, *((name, *said) for name in OPTIONAL)])
-    names = (said[0], *(name for name, *_ in needed), *OPTIONAL)
+    table = read_table(path, [said, *needed], optional=[(name,) for name in OPTIONAL])
+    required = (said[0], *(name for name, *_ in needed))
     for number, values in table.rows:
-        there = {name: value for name, value in zip(names, values, strict=True) if value != values[0]}
-        yield Row(f"{path.stem}/{number}", table.place(number), {said[0]: values[0], **there})
+        there = dict(zip((*required, *OPTIONAL), values, strict=True))
+        there = {name: value for name, value in there.items() if name in required or value is not None}
+        yield Row(f"{path.stem}/{number}", table.place(number), there)
 
 
 def _hub_splits(repository: str, revision: str) -> Mapping[str, Sequence[Mapping[str, Any]]]:

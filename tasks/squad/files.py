@@ -92,7 +92,7 @@ def read_questions(paths: Sequence[Path], repairs: Repairs = AS_IT_IS, learnt: b
             listing.records.append(record._replace(question=record.question._replace(context=context)))
             listing.moved += moved
         if len(listing.records) == before:
-            left = f" but {listing.unfounded} of which the context does not hold the answer" * bool(listing.unfounded)
+            left = f" but {listing.unfounded} whose answer is not in their context" if listing.unfounded else ""
             raise UserError(f"{path} holds no questions{left}: name another file")
     if repeated and not repairs.drop_repeated:
         raise UserError(f"{repeated[0][0]}: {_named(repeated)}")

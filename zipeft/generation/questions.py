@@ -11,8 +11,7 @@ from zipeft.text.tables import as_text, read_table
 ASKED = ("instruction", "text", "turns")
 """The columns of what is asked: in Alpaca's layout, and in FastChat's, which Vicuna's 80 questions have."""
 
-COLUMNS = (ASKED, ("input", *ASKED), ("id", "question_id", *ASKED), ("category", *ASKED))
-"""One that is missing gives what is asked once more, which is how it is told."""
+OPTIONAL = (("input",), ("id", "question_id"), ("category",))
 
 
 class Question(NamedTuple):
@@ -36,7 +35,7 @@ def read_questions(path: Path) -> list[Question]:
     Their ids are those that stand there, as ``id`` or ``question_id``, else the numbers of their lines or rows. Raises
     ``UserError`` that names file and line.
     """
-    table = read_table(path, COLUMNS)
+    table = read_table(path, [ASKED], optional=OPTIONAL)
     questions: dict[str, Question] = {}
     repeated: list[tuple[Question, Question]] = []
     for number, values in table.rows:
@@ -52,7 +51,6 @@ def read_questions(path: Path) -> list[Question]:
 
 
 def _question(number: int, place: str, asked: Any, given: Any, id: Any, category: Any) -> Question:
-    given, id, category = (None if value is asked else value for value in (given, id, category))
     if isinstance(asked, list):
         if len(asked) != 1:
             raise UserError(f"{place} has {len(asked)} turns, of which only a single one can be answered: split them")

@@ -80,8 +80,17 @@ def _entries(folder: Path) -> list[Path]:
 # --- reading them -----------------------------------------------------------------------------------------------------
 
 
-def read_table(path: Path, columns: Columns, *, bare: Sequence[str] = (), leave_out_cut: bool = False) -> Table:
+def read_table(
+    path: Path,
+    columns: Columns,
+    *,
+    optional: Columns = (),
+    bare: Sequence[str] = (),
+    leave_out_cut: bool = False,
+) -> Table:
     """Read the ``columns`` of a file; the format is that of its suffix, and ".txt" is read as TSV.
+
+    The values of ``optional`` columns follow in each row, None for one that is missing.
 
     TSV has no quotes: a quotation mark is a part of the text, as in GLUE's files. ``bare`` names the columns of a TSV
     without a header. With ``leave_out_cut``, lines with a wrong number of columns are left out. A whole number that the
@@ -93,7 +102,10 @@ def read_table(path: Path, columns: Columns, *, bare: Sequence[str] = (), leave_
     reader = {".json": _read_json, ".jsonl": _read_json, ".parquet": _read_parquet}.get(path.suffix.lower())
     try:
         check_fetched(path)
-        table = reader(path, columns) if reader else _read_separated(path, columns, bare, leave_out_cut)
+        if reader:
+            table = reader(path, columns, optional)
+        else:
+            table = _read_separated(path, columns, optional, bare, leave_out_cut)
     except UnicodeDecodeError:
         raise UserError(f"{path}, line {_line_that_is_no_text(path)} is not UTF-8: convert the file") from None
     except OSError as error:
@@ -103,7 +115,7 @@ def read_table(path: Path, columns: Columns, *, bare: Sequence[str] = (), leave_
     return table
 
 
-def _read_separated(path: Path, columns: Columns, bare: Sequence[str], leave_out_cut: bool) -> Table:
+def _read_separated(path: Path, columns: Columns, optional: Columns, bare: Sequence[str], leave_out_cut: bool) -> Table:
     is_csv = path.suffix.lower() == ".csv"
     dialect: dict[str, Any] = {} if is_csv else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     table = Table(path, "line")
@@ -115,10 +127,11 @@ def _read_separated(path: Path, columns: Columns, bare: Sequence[str], leave_out
         header = [name.strip().lower() for name in first]
         if bare and len(first) == len(bare) and not all(set(names) & set(header) for names in columns):
             header, lines = list(bare), chain([first], lines)
-        wanted = [header.index(name) for name in _names(path, header, columns)] if first else []
+        names = _names(path, header, columns, optional) if first else []
+        wanted = [None if name is None else header.index(name) for name in names]
         for cells in lines:
             if len(cells) == len(header):
-                table.rows.append((reader.line_num, tuple(cells[index] for index in wanted)))
+                table.rows.append((reader.line_num, tuple(None if at is None else cells[at] for at in wanted)))
             elif leave_out_cut:
                 table.left_out += 1
             else:
@@ -135,7 +148,7 @@ def _lines(path: Path, reader: Any) -> Iterator[list[str]]:
         raise UserError(f"{path}, line {reader.line_num} cannot be read ({error}): repair it") from None
 
 
-def _read_json(path: Path, columns: Columns) -> Table:
+def _read_json(path: Path, columns: Columns, optional: Columns) -> Table:
     text = read_text(path)
     if text.lstrip().startswith("["):
         table, records = Table(path, "row"), _parsed(str(path), text)
@@ -148,8 +161,8 @@ def _read_json(path: Path, columns: Columns) -> Table:
         if not isinstance(record, Mapping):
             raise UserError(f"{table.place(number)} is not a JSON object: give one a {table.unit}")
         record = {name.lower(): value for name, value in record.items()}
-        names = _names(table.place(number), list(record), columns)
-        table.rows.append((number, tuple(record[name] for name in names)))
+        names = _names(table.place(number), list(record), columns, optional)
+        table.rows.append((number, tuple(None if name is None else record[name] for name in names)))
     return table
 
 
@@ -160,7 +173,7 @@ def _parsed(place: str, text: str) -> Any:
         raise UserError(f"{place} is not valid JSON ({error}): repair it") from None
 
 
-def _read_parquet(path: Path, columns: Columns) -> Table:
+def _read_parquet(path: Path, columns: Columns, optional: Columns) -> Table:
     import pyarrow
     from pyarrow import parquet
 
@@ -168,12 +181,18 @@ def _read_parquet(path: Path, columns: Columns) -> Table:
         with open_file(path) as opened, parquet.ParquetFile(opened) as file:
             schema = file.schema_arrow
             spelt = {name.lower(): name for name in schema.names}
-            names = [spelt[name] for name in _names(path, list(spelt), columns)]
-            content = file.read(columns=names)
+            names = [name and spelt[name] for name in _names(path, list(spelt), columns, optional)]
+            content = file.read(columns=[name for name in names if name])
     except pyarrow.ArrowException as error:
         raise UserError(f"{path} cannot be read as parquet ({one_line(error)}): get the file again") from None
     classes = _class_names(schema.metadata or {})
-    values = [[_named(value, classes.get(name)) for value in content.column(name).to_pylist()] for name in names]
+
+    def column(name: str | None) -> list[Any]:
+        if name is None:
+            return [None] * len(content)
+        return [_named(value, classes.get(name)) for value in content.column(name).to_pylist()]
+
+    values = [column(name) for name in names]
     return Table(path, "row", list(enumerate(zip(*values, strict=True), 1)))
 
 
@@ -190,16 +209,19 @@ def _named(value: Any, classes: list[str] | None) -> Any:
     return classes[value] if classes and isinstance(value, int) and 0 <= value < len(classes) else value
 
 
-def _names(place: Path | str, there: Sequence[str], columns: Columns) -> list[str]:
-    """Return which of the names each wanted column has. Raises ``UserError`` for a column that is missing."""
-    found = []
+def _names(place: Path | str, there: Sequence[str], columns: Columns, optional: Columns) -> list[str | None]:
+    """Return which of its names each wanted column has; None for an ``optional`` one that is missing.
+
+    Raises ``UserError`` for another one that is missing.
+    """
+    found: list[str | None] = []
     for names in columns:
         present = [name for name in names if name in there]
         if not present:
             hint = did_you_mean(names[0], there)
             raise UserError(f"{place} has no column {' or '.join(names)}{hint} (there: {', '.join(there)})")
         found.append(present[0])
-    return found
+    return [*found, *(next((name for name in names if name in there), None) for names in optional)]
 
 
 # --- values -----------------------------------------------------------------------------------------------------------

@@ -409,7 +409,7 @@ def test_questions_whose_context_lacks_the_answer_are_counted_and_not_learnt(tmp
     said = "dev.json: question 'q1' has an answer that is not in its context"
     assert said in refusal(load, tmp_path / "sets")
     only = {"data": [{"paragraphs": [{"context": "a cat", "qas": [question("q", "a cat", ("dog",))]}]}]}
-    said = "holds no questions but 1 of which the context does not hold the answer"
+    said = "holds no questions but 1 whose answer is not in their context"
     assert said in refusal(load, write(tmp_path / "only.json", only))
 
 
