@@ -73,9 +73,9 @@ def roberta_from_bert(
     state[positions] = torch.cat([torch.zeros_like(state[positions][:1]), state[positions]])
     state[types] = state[types][:1].clone()
     kept = (
-        *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act"),
-        *("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps"),
-    )
+        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act",
+        "hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps",
+    )  # fmt: skip
     config = RobertaConfig(
         **{name: getattr(bert, name) for name in kept},
         max_position_embeddings=bert.max_position_embeddings + 1,

@@ -23,13 +23,13 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 """The files that hold the weights or list those that do; the first that is there counts."""
 
 VOCABULARIES = (
-    *("tokenizer.json", "vocab.txt", "vocab.json"),
-    *("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model"),
-)
+    "tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model",
+    "tokenizer.model",
+)  # fmt: skip
 TOKENIZER = {
-    *{*VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"},
-    *("chat_template.jinja", "tekken.json"),
-}
+    *VOCABULARIES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt",
+    "chat_template.jinja", "tekken.json",
+}  # fmt: skip
 MORE = ("tokenizer.*.json", "additional_chat_templates/*.jinja")
 """Tokenizers for some versions of the library alone, and chat templates by name."""
 

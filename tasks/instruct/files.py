@@ -28,9 +28,9 @@ STEMS = {
 """Names of the files of a split."""
 
 ROLES = {
-    **{"system": SYSTEM, "user": USER, "human": USER},
-    **{"assistant": ASSISTANT, "gpt": ASSISTANT, "chatgpt": ASSISTANT},
-}
+    "system": SYSTEM, "user": USER, "human": USER,
+    "assistant": ASSISTANT, "gpt": ASSISTANT, "chatgpt": ASSISTANT,
+}  # fmt: skip
 """Who speaks, by the names that OpenAI's and ShareGPT's layouts have for it."""
 
 CONVERSATION = ("messages", "conversations")
