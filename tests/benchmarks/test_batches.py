@@ -2,8 +2,8 @@
 
 Run with ``pytest -m slow tests/benchmarks``. Lengths are those of sentences (a log-normal distribution, of 25 tokens in
 the middle and up to 128). The variants take turns, so that they see the same state of a busy machine; the ratio is that
-of the fastest rounds. Nothing is asserted of time; what is asserted is that each variant pads as its name says, and that
-padding changes no loss.
+of the fastest rounds. Nothing is asserted of time; what is asserted is that each variant pads as its name says, and
+that padding changes no loss.
 """
 
 from __future__ import annotations

@@ -356,7 +356,10 @@ class TwoSets(ToyTask):
     ("error", "message"),
     [
         (UserError("missing.tar is damaged: download it again"), "missing.tar is damaged: download it again"),
-        (ZeroDivisionError("a defect\nof the task"), "ZeroDivisionError: a defect of the task (experiments/test_sweep.py, line "),
+        (
+            ZeroDivisionError("a defect\nof the task"),
+            "ZeroDivisionError: a defect of the task (experiments/test_sweep.py, line ",
+        ),
     ],
 )
 def test_a_data_set_that_cannot_be_loaded_stops_no_other(error, message, monkeypatch, capsys):
