@@ -84,6 +84,13 @@ def test_batches_are_padded_to_their_longest_and_labels_with_what_no_loss_counts
     assert batch["targets"].tolist() == [[1, 1, -100], [1, 1, 1]]
 
 
+def test_some_windows_of_an_example_can_be_taken_at_once():
+    data = encoded([4, 2], windows=3)
+    *_, (windows, _) = data.by_example(range(len(data)))
+    assert [window.origin for window in windows[1:]] == [1, 2]
+    assert windows[-1].target == windows[1:][-1].target == 12
+
+
 def test_windows_that_would_be_lost_for_lack_of_memory_are_an_error(monkeypatch):
     monkeypatch.setattr("zipeft.training.dataset.fits", lambda size: False)
     data = encode(

@@ -80,6 +80,10 @@ class Data:
         train, validation = self.draw(0) if self.draw else (self.train, self.validation)
         return len(train), len(validation), len(self.test)
 
+    def sealed_splits(self) -> dict[str, SealedSplit]:
+        """Return all test splits by name: "test" is the data set's own, others are those that are shifted."""
+        return {name: self._sealed(split, name) for name, split in {"test": self.test, **self.shifted}.items()}
+
     def _sealed(self, test: Split | SealedSplit, name: str) -> SealedSplit:
         if isinstance(test, SealedSplit):
             return test

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     key = TestKey(f"{options.adapter}")
     key.chosen("what the adapter was saved with")
     windows = task.windows(learner.backbone)
-    for name, sealed in {"test": data.test, **data.shifted}.items():
+    for name, sealed in data.sealed_splits().items():
         test = sealed.open(key)
         scores, _ = evaluator.test(learner, encode(test, windows, learner.backbone))
         told = ", ".join(f"{score} {score_text(score, value)}" for score, value in scores.items())

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from textwrap import fill
+from typing import Any
 
 from zipeft.api.settings import as_json
 from zipeft.errors import UserError
@@ -15,7 +16,7 @@ from zipeft.experiments.comparison import Contender, Run
 from zipeft.experiments.earlier_times import remember
 from zipeft.experiments.experiment import Experiment
 from zipeft.experiments.sweep import ResumePolicy, Study
-from zipeft.experiments.time_left import Kind, TimeLeft
+from zipeft.experiments.time_left import Kind, TimeLeft, all_known
 from zipeft.formatting import DASH, counted, duration, listing, size, span
 from zipeft.leaderboard.tables import tabulated, text_table
 from zipeft.results import Store
@@ -164,17 +165,16 @@ def _row(outlook: Outlook, contender: Contender, estimate: TimeLeft) -> list[str
     kinds = [kind for kind in comparison.kinds() if kind[-1] == contender.name]
     settings = {name: brief(value) for name, value in as_json(contender.method).items() if name not in contender.space}
     done = sum(outlook.done.get(kind, 0) for kind in kinds)
-    times = [estimate.seconds(kind) for kind in kinds]
-    left = [estimate.remaining(kind) * (seconds or 0.0) for kind, seconds in zip(kinds, times, strict=True)]
-    known = None not in times
+    times = all_known(map(estimate.seconds, kinds))
+    left = sum(estimate.remaining(kind) * each for kind, each in zip(kinds, times, strict=True)) if times else 0.0
     return [
         contender.name,
         fill(", ".join(f"{name} {value}" for name, value in settings.items()), WIDTH) or DASH,
         fill("; ".join(f"{name} {dimension}" for name, dimension in contender.space.items()), WIDTH) or DASH,
         str(len(kinds) * comparison.trainings),
         str(done) if any(kind in outlook.done for kind in kinds) else "?",
-        span(times, duration) if known else "?",
-        duration(sum(left)) if known else "?",
+        span(times, duration) if times else "?",
+        duration(left) if times else "?",
     ]
 
 
@@ -202,7 +202,7 @@ def _offline() -> Iterator[None]:
     """Let nothing be downloaded; the hub's client reads that once, when it is imported."""
     before = {name: os.environ.get(name) for name in OFFLINE}
     os.environ.update(dict.fromkeys(OFFLINE, "1"))
-    hub = sys.modules.get("huggingface_hub.constants")
+    hub: Any = sys.modules.get("huggingface_hub.constants")
     known, online = (True, hub.HF_HUB_OFFLINE) if hub else (False, False)
     if known:
         hub.HF_HUB_OFFLINE = True

@@ -12,7 +12,7 @@ MOST = 4
 
 def remember(estimate: TimeLeft, experiment: Experiment, store: Store) -> list[Kind]:
     """Tell an estimate what earlier trainings took; return the kinds of which any are on record."""
-    found = []
+    found: list[Kind] = []
     for kind in experiment.comparison.kinds():
         if seconds := _seconds(experiment, kind, store):
             estimate.remember(kind, seconds)

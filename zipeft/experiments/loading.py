@@ -50,18 +50,18 @@ class LoadedSet:
             return test
 
         train, validation = read(self.data.train), read(self.data.validation)
-        shifted = {name: split.map(read_test) for name, split in self.data.shifted.items()}
-        return Encoded(train, validation, self.data.test.map(read_test), shifted)
+        sealed = {name: split.map(read_test) for name, split in self.data.sealed_splits().items()}
+        return Encoded(train, validation, sealed.pop("test"), sealed)
 
     def draw(self, seed: int) -> tuple[EncodedSplit, EncodedSplit]:
         """Return the training and validation data that runs of a seed take; those of the last seed are kept."""
-        if self.data.draw is None:
+        if self._drawn is None:
             return self.encoded.train, self.encoded.validation
         return self._drawn.get(seed)
 
     @cached_property
-    def _drawn(self) -> LastOnly[int, tuple[EncodedSplit, EncodedSplit]]:
-        return LastOnly(partial(_draw, self.data.draw, self.encoded))
+    def _drawn(self) -> LastOnly[int, tuple[EncodedSplit, EncodedSplit]] | None:
+        return LastOnly(partial(_draw, self.data.draw, self.encoded)) if self.data.draw else None
 
     def targets(self, seed: int) -> list[Any]:
         """Return the targets of the training examples that runs of a seed take."""

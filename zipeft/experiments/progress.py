@@ -61,7 +61,7 @@ class Terminal:
             self._silent = True
 
 
-class _Meter(tqdm):
+class _Meter(tqdm):  # type: ignore[type-arg]  # generic for type checkers alone
     """A bar from 0 to 1 that also shows what ``said`` holds."""
 
     def __init__(self, said: dict[str, str], **options: Any) -> None:
@@ -112,10 +112,9 @@ class ProgressBar:
             self._show()
 
     def finished(self, study: Study, run: Run, record: Record) -> None:
-        failed = isinstance(record, Failure)
-        self._estimate.end(record.id, whole=not failed)
+        self._estimate.end(record.id, whole=not isinstance(record, Failure))
         self._show()
-        if failed:
+        if isinstance(record, Failure):
             self._bar.write(f"  {run} failed: {record.reason}", file=self._terminal)
 
     def ended(self, study: Study) -> None:

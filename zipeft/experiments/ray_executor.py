@@ -166,7 +166,8 @@ class RayExecutor:
             answer = ray.get(remote_answer)
         except RayError as error:  # the process or its machine has died
             if work.tries < TRIES:
-                return self._begin(replace(work, process=self._start(), tries=work.tries + 1))
+                self._begin(replace(work, process=self._start(), tries=work.tries + 1))
+                return None
             reason = f"its process on the cluster died {TRIES} times; the last: {_cause(error)}"
             return work.experiment.failure(work.run, reason, str(error))
         if len(self._running) < self._slots():
@@ -187,7 +188,7 @@ class RayExecutor:
         return answer.record
 
     def _keep(self, experiment: Experiment, run: Run, files: Mapping[str, bytes]) -> None:
-        if files:
+        if files and self.adapters is not None:
             self.adapters.put(experiment, run, files)
 
     def _slots(self) -> int:

@@ -114,6 +114,7 @@ class Study:
         if isinstance(record, Trial):
             seconds = record.cost.train_seconds + record.cost.frozen_prefix_seconds
             return Tried(record.id, settings, record.validation[record.task.metric], seconds, "")
+        assert isinstance(record, Failure)  # not None: there are runs once every trial has its record
         return Tried(record.id, settings, None, 0.0, record.reason)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
-Kind = tuple[str, ...]
+Kind = tuple[str, str, str, str]
 """What trainings share that take about as long: backbone, task, data set and method."""
 
 
@@ -104,11 +104,11 @@ class TimeLeft:
             return 0.0
         waiting = Counter(self._left)
         waiting.subtract(run.kind for run in self._running.values())
-        running = [self._left_of(run) for run in self._running.values()]
-        rest = [(number, self.seconds(kind)) for kind, number in waiting.items() if number > 0]
-        if None in running or any(seconds is None for _, seconds in rest):
+        kinds = [kind for kind, number in waiting.items() if number > 0]
+        running, each = all_known(map(self._left_of, self._running.values())), all_known(map(self.seconds, kinds))
+        if running is None or each is None:
             return None
-        total = sum(running) + sum(number * seconds for number, seconds in rest)
+        total = sum(running) + sum(waiting[kind] * seconds for kind, seconds in zip(kinds, each, strict=True))
         return max([total / self._at_once, *running])
 
     def share(self) -> float:
@@ -133,3 +133,13 @@ class TimeLeft:
 
     def _by_its_steps(self, run: _Running) -> float | None:
         return (self._clock() - run.since) / run.share if run.share else None
+
+
+def all_known(values: Iterable[float | None]) -> list[float] | None:
+    """Return the values; None where one of them is not known."""
+    known: list[float] = []
+    for value in values:
+        if value is None:
+            return None
+        known.append(value)
+    return known

@@ -69,7 +69,8 @@ def count_flops(
         # two tell what is computed once for a batch from what is computed for each example.
         one, two = (_count(learner, objective, train, device, [median] * examples) for examples in (1, 2))
     shared = min(batch_size, len(train))
-    return tuple(round(second - first + (2 * first - second) / shared) for first, second in zip(one, two, strict=True))
+    step, forward = (round(b - a + (2 * a - b) / shared) for a, b in zip(one, two, strict=True))
+    return step, forward
 
 
 def _count(

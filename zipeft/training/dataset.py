@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, overload
 
 import psutil
 import torch
@@ -29,7 +29,7 @@ BATCHES_SORTED = 32
 
 
 @dataclass(frozen=True, eq=False)
-class EncodedSplit(Dataset):
+class EncodedSplit(Dataset[dict[str, Any]]):
     """A split as the backbone takes it, made by ``encode``.
 
     An example has one window or, where it is too long, several. An item is a window: ``{"inputs": ..., "targets":
@@ -52,10 +52,11 @@ class EncodedSplit(Dataset):
         return len(self.example_of)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        window = self.window(index) if self.needs_inputs or self.kept is not None else None
-        item = {"targets": self.split.targets[index] if window is None else window.target}
         if self.needs_inputs:
-            item["inputs"] = window.inputs
+            window = self.window(index)
+            item = {"targets": window.target, "inputs": window.inputs}
+        else:
+            item = {"targets": self.split.targets[index] if self.kept is None else self.kept[index].target}
         if self.trunk_output is not None:
             item["trunk_output"] = self.trunk_output[index]
         return item
@@ -72,7 +73,8 @@ class EncodedSplit(Dataset):
     def subset(self, indices: Sequence[int]) -> EncodedSplit:
         """Return some of the examples, in the order of ``indices``, with their windows, before any frozen trunk."""
         own = self.split
-        split = Split(Subset(own.examples, indices), *([v[i] for i in indices] for v in (own.targets, own.names)))
+        examples: Any = Subset(own.examples, indices)  # type: ignore[arg-type]  # torch takes any sequence
+        split = Split(examples, *([v[i] for i in indices] for v in (own.targets, own.names)))
         if self.kept is None:
             return encode(split, self.windows_of, self.backbone)  # a few may fit in memory, where all of them do not
         of_example: dict[int, list[int]] = {}
@@ -141,7 +143,7 @@ def encode(split: Split, windows_of: WindowsOf, backbone: Backbone) -> EncodedSp
     return EncodedSplit(split, windows_of, backbone, kept, example_of, lengths if len(set(lengths)) > 1 else None)
 
 
-def ordered_batches(data: EncodedSplit, batch_size: int, shard: Shard = ALL) -> DataLoader:
+def ordered_batches(data: EncodedSplit, batch_size: int, shard: Shard = ALL) -> DataLoader[dict[str, Any]]:
     """Return the shard of the windows, in the order of ``data.order``, in batches that with those of all make
     ``batch_size``."""
     size = -(-batch_size // shard.processes)
@@ -151,7 +153,7 @@ def ordered_batches(data: EncodedSplit, batch_size: int, shard: Shard = ALL) -> 
     return DataLoader(data, size, sampler=shard.of(data.order()), generator=own, collate_fn=data.collate)
 
 
-def shuffled_batches(data: EncodedSplit, batch_size: int, seed: int, shard: Shard = ALL) -> DataLoader:
+def shuffled_batches(data: EncodedSplit, batch_size: int, seed: int, shard: Shard = ALL) -> DataLoader[dict[str, Any]]:
     """Return the shard of every batch; ``seed`` decides the order, another in each epoch."""
     generator = torch.Generator().manual_seed(seed)
     sampler: Sampler[int] = RandomSampler(data, generator=generator)
@@ -161,7 +163,7 @@ def shuffled_batches(data: EncodedSplit, batch_size: int, seed: int, shard: Shar
     return DataLoader(data, batch_sampler=batches, generator=generator, collate_fn=data.collate)
 
 
-class _Windows(Sequence):
+class _Windows(Sequence[Window]):
     """Some of the windows, each made when it is asked for if they are not kept: most objectives never look."""
 
     def __init__(self, data: EncodedSplit, indices: range) -> None:
@@ -170,7 +172,13 @@ class _Windows(Sequence):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Window:
+    @overload
+    def __getitem__(self, index: int) -> Window: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Windows: ...
+    def __getitem__(self, index: int | slice) -> Window | _Windows:
+        if isinstance(index, slice):
+            return _Windows(self.data, self.indices[index])
         return self.data.window(self.indices[index])
 
 
@@ -184,12 +192,12 @@ class _Bucketed(Sampler[int]):
         self.sampler, self.lengths, self.size, self.generator = sampler, lengths, size, generator
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
         shuffled = iter(self.sampler)
         full = len(self) - len(self) % self.size
-        batches = []
+        batches: list[list[int]] = []
         while len(batches) * self.size < full:
             many = list(islice(shuffled, min(BATCHES_SORTED * self.size, full - len(batches) * self.size)))
             many.sort(key=self.lengths.__getitem__)

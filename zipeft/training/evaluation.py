@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
 
+from zipeft.api.backbone import LanguageBackbone
 from zipeft.api.learner import Learner
 from zipeft.api.objective import Objective
 from zipeft.training import parallel
@@ -49,12 +50,14 @@ class Evaluator:
     def _predict(self, learner: Learner, data: EncodedSplit, max_new_tokens: int = 0) -> list[Any]:
         """Return one prediction an example, in their order."""
         learner.eval()
-        backbone, predictions = learner.backbone, []
+        backbone = learner.backbone
+        predictions: list[Any] = []
         for batch in parallel.read(self.accelerator, ordered_batches(data, self.batch_size, self.shard)):
             batch = send_to_device(batch, self.accelerator.device)
             del batch["targets"]
             own = self.objective.predict(learner(**batch))
             if max_new_tokens:
+                assert isinstance(backbone, LanguageBackbone)  # objectives read nothing else to generate from
                 prompts = backbone.prompt_ids(batch["inputs"])
                 generated = backbone.generate(learner.model, prompts, max_new_tokens)
                 own = self.objective.with_generated(own, generated, backbone)

@@ -88,6 +88,8 @@ class Trainer:
         if not learner.trainable():
             return self._as_it_is(learner, validation)
         loader = shuffled_batches(train, self.protocol.batch_size, seed, self.shard)
+        sampler = loader.batch_sampler
+        assert isinstance(sampler, parallel.ShardedBatches)  # as ``shuffled_batches`` makes it
         steps = total_steps(len(loader), self.protocol)
         model, optimizer = parallel.prepare(self.accelerator, learner, _optimizer(learner, method))
         parallel.draw_apart(self.accelerator, seed)
@@ -97,7 +99,7 @@ class Trainer:
         while log.steps < steps:
             start = now()
             losses = []
-            batches = zip(parallel.read(self.accelerator, loader), loader.batch_sampler.weights(), strict=True)
+            batches = zip(parallel.read(self.accelerator, loader), sampler.weights(), strict=True)
             for batch, weight in islice(batches, steps - log.steps):
                 losses.append(step(batch, weight))
                 on_step(steps)

@@ -8,9 +8,9 @@ and there is nothing to tell.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
@@ -22,7 +22,6 @@ from torch.utils.data import BatchSampler, Sampler
 from zipeft.errors import UserError
 
 T = TypeVar("T")
-Some = TypeVar("Some", bound=Sequence)
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Shard:
     def of_process(cls, accelerator: Accelerator) -> Shard:
         return cls(accelerator.process_index, accelerator.num_processes)
 
-    def of(self, items: Some) -> Some:
+    def of(self, items: Sequence[T]) -> Sequence[T]:
         return items[self.process :: self.processes]
 
     def weight(self, size: int) -> float:
@@ -58,11 +57,11 @@ class ShardedBatches(BatchSampler):
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in super().__iter__():
-            yield self.shard.of(batch) or batch[:1]
+            yield list(self.shard.of(batch) or batch[:1])
 
     def weights(self) -> list[float]:
         """Return the weight of each batch's mean loss; see ``Shard.weight``."""
-        examples = len(self.sampler)
+        examples = len(cast(Sized, self.sampler))  # torch leaves open whether a sampler is; ours are
         return [self.shard.weight(min(self.batch_size, examples - at)) for at in range(0, examples, self.batch_size)]
 
 
@@ -114,4 +113,7 @@ def merge(accelerator: Accelerator, part: list[Any]) -> list[Any]:
 
 def agree(accelerator: Accelerator, value: T) -> T:
     """Return the main process's value, which can be pickled, on every process."""
-    return value if accelerator.num_processes == 1 else broadcast_object_list([value])[0]
+    if accelerator.num_processes == 1:
+        return value
+    values: list[Any] = [value]
+    return broadcast_object_list(values)[0]
