@@ -75,7 +75,7 @@ def _front_matter(record: AdapterRecord, result: Result | None, base_model: str,
     from huggingface_hub import ModelCardData
 
     names = [part.name for part in (record.backbone, record.method, record.task)]
-    base = {"base_model": base_model, "base_model_relation": "adapter"} if base_model else {}
+    base: dict[str, Any] = {"base_model": base_model, "base_model_relation": "adapter"} if base_model else {}
     return ModelCardData(
         **base,
         library_name="zipeft",

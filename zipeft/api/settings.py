@@ -12,7 +12,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, Literal, TypeVar, Union, overload
 
 from zipeft.errors import UserError, did_you_mean
 
@@ -91,7 +91,11 @@ def _present_values(field: Field[Any]) -> dict[str, str]:
     return {recorded: value for value, recorded in _recorded_values(field).items()}
 
 
-def override(target: T | type[T], values: Mapping[str, str], name: str = "") -> T:
+@overload
+def override(target: type[T], values: Mapping[str, str], name: str = "") -> T: ...
+@overload
+def override(target: T, values: Mapping[str, str], name: str = "") -> T: ...
+def override(target: Any, values: Mapping[str, str], name: str = "") -> Any:
     """Return an instance of a dataclass with some fields set from text: ``values`` by their names.
 
     ``target`` is an instance, whose other fields are kept, or a class, whose other fields have their defaults.
@@ -109,7 +113,7 @@ def override(target: T | type[T], values: Mapping[str, str], name: str = "") -> 
     hints = _types(cls, name) if values else {}
     parsed = {field: _parse_setting(f"{name}.{field}", hints[field], text) for field, text in values.items()}
     try:
-        return cls(**parsed) if isinstance(target, type) else replace(target, **parsed)  # type: ignore[type-var]
+        return cls(**parsed) if isinstance(target, type) else replace(target, **parsed)
     except ValueError as error:  # from the plug-in's own __post_init__
         raise UserError(f"{name}: {error}") from error
 

@@ -158,6 +158,14 @@ def chosen_backbone(options: argparse.Namespace, assigned: Mapping[str, str] | N
     return override(registry.backbones.get(options.backbone), values, options.backbone)
 
 
+def named_backbone(options: argparse.Namespace, assigned: Mapping[str, str] | None = None) -> Backbone:
+    """Return what ``chosen_backbone`` does. Raises ``UserError`` also where the options name none."""
+    backbone = chosen_backbone(options, assigned)
+    if backbone is None:
+        raise UserError("name a --backbone (zipeft ls backbones lists them)")
+    return backbone
+
+
 # --- the exit status --------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from zipeft import registry
 from zipeft.api.settings import override, parse_assignments
-from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, command_parser, exit_status
+from zipeft.commands.common import (
+    ArgumentParser,
+    add_backbone,
+    chosen_backbone,
+    command_parser,
+    exit_status,
+    named_backbone,
+)
 from zipeft.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -112,7 +119,7 @@ def _joined(gated: GatedPrompts, backbone: Backbone, task: Task, name: str) -> t
 
 
 def _backbone(options: argparse.Namespace) -> Backbone:
-    return chosen_backbone(options, parse_assignments(options.set).get(options.backbone))
+    return named_backbone(options, parse_assignments(options.set).get(options.backbone))
 
 
 def _task(options: argparse.Namespace) -> Task:

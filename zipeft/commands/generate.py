@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from zipeft import locks, registry
 from zipeft.commands.common import (
@@ -17,6 +17,7 @@ from zipeft.commands.common import (
     command_parser,
     exit_status,
     fraction,
+    named_backbone,
     positive_int,
     temperature,
 )
@@ -25,6 +26,7 @@ from zipeft.files import check_target
 from zipeft.formatting import counted
 
 if TYPE_CHECKING:
+    from zipeft.api.backbone import Backbone, LanguageBackbone
     from zipeft.generation.generator import TextGenerator
     from zipeft.generation.questions import Question
 
@@ -163,8 +165,9 @@ def _of_adapter(options: argparse.Namespace) -> tuple[Any, Any, str | None, dict
 
 
 def _of_backbone(options: argparse.Namespace) -> tuple[Any, Any, str | None, dict[str, Any]]:
-    backbone = chosen_backbone(options)
-    _check_speaks(type(backbone), f"the backbone {options.backbone}")
+    named = named_backbone(options)
+    _check_speaks(type(named), f"the backbone {options.backbone}")
+    backbone = cast("LanguageBackbone", named)  # by its modality
     model = backbone.build()
     template = "chat" if backbone.tokenizer().chat_template else "alpaca"
     weights = backbone.weights()
@@ -172,7 +175,7 @@ def _of_backbone(options: argparse.Namespace) -> tuple[Any, Any, str | None, dic
     return backbone, model, template, {"model": weights.checkpoint, "settings": settings}
 
 
-def _check_speaks(cls: type, what: str) -> None:
+def _check_speaks(cls: type[Backbone], what: str) -> None:
     if cls.modality != "instruction":
         raise UserError(f"{what} takes {cls.modality}s and says nothing: take a language model, such as llama")
 

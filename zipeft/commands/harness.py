@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from zipeft.commands.common import (
     ArgumentParser,
@@ -15,6 +15,7 @@ from zipeft.commands.common import (
     chosen_backbone,
     command_parser,
     exit_status,
+    named_backbone,
     positive_int,
     whole,
 )
@@ -24,6 +25,8 @@ from zipeft.files import check_target, write_atomically
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
+
+    from zipeft.api.backbone import LanguageBackbone
 
 EXAMPLES = """\
 examples:
@@ -83,16 +86,17 @@ def _model(options: argparse.Namespace) -> HFLM:
         learner, _ = load_adapter(options.adapter)
         backbone, model = learner.backbone, learner.model
     else:
-        backbone, model = chosen_backbone(options), None
+        backbone, model = named_backbone(options), None
     if backbone.modality != "instruction":
         raise UserError(f"the benchmarks need a language model; {type(backbone).__name__} takes {backbone.modality}s")
+    language = cast("LanguageBackbone", backbone)  # by its modality
     model = model or backbone.build()
     device = new_accelerator().device
     return HFLM(
         pretrained=model.to(device),
-        tokenizer=backbone.tokenizer(),
+        tokenizer=language.tokenizer(),
         batch_size=options.batch_size,
-        max_length=min(backbone.max_length(), options.max_length),
+        max_length=min(language.max_length(), options.max_length),
         device=str(device),
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zipeft import registry
 from zipeft.api.settings import override, parse_assignments
-from zipeft.commands.common import ArgumentParser, add_backbone, chosen_backbone, command_parser, exit_status, whole
+from zipeft.commands.common import ArgumentParser, add_backbone, command_parser, exit_status, named_backbone, whole
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def _plugins(options: argparse.Namespace) -> tuple[Backbone, list[tuple[str, Met
     """Return the backbone, at random weights, and the methods, with their settings."""
     assigned = parse_assignments(options.set)
     of_backbone = assigned.pop(options.backbone, {})
-    backbone = chosen_backbone(options, of_backbone)
-    if backbone is None:
-        raise UserError("name a --backbone (zipeft ls backbones lists them)")
+    backbone = named_backbone(options, of_backbone)
     if backbone.pretrained and "pretrained" in of_backbone:
         raise UserError("costs are those of random weights: leave out --set ...pretrained")
     backbone, modality = replace(backbone, pretrained=False), backbone.modality
@@ -144,16 +142,15 @@ def _table(profiles: Sequence[Profile], style: str) -> str:
     from zipeft.formatting import DASH, count, duration, size
 
     headers = ["method", "trainable parameters", "exactly", "of all (%)", "head", "adapter file"]
-    timed = [profile for profile in profiles if profile.step_seconds]
+    timed = [(p.step_seconds, p.peak_bytes) for p in profiles if p.step_seconds and p.peak_bytes is not None]
     headers += ["time per step", "ratio", "peak memory", "ratio"] if timed else []
-    fastest = min((profile.step_seconds for profile in timed), default=0)
-    smallest = min((profile.peak_bytes for profile in timed), default=0)
+    fastest, smallest = map(min, zip(*timed, strict=True)) if timed else (0.0, 0)
     rows = []
     for profile in profiles:
         part = f"{100 * profile.of_all:.3g}"
         row = [profile.method, count(profile.trainable), f"{profile.trainable:,}", part, count(profile.head)]
         row.append(size(profile.adapter_bytes))
-        if profile.step_seconds:
+        if profile.step_seconds and profile.peak_bytes is not None:
             times = [duration(profile.step_seconds), f"{profile.step_seconds / fastest:.2f}"]
             row += [*times, size(profile.peak_bytes), f"{profile.peak_bytes / smallest:.2f}"]
         elif timed:

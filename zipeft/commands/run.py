@@ -127,7 +127,7 @@ def _sweep(experiments: Sequence[Experiment], options: RunOptions) -> SweepRepor
     cluster = _cluster(experiments[0], options, adapters)  # before there is a bar that a refusal would spoil
     store = Store(options.results)
     bar = ProgressBar(experiments, store)
-    executor = cluster or LocalExecutor(experiments, bar.step, adapters and adapters.keep)
+    executor = cluster or LocalExecutor(experiments, bar.step, adapters.keep if adapters else None)
     try:
         return Sweep(store, executor, _policy(options), bar).go(experiments)
     finally:
@@ -208,7 +208,7 @@ def _parser() -> ArgumentParser:
         argument_default=argparse.SUPPRESS,  # the defaults are those of ``RunOptions``: a sweep file may say otherwise
     )
     what = parser.add_argument_group("what is compared")
-    several = {"nargs": "+", "action": "extend", "metavar": "NAME"}
+    several: dict[str, Any] = {"nargs": "+", "action": "extend", "metavar": "NAME"}
     what.add_argument("--backbone", **several, help="families of models, such as vit or roberta")
     what.add_argument("--checkpoint", metavar="NAME", help="which model of it (default: the embedded one)")
     what.add_argument("--no-pretrained", action="store_true", help="start from random weights")

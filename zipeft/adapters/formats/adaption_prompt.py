@@ -83,11 +83,12 @@ def write(folder: Path, gated: GatedPrompts, model: nn.Module) -> list[str]:
 
 def check(model: nn.Module) -> None:
     """Raise ``UserError`` unless peft computes of a joined model what zipeft does."""
-    kind = model.config.model_type
+    config: Any = model.config
+    kind = config.model_type
     if kind not in MODELS:
         raise UserError(f"peft has adaption prompts for {' and '.join(MODELS)}, not for {kind}")
     for name in _attentions(model):
-        attention = model.get_submodule(name)
+        attention: Any = model.get_submodule(name)
         if attention.o_proj.bias is not None:
             raise UserError("peft adds the bias of the output projection twice: with it the model is another one")
         if attention.zipeft_splice.first_token.factor != 1.0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,8 +59,9 @@ class GatedPrompts:
     def method(self) -> ZeroGated:
         """Return the method that joins such prompts to a model."""
         layers, length, _ = self.prompts.shape
-        gate = "layer" if self.gates.shape[1] == 1 else "head"
-        return ZeroGated(length=length, layers=layers, gate=gate, gate_activation=self.gate_activation)
+        gate: Literal["layer", "head"] = "layer" if self.gates.shape[1] == 1 else "head"
+        activation = cast('Literal["tanh", "none"]', self.gate_activation)  # the prompts refuse any other
+        return ZeroGated(length=length, layers=layers, gate=gate, gate_activation=activation)
 
     def join(self, backbone: Backbone, model: nn.Module) -> None:
         """Join the prompts to a frozen model. Raises ``UserError`` if they were made for one of other sizes."""
