@@ -97,9 +97,9 @@ class Repository:
         where they are. Call ``ask`` first."""
         import huggingface_hub
 
-        place = {"local_dir": folder} if folder else {}
+        wanted = {**self._place, "allow_patterns": list(patterns)} | ({"local_dir": folder} if folder else {})
         with answered():
-            path = huggingface_hub.snapshot_download(self.name, **self._place, allow_patterns=list(patterns), **place)
+            path = huggingface_hub.snapshot_download(self.name, **wanted)
         return Path(path)
 
     def _copy(self, patterns: Sequence[str], is_whole: Callable[[Path], bool]) -> Path | None:
@@ -171,7 +171,7 @@ def offline() -> Iterator[None]:
     import datasets
     import huggingface_hub
 
-    places = (datasets.config, huggingface_hub.constants)
+    places: list[Any] = [datasets.config, huggingface_hub.constants]
     before = [place.HF_HUB_OFFLINE for place in places]
     for place in places:
         place.HF_HUB_OFFLINE = True

@@ -270,7 +270,12 @@ def _zip_entry(package: PackageArchive, bundle: zipfile.ZipFile, info: zipfile.Z
 
 
 def _tar_entry(package: PackageArchive, bundle: tarfile.TarFile, info: tarfile.TarInfo) -> ArchiveEntry:
-    return _member_path(package, info.name), info.isdir(), info.isreg(), lambda: bundle.extractfile(info)
+    def open_it() -> IO[bytes]:
+        file = bundle.extractfile(info)
+        assert file is not None  # nothing but regular files is opened
+        return file
+
+    return _member_path(package, info.name), info.isdir(), info.isreg(), open_it
 
 
 def _member_path(package: PackageArchive, name: str) -> str:

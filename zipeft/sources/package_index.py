@@ -140,8 +140,8 @@ def _open_client(settings: Mapping[str, str]) -> Iterator[PyPIClient]:
     try:
         arguments["timeout"] = float(settings.get("timeout") or settings.get("default-timeout") or 15)
         if certificate:
-            where = "capath" if os.path.isdir(certificate) else "cafile"
-            arguments["verify"] = ssl.create_default_context(**{where: certificate})
+            file, folder = (None, certificate) if os.path.isdir(certificate) else (certificate, None)
+            arguments["verify"] = ssl.create_default_context(cafile=file, capath=folder)
         if "client-cert" in settings:
             arguments.setdefault("verify", ssl.create_default_context()).load_cert_chain(settings["client-cert"])
         client = PyPIClient(**arguments)
@@ -186,14 +186,16 @@ def _links(client: PyPIClient, kind: str, location: str, file: PinnedFile) -> tu
     from unearth import PackageFinder
 
     def ask() -> list[Link]:
-        finder = PackageFinder(client, **{kind: [location]}, ignore_compatibility=True)
+        source: dict[str, Any] = {kind: [location]}
+        finder = PackageFinder(client, **source, ignore_compatibility=True)  # type: ignore[arg-type]  # its own client
         packages = finder.find_matches(f"{file.name}=={file.version}")
         return [package.link for package in packages if package.link.is_wheel == (file.kind == "wheel")]
 
+    expected: tuple[type[Exception], ...] = (*_http_errors(client), OSError, ValueError, LookupError)
     with _captured_warnings("unearth") as warnings:
         try:
             return _retried(client, ask), "; ".join(text.rpartition(": ")[2] for text in warnings)
-        except (*_http_errors(client), OSError, ValueError, LookupError) as error:
+        except expected as error:
             return [], _phrase(error)
 
 
@@ -225,12 +227,14 @@ def _captured_warnings(logger_name: str) -> Iterator[list[str]]:
 
 def _download(client: PyPIClient, link: Link, part: Path, file: PinnedFile) -> None:
     """Stream ``link`` into ``part`` with a progress bar; after a dropped connection go on from what is there."""
+    # ValueError: of a redirection to another kind of address.
+    expected: tuple[type[Exception], ...] = (*_http_errors(client), ValueError)
     try:
         _retried(client, lambda: _stream(client, link, part, file), lambda: _size(part))
     except IndexFailure:
         part.unlink(missing_ok=True)  # nothing of it is of use
         raise
-    except (*_http_errors(client), ValueError) as error:  # which a redirection to another kind of address may raise
+    except expected as error:
         raise IndexFailure(f"{link.redacted}: {_phrase(error)}") from None
 
 

@@ -50,7 +50,8 @@ def choose(strata: Sequence[Hashable], count: int, seed: int) -> list[int]:
 
     if not 0 < count < len(strata):
         return list(range(len(strata)))
-    sizes, seen, ranked = Counter(strata), Counter[Hashable](), []
+    sizes, seen = Counter(strata), Counter[Hashable]()
+    ranked: list[tuple[float, int, int]] = []
     for index in np.random.RandomState(seed).permutation(len(strata)).tolist():
         stratum = strata[index]
         ranked.append(((seen[stratum] + 0.5) / sizes[stratum], len(ranked), index))
