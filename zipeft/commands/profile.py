@@ -13,6 +13,7 @@ from zipeft import registry
 from zipeft.api.settings import override, parse_assignments
 from zipeft.commands.common import ArgumentParser, add_backbone, command_parser, exit_status, named_backbone, whole
 from zipeft.errors import UserError
+from zipeft.registry import Named
 
 if TYPE_CHECKING:
     from zipeft.api.backbone import Backbone
@@ -56,14 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     profiles = []
     with tqdm(methods, disable=None, leave=False) as bar:
-        for name, method in bar:
-            bar.set_description(name)
-            profiles.append(_profile(name, method, backbone, options))
+        for method in bar:
+            bar.set_description(method.name)
+            profiles.append(_profile(method, backbone, options))
     print(_table(profiles, options.format))
     return 0
 
 
-def _plugins(options: argparse.Namespace) -> tuple[Backbone, list[tuple[str, Method]]]:
+def _plugins(options: argparse.Namespace) -> tuple[Backbone, list[Named[Method]]]:
     """Return the backbone, at random weights, and the methods, with their settings."""
     assigned = parse_assignments(options.set)
     of_backbone = assigned.pop(options.backbone, {})
@@ -79,13 +80,13 @@ def _plugins(options: argparse.Namespace) -> tuple[Backbone, list[tuple[str, Met
             raise UserError(
                 f"the method {name} does not go with {options.backbone} (those that do: {', '.join(known)})"
             )
-    methods = [(name, override(registry.methods.get(name), assigned.pop(name, {}), name)) for name in names]
+    methods = [Named(name, override(registry.methods.get(name), assigned.pop(name, {}), name)) for name in names]
     if assigned:
         raise UserError(f"--set {min(assigned)}...: nothing that is profiled is called so")
     return backbone, methods
 
 
-def _profile(name: str, method: Method, backbone: Backbone, options: argparse.Namespace) -> Profile:
+def _profile(method: Named[Method], backbone: Backbone, options: argparse.Namespace) -> Profile:
     import torch
 
     from zipeft.adapters.saved import adapter_bytes
@@ -93,11 +94,11 @@ def _profile(name: str, method: Method, backbone: Backbone, options: argparse.Na
 
     device = torch.device("meta" if options.meta else "cpu")
     with device:
-        learner = _learner(backbone, method)
+        learner = _learner(backbone, method.plugin)
     trainable = sum(parameter.numel() for parameter in learner.method_parameters().values())
     head = sum(parameter.numel() for parameter in learner.head_parameters().values())
     everything = sum(parameter.numel() for parameter in learner.model.parameters())
-    profile = Profile(name, trainable, head, trainable / everything, adapter_bytes(learner))
+    profile = Profile(method.name, trainable, head, trainable / everything, adapter_bytes(learner))
     if options.meta:
         return profile
     batch = backbone.random_batch(options.batch_size, image_size=options.image_size, length=options.length)
