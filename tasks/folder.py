@@ -59,8 +59,9 @@ class Folder(ImageTask):
         if composed(dataset) != name:
             raise UserError(f"the data folder is {name!r}, not {dataset!r}: check --data-dir")
         listing = read_class_folders(require_folder(self.data_dir, "folder"))
-        settings = {"split_seed": self.split_seed, "skip_broken": self.skip_broken}
-        return image_data(name, listing, **settings, limits=self._limits())
+        return image_data(
+            name, listing, split_seed=self.split_seed, skip_broken=self.skip_broken, limits=self._limits()
+        )
 
     def _limits(self) -> dict[str, int]:
         return {"train": self.train_examples, "validation": self.validation_examples, "test": self.test_examples}

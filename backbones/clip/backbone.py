@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
+    from zipeft.backbones.clip.matcher import ZeroShotCLIP
+
 
 @dataclass(frozen=True)
 class CLIP(ImageTextBackbone):
@@ -72,23 +74,23 @@ class CLIP(ImageTextBackbone):
         source = "hub" if choice.published.get("hf_hub") else "published with open_clip"
         return _of_file(choice.label, source, file, choice) if file else Weights(choice.label, source, "")
 
-    def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
+    def blocks(self, model: ZeroShotCLIP) -> Sequence[nn.Module]:
         """Return the blocks of the image tower; each takes and returns hidden states (batch, tokens, width)."""
         return list(model.clip.visual.transformer.resblocks)
 
-    def towers(self, model: nn.Module) -> Mapping[str, Sequence[nn.Module]]:
+    def towers(self, model: ZeroShotCLIP) -> Mapping[str, Sequence[nn.Module]]:
         """Return the blocks of both towers, "image" and "text"."""
         return {"image": self.blocks(model), "text": list(model.text.transformer.resblocks)}
 
-    def width(self, model: nn.Module) -> int:
+    def width(self, model: ZeroShotCLIP) -> int:
         """Return the width of the space that images and texts share."""
         return model.clip.visual.output_dim
 
-    def hidden_width(self, model: nn.Module) -> int:
+    def hidden_width(self, model: ZeroShotCLIP) -> int:
         """Return the width of the image tower."""
         return model.clip.visual.transformer.width
 
-    def features(self, model: nn.Module, inputs: Tensor) -> Tensor:
+    def features(self, model: ZeroShotCLIP, inputs: Tensor) -> Tensor:
         """Return image embeddings (batch, width) as the projection leaves them.
 
         They are not normalised, as in CoOp's linear probe: normalised ones have values of about width ** -0.5, too
@@ -96,22 +98,22 @@ class CLIP(ImageTextBackbone):
         """
         return model.clip.encode_image(_checked(model, inputs))
 
-    def matches(self, model: nn.Module, inputs: Tensor) -> Tensor:
+    def matches(self, model: ZeroShotCLIP, inputs: Tensor) -> Tensor:
         """Return the logits (batch, classes) of images (batch, 3, height, width), of the model's own size."""
         return model(_checked(model, inputs))
 
-    def class_features(self, model: nn.Module) -> Tensor:
+    def class_features(self, model: ZeroShotCLIP) -> Tensor:
         """Return the normalised text features (classes, width) of the named classes, kept while they do not change."""
         return model.class_features()
 
-    def name_classes(self, model: nn.Module, classes: Sequence[str], templates: Sequence[str]) -> None:
+    def name_classes(self, model: ZeroShotCLIP, classes: Sequence[str], templates: Sequence[str]) -> None:
         """Set the class names that ``matches`` scores, replacing earlier ones; underscores are read as spaces.
 
         Raises ``UserError``, with the text, where one is longer than the model takes.
         """
         model.name_classes(classes, templates, self.tokenizer())
 
-    def learn_context(self, model: nn.Module, length: int, initial: str = "") -> None:
+    def learn_context(self, model: ZeroShotCLIP, length: int, initial: str = "") -> None:
         """Let ``length`` learnt words (length, text width) stand before the names, in place of the templates.
 
         Raises ``UserError`` if they leave no room for a name, or ``initial`` is not of ``length`` tokens.
@@ -160,7 +162,7 @@ def _tokenizer(choice: choices.Choice) -> Any:
         raise UserError(f"the tokenizer of {choice.label} cannot be had ({reason})") from reason
 
 
-def _checked(model: nn.Module, images: Tensor) -> Tensor:
+def _checked(model: ZeroShotCLIP, images: Tensor) -> Tensor:
     """Return the images. Raises ``UserError`` if they are not of the size for which the model has positions."""
     size = tuple(model.clip.visual.image_size)
     if tuple(images.shape[-2:]) != size:

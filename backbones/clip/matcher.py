@@ -33,6 +33,11 @@ class ZeroShotCLIP(nn.Module):
     changes: for good where the text tower is frozen, and where it trains while gradients are off.
     """
 
+    clip: Any
+    """A model of open_clip, whose classes have no type in common."""
+    tokens: Tensor | None
+    context: nn.Parameter | None
+
     def __init__(self, clip: nn.Module) -> None:
         super().__init__()
         self.clip, self.training = clip, clip.training
@@ -40,10 +45,10 @@ class ZeroShotCLIP(nn.Module):
         self.templates: tuple[str, ...] = ()
         self.register_buffer("tokens", None, persistent=False)
         self.register_parameter("context", None)
-        self._kept: tuple[tuple, Tensor, list[Tensor]] | None = None
+        self._kept: tuple[tuple[Any, ...], Tensor, list[Tensor]] | None = None
 
     @property
-    def text(self) -> nn.Module:
+    def text(self) -> Any:
         """The module that holds the text tower's parts: the model itself, or a tower of its own."""
         return getattr(self.clip, "text", self.clip)
 
@@ -110,6 +115,7 @@ class ZeroShotCLIP(nn.Module):
         self.classes, self.templates, self._kept = classes, templates, None
 
     def _encode_classes(self) -> Tensor:
+        assert self.tokens is not None  # classes are named
         parts = [self._encode(tokens) for tokens in self.tokens.flatten(0, 1).split(AT_ONCE)]
         features = torch.cat(parts).unflatten(0, self.tokens.shape[:2])
         return functional.normalize(features.mean(1), dim=-1)
@@ -121,7 +127,8 @@ class ZeroShotCLIP(nn.Module):
         with self.text.token_embedding.register_forward_hook(self._put_context):
             return self.clip.encode_text(tokens, normalize=True)
 
-    def _put_context(self, _embedding: nn.Module, _args: tuple, embedded: Tensor) -> Tensor:
+    def _put_context(self, _embedding: nn.Module, _args: tuple[Any, ...], embedded: Tensor) -> Tensor:
+        assert self.context is not None  # else the hook is not there
         words = self.context.to(embedded.dtype).expand(len(embedded), -1, -1)
         return torch.cat([embedded[:, :1], words, embedded[:, 1 + len(self.context) :]], dim=1)
 
@@ -133,7 +140,7 @@ class ZeroShotCLIP(nn.Module):
     def _text_trains(self) -> bool:
         return any(parameter.requires_grad for parameter in self._of_text())
 
-    def _state(self) -> tuple[tuple, list[Tensor]]:
+    def _state(self) -> tuple[tuple[Any, ...], list[Tensor]]:
         """Return a state that changes whenever text features would, and its tensors, to keep them alive."""
         read = self._of_text()
         kind = read[0].device.type

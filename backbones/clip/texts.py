@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from zipeft.errors import UserError
 
-Tokenizer = Callable[..., Tensor]
-"""From texts, and how many tokens each gets (else the model's own number), to tokens (texts, context length)."""
+
+class Tokenizer(Protocol):
+    """From texts, and how many tokens each gets (else the model's own number), to tokens (texts, context length)."""
+
+    context_length: int
+
+    def __call__(self, texts: Sequence[str], context_length: int | None = None, /) -> Tensor: ...
+
 
 PLACEHOLDER = "X"
 """Holds the place of a learnt word; the learnt embedding replaces this one's."""

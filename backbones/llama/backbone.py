@@ -14,7 +14,8 @@ from zipeft.backbones.transformers_models.embedded import EmbeddedModel
 from zipeft.backbones.transformers_models.kind import Kind
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+    from transformers import GenerationMixin, PreTrainedModel
 
 _SMOL = {
     "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
@@ -55,7 +56,7 @@ class Llama(CheckpointBackbone, LanguageBackbone):
     kind: ClassVar[Kind] = DECODER
     architectures: ClassVar[dict[str, tuple[str, dict[str, Any]]]] = ARCHITECTURES
 
-    def tokens(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    def tokens(self, model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
         """Return the last hidden states (batch, tokens, width), zeros where the attention mask is zero.
 
         Padding may stand on either side. Positions skip it, so that learnt keys keep their distance from every token.
@@ -67,12 +68,12 @@ class Llama(CheckpointBackbone, LanguageBackbone):
         )
         return output.last_hidden_state * mask.unsqueeze(-1)
 
-    def logits(self, model: nn.Module, hidden: Tensor) -> Tensor:
+    def logits(self, model: PreTrainedModel, hidden: Tensor) -> Tensor:
         """Return the logits (..., vocabulary) of next tokens."""
         return model.get_output_embeddings()(hidden)
 
     def generate(
-        self, model: nn.Module, inputs: dict[str, Tensor], max_new_tokens: int, **options: Any
+        self, model: GenerationMixin, inputs: dict[str, Tensor], max_new_tokens: int, **options: Any
     ) -> list[list[int]]:
         """Return new tokens; ``use_cache=False`` computes each from the whole text, to the same result.
 

@@ -31,7 +31,7 @@ def _write(target: Path) -> None:
     del model.config.quantization_config  # the weights are what was quantised, no longer how
     model.config.architectures = [type(model).__name__]  # servers of transformers ask for it
     model.config.save_pretrained(target)
-    save_model(model, target / "model.safetensors", metadata={"format": "pt"})  # shared tensors once
+    save_model(model, str(target / "model.safetensors"), metadata={"format": "pt"})  # shared tensors once
     tokenizer.save_pretrained(target)
 
 

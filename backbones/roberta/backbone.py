@@ -12,7 +12,8 @@ from zipeft.backbones.transformers_models.embedded import EmbeddedModel
 from zipeft.backbones.transformers_models.kind import Kind
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
 _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
@@ -55,13 +56,13 @@ class Roberta(CheckpointBackbone):
     kind: ClassVar[Kind] = ENCODER
     architectures: ClassVar[dict[str, tuple[str, dict[str, Any]]]] = ARCHITECTURES
 
-    def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    def features(self, model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
         """Return the features (batch, width) of texts, pooled over the tokens that are no padding."""
         mean = self.pooling == "mean" or (self.pooling == "auto" and self._is_embedded)
         if not mean:
             return model(**inputs).last_hidden_state[:, 0]
         return self.tokens(model, inputs).sum(1) / inputs["attention_mask"].sum(1, keepdim=True)
 
-    def tokens(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    def tokens(self, model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
         """Return the last hidden states (batch, tokens, width), zeros where the attention mask is zero."""
         return model(**inputs).last_hidden_state * inputs["attention_mask"].unsqueeze(-1)

@@ -18,7 +18,7 @@ from zipeft.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import PreTrainedConfig, PreTrainedTokenizerFast
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ class CheckpointBackbone(TextBackbone):
             return self.tokenizer().model_max_length
         return min(self.kind.longest_input(self._config()), self.embedded.longest)
 
-    def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
+    def blocks(self, model: PreTrainedModel) -> Sequence[nn.Module]:
         """Return the layers; each takes and returns hidden states (batch, tokens, width)."""
         return layers(model)
 
-    def width(self, model: nn.Module) -> int:
+    def width(self, model: PreTrainedModel) -> int:
         """Return the width of the hidden states."""
         return model.config.hidden_size
 

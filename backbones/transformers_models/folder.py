@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zipeft import strict_json
 from zipeft.errors import UserError, described
@@ -177,7 +177,7 @@ def read_tokenizer(
     place = f"the tokenizer in {str(folder)!r}"
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # as above
         raise UserError(f"{place} cannot be loaded ({described(error)}): save it again, as a tokenizer.json") from error
     if not tokenizer.is_fast:

@@ -84,4 +84,4 @@ def _wanted(present: Collection[str]) -> list[str]:
     pattern = f"{weights.partition('.')[0]}-*" if weights and weights.endswith(".json") else ""
     shards = [name for name in present if pattern and fnmatchcase(name, pattern)]
     read = {*model_folder.TOKENIZER, model_folder.GENERATION}
-    return sorted([*present.intersection(read), *([weights] if weights else []), *shards])
+    return sorted([*(name for name in present if name in read), *([weights] if weights else []), *shards])

@@ -61,7 +61,7 @@ class Kind:
         # Read here and not by the library, so that what is hashed is what is loaded, and nothing else in the folder is.
         state = model_folder.read_state(folder)
         with self._built(model_class):
-            model, report = model_class.from_pretrained(
+            loaded: Any = model_class.from_pretrained(
                 None,
                 config=config,
                 state_dict=state,
@@ -69,6 +69,7 @@ class Kind:
                 ignore_mismatched_sizes=True,  # they are in the report
                 **_options(model_class),
             )
+        model, report = loaded  # with ``output_loading_info`` it is both
         if problem := _mismatch(model, report):
             raise UserError(f"the weights in {str(folder)!r} are not those of the model in its config: {problem}")
         check_finite(model.named_parameters(), folder)
@@ -171,7 +172,7 @@ def looks_back_only(model: PreTrainedModel, advice: str) -> bool:
 
     name, found, passed = type(model).__name__, layers(model), []
 
-    def keep(layer: nn.Module, taken: tuple, given: Any) -> None:
+    def keep(layer: nn.Module, taken: tuple[Any, ...], given: Any) -> None:
         passed.append((layer, *taken[:1], given))
 
     one, other = [token for token in range(3) if token != model.config.pad_token_id][:2]

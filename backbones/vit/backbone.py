@@ -16,6 +16,7 @@ from zipeft.sources.package_archive import file_sha256
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from timm.models.vision_transformer import VisionTransformer
     from torch import Tensor, nn
 
 FORM = "write NAME:PATH, for example vit_base_patch16_224:weights.safetensors"
@@ -71,19 +72,19 @@ class ViT(ImageBackbone):
         file = weights.cached(name)
         return Weights(timm_models.full_name(name), "hub", file_sha256(file) if file else "")
 
-    def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
+    def blocks(self, model: VisionTransformer) -> Sequence[nn.Module]:
         """Return the transformer blocks; each takes and returns hidden states (batch, tokens, width)."""
         return list(model.blocks)
 
-    def width(self, model: nn.Module) -> int:
+    def width(self, model: VisionTransformer) -> int:
         """Return the width of ``features``."""
         return model.num_features
 
-    def leading_tokens(self, model: nn.Module) -> int:
+    def leading_tokens(self, model: VisionTransformer) -> int:
         """Return how many tokens stand before the patches: class, distillation and register tokens; may be 0."""
         return model.num_prefix_tokens
 
-    def features(self, model: nn.Module, inputs: Any) -> Tensor:
+    def features(self, model: VisionTransformer, inputs: Any) -> Tensor:
         """Return the features (batch, width) of images (batch, 3, height, width), pooled as the model pools them."""
         return model.forward_head(model.forward_features(inputs), pre_logits=True)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from timm.models import PretrainedCfg
+    from timm.models.vision_transformer import VisionTransformer
 
 MODULES = {"vision_transformer", "deit", "vision_transformer_hybrid"}
 """The modules of timm whose models are ``VisionTransformer``."""
@@ -41,18 +42,19 @@ def _not_a_vit(name: str) -> str:
     return f"timm's {name} is no VisionTransformer with ordinary attention: take one such as vit_base_patch16_224"
 
 
-def create(name: str, random: bool) -> nn.Module:
+def create(name: str, random: bool) -> VisionTransformer:
     """Return timm's model without a classifier; if not ``random``, its parameters are NaN until they are loaded."""
     import timm
     import torch
     from timm.models.vision_transformer import Attention, VisionTransformer
 
-    options = {} if random else {"weight_init": "skip"}
+    options: dict[str, Any] = {} if random else {"weight_init": "skip"}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         model = timm.create_model(name, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True, **options)
-    blocks = model.blocks if isinstance(model, VisionTransformer) else ()
-    if not blocks or any(type(getattr(block, "attn", None)) is not Attention for block in blocks):
+    if not isinstance(model, VisionTransformer) or not len(model.blocks):
+        raise UserError(_not_a_vit(name))
+    if any(type(getattr(block, "attn", None)) is not Attention for block in model.blocks):
         raise UserError(_not_a_vit(name))
     if not random:
         with torch.no_grad():
@@ -61,16 +63,22 @@ def create(name: str, random: bool) -> nn.Module:
     return model
 
 
-def mean_and_std(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def config_of(name: str) -> PretrainedCfg:
+    """Return what timm knows of the published weights of a model that ``check_name`` lets pass."""
     import timm
 
     config = timm.get_pretrained_cfg(name)
+    assert config is not None  # every VisionTransformer of timm is registered with one
+    return config
+
+
+def mean_and_std(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    config = config_of(name)
     return config.mean, config.std
 
 
 def full_name(name: str) -> str:
     """Return ``name`` with its tag: which weights a bare name means is a matter of timm's version."""
-    import timm
-
-    config = timm.get_pretrained_cfg(name)
-    return f"{config.architecture}.{config.tag}" if config.tag else config.architecture
+    tag = config_of(name).tag
+    architecture = name.partition(".")[0]
+    return f"{architecture}.{tag}" if tag else architecture

@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zipeft.backbones.vit.timm_models import config_of
 from zipeft.errors import UserError, described
 from zipeft.sources import package_archive
 from zipeft.sources.hub_download import HubUnavailable, Repository
 from zipeft.sources.tensors import check_finite, mismatch, read_tensors
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from timm.models.vision_transformer import VisionTransformer
+    from torch import Tensor
 
 EMBEDDED = "dinov2_s_focus"
 EMBEDDED_ARCHITECTURE = "vit_small_patch14_dinov2"
@@ -69,9 +71,7 @@ def hub_file(name: str) -> Path:
 
 def _published(name: str) -> tuple[Repository, str, str]:
     """Return the repository of a model's weights, and the names of the file as safetensors and as it is published."""
-    import timm
-
-    config = timm.get_pretrained_cfg(name)
+    config = config_of(name)
     if not config.hf_hub_id:
         where = f" on the hub, but at {config.url}" if config.url else ""
         raise UserError(f"timm has no weights of {name}{where}: {_instead(name)}")
@@ -90,7 +90,7 @@ def _instead(name: str) -> str:
 # --- loading ----------------------------------------------------------------------------------------------------------
 
 
-def load(model: nn.Module, name: str, file: Path) -> None:
+def load(model: VisionTransformer, name: str, file: Path) -> None:
     """Load a file of weights: it must hold every parameter of the model, and nothing else but a classifier.
 
     Raises ``UserError`` if it does not.
@@ -108,7 +108,7 @@ def load(model: nn.Module, name: str, file: Path) -> None:
         raise UserError(f"{str(file)!r} holds no weights of {name}: {problem}: name the model that they belong to")
 
 
-def _load_npz(model: nn.Module, arrays: dict[str, Tensor], file: Path) -> str:
+def _load_npz(model: VisionTransformer, arrays: dict[str, Tensor], file: Path) -> str:
     """Load one of Google's original files; return what does not match, "" if all does."""
     check_finite(arrays.items(), file)
     kernels = [array for key, array in arrays.items() if key.endswith("embedding/kernel")]
@@ -119,7 +119,7 @@ def _load_npz(model: nn.Module, arrays: dict[str, Tensor], file: Path) -> str:
     return f"it lacks {left[0]!r}" if left else ""
 
 
-def _load_state(model: nn.Module, name: str, state: dict[str, Tensor], file: Path) -> str:
+def _load_state(model: VisionTransformer, name: str, state: dict[str, Tensor], file: Path) -> str:
     """Load a state dict of timm, or in a format that timm converts; return what does not match, "" if all does."""
     import timm
 
@@ -136,7 +136,7 @@ def _load_state(model: nn.Module, name: str, state: dict[str, Tensor], file: Pat
     return ""
 
 
-def _patch_problem(model: nn.Module, size: tuple[int, ...]) -> str:
+def _patch_problem(model: VisionTransformer, size: tuple[int, ...]) -> str:
     """Say whether patches are of another size than the model's: timm would resample them silently."""
     own = tuple(model.patch_embed.proj.weight.shape[-2:])
     return "" if tuple(size) == own else f"its patches are of {tuple(size)} pixels, not {own}"

@@ -67,7 +67,7 @@ def augment(ink: torch.Tensor, invert: float) -> torch.Tensor:
     ink = ink + amount.clamp(min=0) * (thicker - ink) - amount.clamp(max=0) * 0.6 * (thinner - ink)
     size = torch.empty(count, 1).uniform_(0.75, 1.15) * torch.empty(count, 2).uniform_(0.92, 1.08)
     shift = torch.empty(count, 2).uniform_(-0.1, 0.1)
-    grid = F.affine_grid(torch.cat([torch.diag_embed(1 / size), shift[:, :, None]], dim=2), ink.shape, False)
+    grid = F.affine_grid(torch.cat([torch.diag_embed(1 / size), shift[:, :, None]], dim=2), list(ink.shape), False)
     ink = F.grid_sample(ink, grid, align_corners=False)
     black_on_white = torch.where(torch.rand(count, 1, 1, 1) < invert, -1.0, 1.0)
     return ((1 - 2 * ink) * black_on_white).expand(-1, 3, -1, -1)

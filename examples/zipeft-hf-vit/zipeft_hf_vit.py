@@ -13,7 +13,7 @@ from zipeft import ImageBackbone, UserError, Weights
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
-    from transformers import ViTConfig
+    from transformers import ViTConfig, ViTModel
 
 DEFAULT_CHECKPOINT = "facebook/dino-vits16"
 
@@ -55,13 +55,13 @@ class HFViT(ImageBackbone):
             self._source(), source if self.pretrained else "random", hashlib.sha256(digests.encode()).hexdigest()
         )
 
-    def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
-        return model.layers
+    def blocks(self, model: ViTModel) -> Sequence[nn.Module]:
+        return list(model.layers)
 
-    def width(self, model: nn.Module) -> int:
+    def width(self, model: ViTModel) -> int:
         return model.config.hidden_size
 
-    def features(self, model: nn.Module, inputs: Any) -> Tensor:
+    def features(self, model: ViTModel, inputs: Any) -> Tensor:
         return model(inputs, interpolate_pos_encoding=True).last_hidden_state[:, 0]
 
     def image_transform(self, size: int) -> Callable[[Image], Tensor]:

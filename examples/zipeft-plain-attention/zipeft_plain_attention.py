@@ -38,7 +38,7 @@ class PlainAttentionSplice(Splice):
         return type(module) is PlainAttention
 
     @classmethod
-    def width_and_heads(cls, attention: nn.Module) -> tuple[int, int]:
+    def width_and_heads(cls, attention: PlainAttention) -> tuple[int, int]:
         return attention.query.in_features, attention.heads
 
     def install(self) -> None:

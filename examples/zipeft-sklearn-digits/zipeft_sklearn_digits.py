@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from zipeft import Data, ImageTask, Preset, Split, UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
 NAME = "sklearn_digits"
@@ -66,7 +67,7 @@ class SklearnDigits(ImageTask):
         )
 
 
-def _image(pixels: Sequence[Sequence[float]]) -> Image:
+def _image(pixels: np.ndarray) -> Image:
     """Return pixels of 0 to 16 as a grey image."""
     from PIL import Image
 

@@ -84,7 +84,7 @@ class FewShot(NamedClassesTask):
         return Matching(self.templates(_parts(dataset)[0]))
 
     def shifted_folders(self) -> dict[str, Path]:
-        return {name: folder_of(self.data_dir, name) for name in self.shifted}
+        return {name: folder_of(self.data_dir, name) for name in self.shifted} if self.data_dir else {}
 
 
 def _parts(dataset: str) -> tuple[str, int]:

@@ -75,7 +75,8 @@ def read_test(root: Path, bases: Sequence[str]) -> NamedImages:
     if (path := _split_file(root)) is not None:
         found = _read_split_file(path)
         return _located(NamedImages(path, found.classes, {"test": found.splits["test"]}), root, bases)
-    (folders, names), notes = _class_names(root), []
+    folders, names = _class_names(root)
+    notes: list[str] = []
     places = [place for place in (root, *subfolders(root)) if _labels(place, folders)]
     if not places:
         raise UserError(f"{root} has no class folders that {CLASS_NAMES} names: add them")
@@ -111,7 +112,8 @@ def _split_file(root: Path) -> Path | None:
 
 
 def _read_split_file(path: Path) -> NamedImages:
-    content, names = read_json(path), {}
+    content = read_json(path)
+    names: dict[int, str] = {}
     splits: dict[str, ListedImages] = {}
     for split, key in SPLITS.items():
         items = content.get(key) if isinstance(content, Mapping) else None
@@ -176,7 +178,8 @@ def _read_variants(root: Path) -> NamedImages:
 
 def _read_class_folders(root: Path) -> NamedImages:
     folders, names = _class_names(root)
-    splits, notes = {}, []
+    splits: dict[str, ListedImages] = {}
+    notes: list[str] = []
     for split, key in (("train", "train"), ("test", "val")):
         places = [place for place in (root / "images" / key, root / key) if place.is_dir()]
         if not places:
@@ -260,4 +263,9 @@ def _check(found: NamedImages) -> None:
 def _twice(values: Sequence[str]) -> list[str]:
     """Return the values that are there more than once."""
     seen: set[str] = set()
-    return list(dict.fromkeys(value for value in values if value in seen or seen.add(value)))
+    found: dict[str, None] = {}
+    for value in values:
+        if value in seen:
+            found[value] = None
+        seen.add(value)
+    return list(found)

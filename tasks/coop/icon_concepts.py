@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from zipeft.sources import package_archive
-from zipeft.tasks.fgvc.icons import ARCHIVE, TEST_FONTS, concept_of, draw, read_glyphs
+from zipeft.tasks.fgvc.icons import ARCHIVE, TEST_FONTS, Glyph, concept_of, draw, read_glyphs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,7 @@ def read_drawings(image_size: int) -> Drawings:
 def _write(target: Path, image_size: int) -> None:
     import numpy as np
 
-    groups = defaultdict(dict)
+    groups: dict[str, dict[tuple[str, int], Glyph]] = defaultdict(dict)
     for glyph in read_glyphs():
         groups[concept_of(glyph.name)].setdefault((glyph.font, glyph.codepoint), glyph)
     drawings = [

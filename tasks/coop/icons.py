@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from zipeft.api.data import Split
@@ -68,7 +68,7 @@ def _font(drawing: Drawing) -> str:
     return drawing.name.partition(":")[0]
 
 
-def _inverted(drawings: list[Drawing], concepts: list[str]) -> Split:
+def _inverted(drawings: Sequence[Drawing], concepts: Sequence[str]) -> Split:
     from PIL import ImageChops
 
     return Split(

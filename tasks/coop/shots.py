@@ -142,7 +142,7 @@ def _of_classes(split: Split, base: int | None) -> Split:
 
 
 def _listed(pool: Pool, draw: Draw, names: Mapping[str, Sequence[str]]) -> dict[tuple[str, int], Sequence[int]]:
-    found = {}
+    found: dict[tuple[str, int], Sequence[int]] = {}
     for (split, shots, seed), own in pool.lists.items():
         if shots == draw.shots:
             found[split, seed] = _indices(pool.data, draw, split, own, names[split])

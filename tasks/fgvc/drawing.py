@@ -50,7 +50,9 @@ def drawn_data(
     return Data(
         name=name,
         classes=classes,
-        **parts,
+        train=parts["train"],
+        validation=parts["validation"],
+        test=parts["test"],
         source=carrier.label,
         checksum=hashlib.sha256(record.encode()).hexdigest(),
         note=f"{note}; images: {counts}",

@@ -110,7 +110,7 @@ def concept_of(name: str) -> str:
 
 def concepts_of(glyphs: Sequence[Glyph]) -> dict[str, list[Glyph]]:
     """Return the concepts (``MIN_DRAWINGS``, ``MIN_FONTS``) and their glyphs, each under one name only."""
-    groups = defaultdict(dict)
+    groups: dict[str, dict[tuple[str, int], Glyph]] = defaultdict(dict)
     for glyph in glyphs:
         groups[concept_of(glyph.name)].setdefault((glyph.font, glyph.codepoint), glyph)
     return {
@@ -131,7 +131,7 @@ def draw(concept: str, glyphs: Sequence[Glyph], image_size: int) -> list[Drawing
 
     Of drawings that are the same, pixel by pixel, only the first is kept: a test drawing that is also in training goes.
     """
-    marks = {}
+    marks: dict[tuple[tuple[int, int], bytes], tuple[str, Image]] = {}
     for glyph in glyphs:
         mark = _ink(glyph)
         marks.setdefault((mark.size, mark.tobytes()), (f"{glyph.font}:{glyph.name}", mark))

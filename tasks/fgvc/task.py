@@ -126,5 +126,4 @@ class FGVC(PublishedSetsTask, ImageTask):
         there, published = len({file.label for file in listing.splits["train"]}), SETS[name].classes
         if there != published:
             listing.notes.append(f"{counted(there, 'class', 'classes')} where the published set has {published}")
-        settings = {"split_seed": self.split_seed, "skip_broken": self.skip_broken, "classes": self.classes}
-        return image_data(name, listing, **settings)
+        return image_data(name, listing, split_seed=self.split_seed, skip_broken=self.skip_broken, classes=self.classes)

@@ -57,7 +57,10 @@ def read_sentences(kind: str) -> list[Sentence]:
     path = package_archive.member(ARCHIVE, MEMBER)
     try:
         with tarfile.open(path) as bundle:
-            content = bundle.extractfile(FILES[kind]).read().decode("utf-8")
+            file = bundle.extractfile(FILES[kind])
+            if file is None:
+                raise tarfile.TarError(f"{FILES[kind]} is no file")
+            content = file.read().decode("utf-8")
         rows = [line.split("\t") for line in content.split("\r\n") if line]
         return [
             Sentence(f"{kind}/{number}", f"{kind}/{number.partition('_')[0]}", float(rating), " ".join(text.split()))
@@ -70,9 +73,10 @@ def read_sentences(kind: str) -> list[Sentence]:
 def load(name: str, limits: Mapping[str, int], seed: int) -> Data:
     """Return one of ``SETS``. Sentences of one review, and sentences of the same words, are in the same split."""
     sentences = [sentence for kind in SETS[name] for sentence in read_sentences(kind)]
+    classes: tuple[str, ...] = ()
     if name == "review-ratings":
         notes = ["mean ratings from -4 to 4 of sentences on films and on shop goods"]
-        examples, classes = [TextExample(each.name, (each.text,), each.rating) for each in sentences], ()
+        examples = [TextExample(each.name, (each.text,), each.rating) for each in sentences]
     else:
         everything, classes = len(sentences), POLARITY
         sentences = [each for each in sentences if abs(each.rating) >= UNDECIDED]

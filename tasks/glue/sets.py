@@ -126,8 +126,16 @@ def load_published(name: str, root: Path, source: str, limits: Mapping[str, int]
     for split, size in zip(("train", "test"), published.sizes, strict=True):
         if len(parts[split]) != size:
             notes.append(f"{len(parts[split]):,} of {split} where {size:,} are published")
-    options = {"classes": published.classes, "limits": limits, "seed": seed, "source": source, "notes": notes}
-    return text_data(name, parts, shifted=shifted, **options)
+    return text_data(
+        name,
+        parts,
+        classes=published.classes,
+        limits=limits,
+        seed=seed,
+        source=source,
+        notes=notes,
+        shifted=shifted,
+    )
 
 
 def _read(root: Path, name: str, split: str, stems: Sequence[str], notes: list[str]) -> list[TextExample]:
@@ -138,7 +146,8 @@ def _read(root: Path, name: str, split: str, stems: Sequence[str], notes: list[s
 
 def _examples(paths: Sequence[Path], published: GLUESet, split: str, notes: list[str]) -> list[TextExample]:
     """Return the examples of a split, named by their place in it, from 0, which is their number on the hub."""
-    found, left_out = [], 0
+    found: list[TextExample] = []
+    left_out = 0
     for path in paths:
         columns = (*published.texts, published.label)
         table = read_table(path, columns, bare=published.bare, leave_out_cut=published.leave_out_cut)
@@ -159,7 +168,7 @@ def _original_mrpc(root: Path, notes: list[str]) -> dict[str, list[TextExample]]
     if (root / "dev_ids.tsv").exists():
         listed = {pair for _, pair in read_table(root / "dev_ids.tsv", ids, bare=("#1 id", "#2 id")).rows}
         is_dev = [pair in listed for _, pair in read_table(path, ids).rows]
-        sides = {"train": [], "test": []}
+        sides: dict[str, list[TextExample]] = {"train": [], "test": []}
         for example, taken in zip(examples, is_dev, strict=True):
             sides["test" if taken else "train"].append(example)
         return sides

@@ -85,7 +85,9 @@ def build_data(
     return Data(
         name=name,
         classes=[],
-        **{split: made.pop(split) for split in SPLITS},
+        train=made.pop("train"),
+        validation=made.pop("validation"),
+        test=made.pop("test"),
         source=source,
         checksum=_checksum(chosen),
         note="; ".join([*notes, _counts(splits, chosen, seed), *_note_leaks(source, chosen)]),

@@ -216,7 +216,7 @@ def _turns(row: Row, messages: Any) -> list[Record]:
             raise UserError(f"{row.place} has a system beside its messages and in them: take one out")
         said = [*system, *said]
     _check_all_read(row, ("system",), [content for _, content in said])
-    records = []
+    records: list[Record] = []
     for at, (role, content) in enumerate(said):
         if role == ASSISTANT:
             name = f"{row.name}.{len(records) + 1}"

@@ -130,7 +130,8 @@ def _pool(records: Sequence[Record]) -> list[Record]:
     in twenty are no, to say no is not what is to be learnt."""
     import numpy as np
 
-    turns, ranked = Counter[str](), []
+    turns = Counter[str]()
+    ranked: list[tuple[int, int, int]] = []
     for index in np.random.RandomState(0).permutation(len(records)).tolist():
         answer = words_of(records[index].references[0])
         ranked.append((turns[answer], len(ranked), index))

@@ -35,7 +35,8 @@ def read_entities(table: Table, tag_column: int = -1) -> tuple[list[Labelled], s
 
 def _check_rows(table: Table, blocks: Sequence[Block], tag_column: int) -> None:
     """Raise ``UserError`` for rows of unequal length, for what is no tag, and for tags with and without types."""
-    first, typed = blocks[0], {}
+    first = blocks[0]
+    typed: dict[bool, int] = {}
     width = len(first.rows[0])
     if not -width < tag_column < width or tag_column % width <= table.word_column:
         reason = "the word comes first, the tag last or in tag_column"

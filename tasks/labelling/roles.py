@@ -41,9 +41,9 @@ def read_roles(table: Table) -> list[Labelled]:
             if verb is None and len(marked) != len(columns):
                 table.refuse(block.line, f"column {column + 1} marks no V, and no other column tells its predicate")
             predicate = (words[marked[number] if verb is None else verb],)
-            tags = tuple(OUTSIDE if tag[2:] in VERB else tag for tag in tags)
+            own = tuple(OUTSIDE if tag[2:] in VERB else tag for tag in tags)
             place = (table.path, block.line, column, index, block.document)
-            examples.append(Labelled(words, tags, predicate, *place))
+            examples.append(Labelled(words, own, predicate, *place))
     return examples
 
 

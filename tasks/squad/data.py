@@ -51,7 +51,9 @@ def build_data(name: str, files: Files, taken: Mapping[str, int], split_seed: in
     return Data(
         name=name,
         classes=("start", "end"),
-        **{split: _split(splits[split]) for split in SPLITS},
+        train=_split(splits["train"]),
+        validation=_split(splits["validation"]),
+        test=_split(splits["test"]),
         source=files.source,
         checksum=_checksum(splits),
         note="; ".join([*([files.what] if files.what else []), *notes]),
@@ -96,8 +98,8 @@ def _completed(name: str, splits: Mapping[str, Records], seed: int) -> tuple[dic
         return dict(splits), []
     unit = _unit(splits["train"])
     train, validation = _cut(name, splits["train"], unit, 0.1, seed)
-    part, groups = (_groups(records, unit) for records in (validation, splits["train"]))
-    note = f"validation cut from the given training questions, 10% by {unit} with seed {seed} ({part:,} of {groups:,})"
+    part, whole = (_groups(records, unit) for records in (validation, splits["train"]))
+    note = f"validation cut from the given training questions, 10% by {unit} with seed {seed} ({part:,} of {whole:,})"
     return {**splits, "train": train, "validation": validation}, [note]
 
 

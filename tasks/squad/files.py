@@ -72,7 +72,10 @@ def read_questions(paths: Sequence[Path], repairs: Repairs = AS_IT_IS, learnt: b
     Questions that are to be ``learnt`` are left out where the context does not hold an answer. Raises ``UserError``
     that names the file and the question for anything else.
     """
-    listing, ids, repeated, contexts = QuestionListing(), set(), [], {}
+    listing = QuestionListing()
+    ids: set[str] = set()
+    repeated: list[tuple[Path, str]] = []
+    contexts: dict[str, str] = {}
     for path in paths:
         before = len(listing.records)
         for place, row in _rows(path):
@@ -255,7 +258,7 @@ def _nearest(context: str, text: str, start: int) -> int | None:
 
 def _get(where: str, row: Any, name: str, kind: type | UnionType) -> Any:
     """Return a field of a row. Raises ``UserError`` if it is missing or of another type."""
-    words = {str: "text", list: "a list", int: "a whole number", str | int: "text or a whole number"}
+    words: dict[Any, str] = {str: "text", list: "a list", int: "a whole number", str | int: "text or a whole number"}
     if not isinstance(row, dict):
         raise UserError(f"{where} is no JSON object: correct or remove it")
     if row.get(name) is None:

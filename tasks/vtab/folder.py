@@ -72,7 +72,8 @@ def load(name: str, root: Path, sizes: Sizes, *, skip_broken: bool = False) -> D
 
 def read_list(root: Path, file: str, classes: int) -> list[ListedImage]:
     """Return the lines of a list. Raises ``UserError`` as ``load`` does."""
-    path, seen = root / file, {}
+    path = root / file
+    seen: dict[str, ListedImage] = {}
     for line, text in enumerate(_lines(path), 1):
         if not text.strip():
             continue

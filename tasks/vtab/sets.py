@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from zipeft.sources.named_sets import NamedSets, PublishedSet, plain
 
@@ -80,7 +81,7 @@ class VTABSet(PublishedSet):
     hub: str = ""
     torchvision: str = ""
     revision: str = ""
-    label: Callable | None = None
+    label: Callable[[Any], int] | None = None
     raw: bool = False
     licence: str = ""
 

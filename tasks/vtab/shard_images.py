@@ -38,7 +38,7 @@ def read_items(path: Path, name: str) -> list[Item]:
     record, items = SETS[name], []
     for key, place, text in (_tar if path.suffix == ".tar" else _parquet)(path):
         label = _whole(text)
-        if record.raw and label >= 0:
+        if record.raw and record.label and label >= 0:
             label = record.label(label)
         if not 0 <= label < record.classes:
             given = str(text)[:20]
@@ -55,7 +55,9 @@ def _whole(label: Any) -> int:
 
 
 def _tar(path: Path) -> Iterator[tuple[str, tuple[int, int], str]]:
-    images, labels, length = {}, {}, path.stat().st_size
+    images: dict[str, tuple[int, int]] = {}
+    labels: dict[str, str] = {}
+    length = path.stat().st_size
     try:
         with tarfile.open(path, "r:") as bundle:
             for info in bundle:
@@ -70,8 +72,9 @@ def _tar(path: Path) -> Iterator[tuple[str, tuple[int, int], str]]:
                 if f".{suffix.lower()}" in suffixes():
                     _put(images, key, (info.offset_data, info.size), path)
                 elif suffix == "cls":
-                    label = bundle.extractfile(info).read(64).decode("utf-8", "replace").strip()
-                    _put(labels, key, label, path)
+                    file = bundle.extractfile(info)
+                    assert file is not None  # it is a regular file
+                    _put(labels, key, file.read(64).decode("utf-8", "replace").strip(), path)
             end = bundle.offset
         _check_end(path, end)
     except UserError:

@@ -24,7 +24,7 @@ from zipeft.tasks.vtab.data import (
 )
 from zipeft.tasks.vtab.sets import SETS
 
-ARGUMENTS = {
+ARGUMENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "cifar100": ({"train": True}, {"train": False}),
     "dtd": ({"split": "train"}, {"split": "test"}),
     "flowers102": ({"split": "train"}, {"split": "test"}),

@@ -40,6 +40,8 @@ class Weights:
 class Backbone(abc.ABC):
     """One family of models. An instance is one choice of checkpoint; its fields are settings of the run.
 
+    A ``model`` is what ``build`` returned. It is Any here, and what a subclass says it is.
+
     The first line of a subclass's docstring is its description in ``zipeft ls``.
     """
 
@@ -61,33 +63,33 @@ class Backbone(abc.ABC):
         """Say where the weights of ``build`` come from. Raises ``UserError`` for an unknown checkpoint."""
 
     @abc.abstractmethod
-    def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
+    def blocks(self, model: Any) -> Sequence[nn.Module]:
         """Return the transformer blocks in the order in which data pass them.
 
         Each block takes the hidden states (batch, tokens, width) as its first argument and returns them.
         """
 
-    def towers(self, model: nn.Module) -> Mapping[str, Sequence[nn.Module]]:
+    def towers(self, model: Any) -> Mapping[str, Sequence[nn.Module]]:
         """Return the blocks of each of the model's transformers, by name; most have one, that of ``blocks``."""
         return {self.modality: self.blocks(model)}
 
-    def leading_tokens(self, model: nn.Module) -> int:
+    def leading_tokens(self, model: Any) -> int:
         """Return how many tokens (class token and the like) stay ahead of prompts that join the sequence."""
         return 1
 
     @abc.abstractmethod
-    def width(self, model: nn.Module) -> int:
+    def width(self, model: Any) -> int:
         """Return the width of ``features``."""
 
-    def hidden_width(self, model: nn.Module) -> int:
+    def hidden_width(self, model: Any) -> int:
         """Return the width of the hidden states that pass the ``blocks``."""
         return self.width(model)
 
     @abc.abstractmethod
-    def features(self, model: nn.Module, inputs: Any) -> Tensor:
+    def features(self, model: Any, inputs: Any) -> Tensor:
         """Return pooled features (batch, width) of a batch of encoded inputs."""
 
-    def tokens(self, model: nn.Module, inputs: Any) -> Tensor:
+    def tokens(self, model: Any, inputs: Any) -> Tensor:
         """Return features (batch, tokens, width) of every token, exact zeros where a batch is padded."""
         raise UserError(f"the backbone {type(self).__name__} gives no features of single tokens")
 
@@ -150,7 +152,7 @@ class ImageTextBackbone(Backbone):
         return _random_images(batch_size, image_size or own.shape[-1])
 
     @abc.abstractmethod
-    def name_classes(self, model: nn.Module, classes: Sequence[str], templates: Sequence[str]) -> None:
+    def name_classes(self, model: Any, classes: Sequence[str], templates: Sequence[str]) -> None:
         """Set the class names that ``matches`` scores, replacing earlier ones (modifies the model).
 
         Of several ``templates``, such as "a photo of a {}.", the normalised text features are averaged for each class
@@ -159,18 +161,18 @@ class ImageTextBackbone(Backbone):
         """
 
     @abc.abstractmethod
-    def class_features(self, model: nn.Module) -> Tensor:
+    def class_features(self, model: Any) -> Tensor:
         """Return the normalised text features (classes, width) of the named classes.
 
         While nothing in the text tower trains they are computed once.
         """
 
     @abc.abstractmethod
-    def matches(self, model: nn.Module, inputs: Tensor) -> Tensor:
+    def matches(self, model: Any, inputs: Tensor) -> Tensor:
         """Return how well images match each named class (batch, classes): scaled cosines, the logits of CLIP."""
 
     @abc.abstractmethod
-    def learn_context(self, model: nn.Module, length: int, initial: str = "") -> None:
+    def learn_context(self, model: Any, length: int, initial: str = "") -> None:
         """Let ``length`` learnt embeddings stand before each class's name, in place of the template's words.
 
         They are shared by all classes and trainable (CoOp's unified context, arXiv 2109.01134); ``name_classes`` keeps
@@ -226,7 +228,7 @@ class LanguageBackbone(TextBackbone):
 
     modality: ClassVar[str] = "instruction"
 
-    def leading_tokens(self, model: nn.Module) -> int:
+    def leading_tokens(self, model: Any) -> int:
         """Return 0: prompts come first of all, as every token sees what stands before it."""
         return 0
 
@@ -238,23 +240,21 @@ class LanguageBackbone(TextBackbone):
         return batch
 
     @abc.abstractmethod
-    def logits(self, model: nn.Module, hidden: Tensor) -> Tensor:
+    def logits(self, model: Any, hidden: Tensor) -> Tensor:
         """Return the logits (..., vocabulary) of next tokens from ``tokens`` (..., width)."""
 
     @abc.abstractmethod
-    def generate(
-        self, model: nn.Module, inputs: dict[str, Tensor], max_new_tokens: int, **options: Any
-    ) -> list[list[int]]:
+    def generate(self, model: Any, inputs: dict[str, Tensor], max_new_tokens: int, **options: Any) -> list[list[int]]:
         """Return how each of a batch of prompts, padded on the left, goes on: greedily, up to an end token, which is
         left out, or ``max_new_tokens``. ``options`` are those of ``generate`` of transformers."""
 
-    def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    def features(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         """Return the hidden state (batch, width) of the last token that is no padding."""
         mask = inputs["attention_mask"]
         last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
         return self.tokens(model, inputs)[range(len(last)), last]
 
-    def log_probs(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    def log_probs(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         """Return the log-probability (batch, tokens) of every token that is labelled, and 1 where none is.
 
         Logits are computed of labelled tokens alone: of a vocabulary of 50,000, those of others would cost more than

@@ -124,7 +124,7 @@ def as_json(instance: object) -> dict[str, Any]:
 
     Raises ``TypeError`` for a field of a type that JSON has no form for.
     """
-    return dict(_recorded(instance, field) for field in fields(instance))  # type: ignore[arg-type]
+    return dict(_recorded(instance, field) for field in fields(instance))  # type: ignore[arg-type]  # a dataclass
 
 
 def _recorded(instance: object, field: Field[Any]) -> tuple[str, Any]:
@@ -137,7 +137,7 @@ def from_json(cls: type[T], values: Mapping[str, Any]) -> T:
     field is one. A field that is not to be set has the class's own value, whatever is on record. Raises ``ValueError``
     for a field that is unknown, missing or of another type, and for a value that the class itself refuses."""
     hints = typing.get_type_hints(cls)
-    known = {_recorded_name(field): field for field in fields(cls)}  # type: ignore[arg-type]
+    known = {_recorded_name(field): field for field in fields(cls)}  # type: ignore[arg-type]  # a dataclass
     restored = {}
     for name, value in values.items():
         if name not in known:

@@ -227,7 +227,7 @@ def _record(data: Any) -> Record:
 def checked(record: R) -> R:
     """Return a record as its file would give it back. Raises ``UserError`` if it would not read back."""
     # Decoded before its hashes are taken: they cannot be taken of what is not JSON, and 1 and 1.0 have different ones.
-    return from_json(decode(type(record), dataclasses.asdict(record)).to_json())  # type: ignore[return-value]
+    return from_json(decode(type(record), dataclasses.asdict(record)).to_json())  # type: ignore[return-value]  # of the same class
 
 
 def _class_of(content: Mapping[str, Any]) -> type[Record]:

@@ -8,13 +8,15 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from zipeft.api.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.sources.splits import choose, cut, note_shared
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 VALIDATION, MOST_VALIDATION = 0.1, 2000
 """The part of the training data that is cut off for validation where the data bring none, and its largest number."""
@@ -146,7 +148,7 @@ def validation_share(count: int) -> float:
 # --- splits by group --------------------------------------------------------------------------------------------------
 
 
-def split_by_group(examples: Sequence[TextExample], keys: Sequence[Sequence[Hashable]], seed: int) -> Splits:
+def split_by_group(examples: Sequence[T], keys: Sequence[Sequence[Hashable]], seed: int) -> dict[str, list[T]]:
     """Split examples into train, validation and test; those that share a key, even by way of others, stay together.
 
     ``seed`` decides what of the rest is validation data; the test data are the same whatever it is.
