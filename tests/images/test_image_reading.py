@@ -344,3 +344,12 @@ def test_image_files_are_read_when_asked_for(tmp_path):
     assert files[0].getpixel((0, 0)) == (255, 0, 0)
     assert len(files[:1]) == 1
     assert "missing.png" in refusal(lambda: files[1])
+
+
+def test_a_file_that_cannot_be_opened_is_refused_in_words_whatever_the_system_says(tmp_path, monkeypatch):
+    def fails(path):
+        raise OSError("the share is gone")  # without a number, and so without the system's own words
+
+    monkeypatch.setattr(reading, "open_file", fails)
+    with pytest.raises(BrokenImage, match=r"does not decode \(the share is gone\)"):
+        read_image(tmp_path / "a.png")
