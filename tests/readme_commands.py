@@ -1,4 +1,4 @@
-"""Run commands of README.md exactly as it shows them, so that what a newcomer types is what is tested.
+"""Run commands of README.md and CONTRIBUTING.md as they show them: what a newcomer types is what is tested.
 
 A command is the fenced block after a comment that names it, such as ``<!-- tests -->``. It runs in this checkout,
 or with ``--fresh`` in a copy of it without anything that is built or ignored.
@@ -15,12 +15,23 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = ("README.md", "CONTRIBUTING.md")
 BLOCK = re.compile(r"^<!-- *(?P<name>[^\n]+?) *-->\n+```[^\n]*\n(?P<command>.+?)\n```$", re.MULTILINE | re.DOTALL)
 
 
 def commands(readme: str) -> dict[str, str]:
     """Return the text of every named block by its name."""
     return {block["name"]: block["command"] for block in BLOCK.finditer(readme)}
+
+
+def known_commands(root: Path) -> dict[str, str]:
+    """Return the named commands of all documents that have such."""
+    return {
+        name: command
+        for document in DOCUMENTS
+        if (root / document).exists()
+        for name, command in commands((root / document).read_text(encoding="utf-8")).items()
+    }
 
 
 def run(command: str, folder: Path) -> int:
@@ -48,9 +59,9 @@ def main() -> int:
     parser.add_argument("names", nargs="+", metavar="NAME", help="the commands to run, in order")
     parser.add_argument("--fresh", action="store_true", help="run them in a new copy of the checkout")
     options = parser.parse_args()
-    known = commands((ROOT / "README.md").read_text(encoding="utf-8"))
+    known = known_commands(ROOT)
     if unknown := ", ".join(sorted(set(options.names) - set(known))):
-        parser.error(f"README.md has no command named {unknown}; it has {', '.join(known) or 'none'}")
+        parser.error(f"{' and '.join(DOCUMENTS)} have no command named {unknown}, but {', '.join(known) or 'none'}")
     with tempfile.TemporaryDirectory() as folder:
         if options.fresh:
             copy_checkout(Path(folder))

@@ -22,6 +22,11 @@ README = """\
 echo "python is $(python -c 'import sys; print(sys.executable)')" > out
 ```
 
+<!-- types -->
+```sh
+echo types >> out
+```
+
 <!-- a remark -->
 text
 
@@ -55,7 +60,7 @@ def test_lowest_constraints_are_the_lower_bounds():
 
 def test_readme_commands_are_found_by_name():
     found = readme_commands.commands(README)
-    assert list(found) == ["tests", "main job"]
+    assert list(found) == ["tests", "types", "main job"]
     assert found["tests"].startswith("echo")
     assert found["main job"] == "exit 3\necho too late > out"
 
@@ -79,9 +84,10 @@ def test_ci_runs_the_readme_command(tmp_path):
     assert subprocess.run(run, cwd=tmp_path, capture_output=True).returncode == 1
     (tmp_path / "README.md").write_text(README)
     assert subprocess.run(run, cwd=tmp_path, capture_output=True).returncode == 0
-    assert (tmp_path / "out").exists()
+    assert (tmp_path / "out").read_text().endswith("types\n")
     (tmp_path / "README.md").write_text("# Nothing")
-    assert b"README.md has no command named tests" in subprocess.run(run, cwd=tmp_path, capture_output=True).stderr
+    refused = subprocess.run(run, cwd=tmp_path, capture_output=True).stderr
+    assert b"README.md and CONTRIBUTING.md have no command named tests" in refused
 
 
 def test_readme_has_the_commands_that_tox_and_ci_run():
