@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zipeft import strict_json
-from zipeft.errors import UserError, described
+from zipeft.errors import UserError, described, one_line
 from zipeft.sources import package_archive
 from zipeft.sources.tensors import read_tensors
 
@@ -82,7 +82,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # what a damaged or foreign file raises is no contract of the library
         raise UserError(
-            f"{str(folder / CONFIG)!r} is no config that transformers reads ({described(error)})"
+            f"{str(folder / CONFIG)!r} is no config that transformers reads ({one_line(error.__cause__ or error)})"
         ) from error
     if (count := getattr(config, "num_hidden_layers", None) or 0) > MOST_LAYERS:  # to build them would take for ever
         raise UserError(

@@ -21,6 +21,7 @@ from zipeft.backbones.llama.backbone import Llama
 from zipeft.commands.convert import main
 from zipeft.commands.evaluate import main as evaluate
 from zipeft.methods.zero_gated import ZeroGated
+from zipeft.objectives.responses import Responses
 from zipeft.registry import Named
 from zipeft.splices import gated_prompts
 
@@ -91,7 +92,7 @@ def learner_of(backbone, method):
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter)
-    return Learner(backbone, model, torch.nn.Identity(), "log_probs").eval()
+    return Learner(backbone, model, torch.nn.Identity(), Responses().read).eval()
 
 
 @torch.no_grad()

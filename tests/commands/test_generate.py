@@ -25,6 +25,7 @@ from zipeft.commands.generate import main
 from zipeft.generation.generator import Printer, TextGenerator, batches
 from zipeft.generation.questions import Question, read_questions
 from zipeft.judge.contest import read_contest
+from zipeft.objectives.responses import Responses
 from zipeft.registry import Named
 from zipeft.tasks.instruct.data import Instruction
 from zipeft.tasks.instruct.windows import windows_of
@@ -58,7 +59,7 @@ def saved(folder, method="zero_gated", task="templated", backbone="toy_instruct"
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter)
-    learner = Learner(family, model, torch.nn.Identity(), "log_probs").eval()
+    learner = Learner(family, model, torch.nn.Identity(), Responses().read).eval()
     task_plugin = registry.tasks.get(task)()
     parts = Named(backbone, family), Named(method, plugin), Named(task, task_plugin)
     return save_adapter(folder, learner, AdapterRecord.of(*parts, "summaries", [], run="0123")), learner
@@ -557,7 +558,7 @@ def test_the_embedded_model_knows_a_capital(tmp_path, capsys):
     backbone, method = Llama(), registry.methods.get("zero_gated")()
     model = backbone.build().requires_grad_(False)
     method.apply(backbone, model)  # at zero gate
-    learner = Learner(backbone, model, torch.nn.Identity(), "log_probs")
+    learner = Learner(backbone, model, torch.nn.Identity(), Responses().read)
     parts = Named("llama", backbone), Named("zero_gated", method), Named("templated", Templated())
     save_adapter(tmp_path, learner, AdapterRecord.of(*parts, "summaries", []))
     assert run(tmp_path, *asked, "--template", "chat") == 0

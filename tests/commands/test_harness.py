@@ -17,6 +17,7 @@ from zipeft.api.data import NO_LABEL
 from zipeft.api.learner import Learner
 from zipeft.commands.harness import main
 from zipeft.methods.zero_gated import ZeroGated
+from zipeft.objectives.responses import Responses
 from zipeft.registry import Named
 from zipeft.splices import gated_prompts
 
@@ -128,7 +129,7 @@ def test_an_adapter_is_scored_with_its_prompts(capsys, tmp_path, checkpoint, que
     method, task = ZeroGated(length=4), registry.tasks.get("instruct")()
     model = backbone.build().requires_grad_(False)
     method.apply(backbone, model)
-    learner = Learner(backbone, model, torch.nn.Identity(), "log_probs").eval()
+    learner = Learner(backbone, model, torch.nn.Identity(), Responses().read).eval()
     frozen = accuracy(learner, questions)
     with torch.no_grad():
         for prompt in gated_prompts(model):

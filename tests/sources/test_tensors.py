@@ -43,7 +43,7 @@ def test_no_code_is_run(tmp_path):
     torch.save({"a": Malicious(tmp_path / "ran")}, tmp_path / "x.pth")
     assert "would run code when it is read: save the model's state_dict() alone" in refusal(tmp_path / "x.pth")
     np.savez(tmp_path / "x.npz", a=np.array([Malicious(tmp_path / "ran")], dtype=object))
-    assert "x.npz' cannot be read (ValueError: Object arrays" in refusal(tmp_path / "x.npz")
+    assert "x.npz' cannot be read (Object arrays" in refusal(tmp_path / "x.npz")
     assert not (tmp_path / "ran").exists()
 
 

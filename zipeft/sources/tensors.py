@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zipeft.errors import UserError, described, one_line
+from zipeft.errors import UserError, one_line
 from zipeft.sources.git_lfs import check_fetched
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise UserError(f"{str(file)!r} cannot be read ({error.strerror or one_line(error)}): get it again") from error
     except Exception as error:  # safetensors and zip files break in many ways
-        raise UserError(f"{str(file)!r} cannot be read ({described(error)}): get it again") from error
+        raise UserError(f"{str(file)!r} cannot be read ({one_line(error)}): get it again") from error
 
 
 class NoStateDict(ValueError):
