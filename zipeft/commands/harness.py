@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,6 +81,7 @@ def _model(options: argparse.Namespace) -> HFLM:
 
     from zipeft.training.parallel import new_accelerator
 
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of models that are handed over whole, as ours is
     if options.adapter:
         from zipeft.adapters.saved import load_adapter
 
