@@ -206,8 +206,6 @@ def test_a_splice_of_ones_own():
 
 
 def test_splices_that_are_installed_are_asked_before_the_built_in_ones(monkeypatch):
-    import zipeft.splices
-
     timm = registry.splices.get("timm")
     mine = type("Mine", (timm,), {"__module__": "mine"})
     by_name = {name: registry.splices.get(name) for name in registry.splices.names()} | {"zz_mine": mine}
@@ -220,12 +218,22 @@ def test_splices_that_are_installed_are_asked_before_the_built_in_ones(monkeypat
 
     monkeypatch.setattr(registry.splices, "names", lambda: [*by_name, "lost"])
     monkeypatch.setattr(registry.splices, "get", get)
-    zipeft.splices._installed.cache_clear()
     model = ZOO["timm_vit"].frozen()
     with pytest.warns(UserWarning, match="splice 'lost' cannot be used"):
         attach(model)
     assert {type(block.attn.zipeft_splice) for block in model.blocks} == {mine}
-    zipeft.splices._installed.cache_clear()
+
+
+def test_a_splice_that_is_registered_by_name_is_asked_though_others_were_before():
+    attach(ZOO["timm_vit"].frozen())
+    mine = type("Mine", (registry.splices.get("timm"),), {"__module__": "mine"})
+    registry.splices.register("mine", mine)
+    try:
+        model = ZOO["timm_vit"].frozen()
+        attach(model)
+        assert {type(block.attn.zipeft_splice) for block in model.blocks} == {mine}
+    finally:
+        registry.splices.unregister("mine")
 
 
 def count(model):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
@@ -38,17 +37,18 @@ def register(splice: SpliceType) -> SpliceType:
     return splice
 
 
-@cache
-def _installed() -> list[SpliceType]:
-    """Return the splices of the entry points, those of other distributions first. One that cannot be used is a warning:
-    most models do not need it."""
+def _known() -> list[SpliceType]:
+    """Return the splices to ask, in this order: of this process, of other distributions, of zipeft.
+
+    One that cannot be used is a warning: most models do not need it.
+    """
     found = []
     for name in registry.splices.names():
         try:
             found.append(registry.splices.get(name))
         except UserError as error:
             warnings.warn(str(error), stacklevel=3)
-    return sorted(found, key=lambda splice: splice.__module__.startswith("zipeft."))
+    return [*_splices, *sorted(found, key=lambda splice: splice.__module__.startswith("zipeft."))]
 
 
 def attach(
@@ -77,7 +77,7 @@ def attach(
     """
     if any("zipeft_splice" in vars(module) for module in model.modules()):
         raise UserError("this model has prompts or prefixes already; detach them first")
-    name, known = type(model).__name__, [*_splices, *_installed()] if splices is None else splices
+    name, known = type(model).__name__, _known() if splices is None else splices
     if blocks is None:
         pooled = pooling(model)
         attentions = [found for found in _attentions(model, known) if found[0] not in pooled]
