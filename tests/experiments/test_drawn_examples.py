@@ -81,6 +81,20 @@ def test_seeds_that_share_a_data_set_do_not_share_a_trunk_s_output(drawing):
     assert together[0].history == together[2].history != together[1].history
 
 
+def test_operations_are_counted_on_what_each_seed_draws(monkeypatch):
+    """Sentences that one seed draws may be longer than another's: seeds share no count as they do on the same data."""
+    counted = []
+
+    def count(*arguments):
+        counted.append(arguments)
+        return len(counted), 1
+
+    monkeypatch.setattr("zipeft.experiments.experiment.count_flops", count)
+    own = experiment(FewShots())
+    costs = [own.measure(run("colours", "lora", seed))[0].cost for seed in (0, 0, 1)]
+    assert [cost.training_flops for cost in costs] == [1, 1, 2]
+
+
 def test_the_record_says_on_how_many_examples_a_run_trains():
     record, _ = experiment(FewShots()).measure(run("colours", "linear"))
     sizes = record.task.sizes
