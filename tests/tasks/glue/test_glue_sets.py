@@ -25,7 +25,6 @@ from support.glue import (
 from support.pictures import SPLITS, refusal
 from support.toys import split_of
 from zipeft.api.sealed import TestKey
-from zipeft.sources.hub_download import Repository
 from zipeft.tasks.glue.sets import REPOSITORY, REVISION, SETS
 from zipeft.tasks.glue.task import GLUE
 from zipeft.tasks.squad.task import SQuAD
@@ -189,20 +188,6 @@ def test_parts_of_a_split_are_joined(tmp_path):
     assert "train/39" in {*data.train.names, *data.validation.names}
     (folder / "train-00000-of-00002.parquet").unlink()
     assert "lacks part 0 of 2 of train-00001-of-00002.parquet" in refusal(GLUE(data_dir=folder).load, "rte")
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """Let the hub give what is in a folder; return the folder and what was asked of it."""
-    asked, snapshot = [], tmp_path / "snapshot"
-
-    def snapshot_download(repository, **options):
-        asked.append((repository, options))
-        return str(snapshot)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    monkeypatch.setattr(Repository, "ask", lambda _: None)
-    return snapshot, asked
 
 
 def test_the_hub_gives_the_published_sets(hub):

@@ -16,7 +16,6 @@ from pyarrow import parquet
 
 from support.pictures import SPLITS, png, refusal, say_that_vtab_has
 from support.toys import split_of
-from zipeft.sources.hub_download import Repository
 from zipeft.tasks.vtab import shard_images
 from zipeft.tasks.vtab.sets import SETS
 from zipeft.tasks.vtab.shard_files import find_shards
@@ -387,20 +386,6 @@ def test_torchvisions_folder_is_read(tmp_path):
 
 
 # --- the hub ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """Let the hub give what is in a folder; return the folder and what was asked of it."""
-    asked, snapshot = [], tmp_path / "0123456789abcdef"
-
-    def snapshot_download(repository, **options):
-        asked.append((repository, options))
-        return str(snapshot)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    monkeypatch.setattr(Repository, "ask", lambda _: None)
-    return snapshot, asked
 
 
 def test_the_hub_gives_the_published_sets(hub):
