@@ -17,7 +17,8 @@ LAYERS = [
     {"registry", "text", "training"},
     # Objectives generate answers to score them; gated prompts find their splices as plug-ins.
     {"generation", "objectives", "splices"},
-    {"backbones", "images", "leaderboard", "methods"},
+    {"images", "leaderboard", "methods"},
+    {"backbones", "vqa"},
     {"adapters", "judge", "tasks"},
     # Above the leaderboard, for the table at the end of a run is one of its.
     {"experiments"},

@@ -14,6 +14,7 @@ from zipeft.backbones.transformers_models.embedded import EmbeddedModel
 from zipeft.backbones.transformers_models.kind import Kind
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from transformers import GenerationMixin, PreTrainedModel
 
@@ -51,6 +52,7 @@ class Llama(CheckpointBackbone, LanguageBackbone):
     Other models than decoders whose attention goes through transformers' attention interface are refused.
     """
 
+    takes_branches: ClassVar[bool] = True
     lora_targets: ClassVar[tuple[str, ...]] = ("q_proj", "v_proj")
     embedded: ClassVar[EmbeddedModel] = smollm2.MODEL
     kind: ClassVar[Kind] = DECODER
@@ -61,10 +63,16 @@ class Llama(CheckpointBackbone, LanguageBackbone):
 
         Padding may stand on either side. Positions skip it, so that learnt keys keep their distance from every token.
         """
+        from zipeft.api.branches import visible
+
         mask = inputs["attention_mask"]
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        if "branches" in inputs:
+            seen = visible(inputs["branches"], mask)
+            positions, attention_mask = seen.sum(-1) - 1, _additive(seen, model.dtype)
+        else:
+            positions, attention_mask = (mask.cumsum(-1) - 1).clamp(min=0), mask
         output = model.base_model(
-            input_ids=inputs["input_ids"], attention_mask=mask, position_ids=positions, use_cache=False
+            input_ids=inputs["input_ids"], attention_mask=attention_mask, position_ids=positions, use_cache=False
         )
         return output.last_hidden_state * mask.unsqueeze(-1)
 
@@ -86,3 +94,10 @@ class Llama(CheckpointBackbone, LanguageBackbone):
         whole = model.generate(**inputs, max_new_tokens=max_new_tokens, **settings | options)
         rows = whole[:, inputs["input_ids"].shape[1] :].tolist()
         return [list(takewhile(lambda token: token not in ends, row)) for row in rows]
+
+
+def _additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a mask (batch, 1, tokens, tokens) that is added to scores, as every kernel but flash takes it."""
+    import torch
+
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)[:, None]

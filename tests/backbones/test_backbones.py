@@ -34,21 +34,28 @@ def instruction():
     return {**inputs, "labels": labels}
 
 
+def image_instruction():
+    """The same, the first with an image and the second without one."""
+    images = torch.randn(2, 768, generator=torch.Generator().manual_seed(0))
+    return {**instruction(), "image": images, "has_image": torch.tensor([[True], [False]])}
+
+
 INPUTS = {
     "image": lambda: torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)),
     "text": text,
     "instruction": instruction,
+    "image-instruction": image_instruction,
     "image-text": lambda: torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0)),
 }
 
 
-OBJECTIVES = {"instruction": Responses(), "image-text": Matching()}
+OBJECTIVES = {"instruction": Responses(), "image-instruction": Responses(), "image-text": Matching()}
 CLASSES = ("star", "heart", "arrow up")
 PAIRS = [
     (backbone, method)
     for backbone in registry.backbones.names()
     for method in registry.methods.names()
-    if registry.backbones.get(backbone).modality in registry.methods.get(method).modalities
+    if registry.methods.get(method).goes_with(registry.backbones.get(backbone).modality)
 ]
 
 
@@ -99,7 +106,7 @@ def test_a_method_trains_on_it_and_its_prefix_is_what_the_whole_model_computes(b
     torch.manual_seed(0)
     method = registry.methods.get(name)()
     objective = method.objective(OBJECTIVES.get(backbone.modality, Classification()))
-    learner = build_learner(method.apply, backbone, model.requires_grad_(False), objective, CLASSES)
+    learner = build_learner(method.adapt, backbone, model.requires_grad_(False), objective, CLASSES)
     learner.find_trunk(inputs)
     if learner.trainable():
         objective.loss(learner.train()(inputs), torch.tensor([0, 1])).backward()

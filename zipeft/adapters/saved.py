@@ -89,7 +89,7 @@ def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learne
     _check_backbone(folder, record.backbone, backbone)
     objective = objective_of(record)
     model = backbone.build().requires_grad_(False)
-    learner = build_learner(method.apply, backbone, model, objective, record.classes)
+    learner = build_learner(method.adapt, backbone, model, objective, record.classes)
     _fill(learner, folder)
     learner.chosen = record.chosen
     return learner.eval(), record

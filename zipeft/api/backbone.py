@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zipeft.api.data import NO_LABEL
+from zipeft.api.data import NO_LABEL, Picture
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class Backbone(abc.ABC):
     pretrained: bool = True
 
     modality: ClassVar[str]
-    """What it is asked to do: "image", "text", "instruction" or "image-text". A task of another one is refused."""
+    """What it is asked to do: "image", "text", "instruction", "image-text" or "image-instruction". A task of another
+    one is refused."""
 
     lora_targets: ClassVar[tuple[str, ...]]
     """Names (or suffixes of names) of the linear layers that LoRA adapts by default, as ``peft`` takes them."""
@@ -80,6 +81,10 @@ class Backbone(abc.ABC):
     @abc.abstractmethod
     def width(self, model: Any) -> int:
         """Return the width of ``features``."""
+
+    def heads(self, model: Any) -> Sequence[nn.Module]:
+        """Return the parts of a model that train beside whatever method, as a task's head does; most have none."""
+        return ()
 
     def hidden_width(self, model: Any) -> int:
         """Return the width of the hidden states that pass the ``blocks``."""
@@ -224,9 +229,15 @@ class LanguageBackbone(TextBackbone):
 
     Beside ``input_ids`` and ``attention_mask`` an input may hold ``labels``: the tokens again where they are to be
     predicted, and ``NO_LABEL`` elsewhere.
+
+    Or it holds ``branches``: 0 for the tokens of a question, which come first, then 1, 2, ... for those of each option.
+    An option goes on from the question; it sees nothing of other options.
     """
 
     modality: ClassVar[str] = "instruction"
+
+    takes_branches: ClassVar[bool] = False
+    """Whether ``tokens`` heeds ``branches``; else each option goes through the model with a question of its own."""
 
     def leading_tokens(self, model: Any) -> int:
         """Return 0: prompts come first of all, as every token sees what stands before it."""
@@ -279,14 +290,65 @@ class LanguageBackbone(TextBackbone):
         return batch
 
     def prompt_ids(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return what stands before the first label in each of a batch of inputs, padded on the left."""
+        """Return what stands before the first label, or option, in each of a batch of inputs, padded on the left."""
         from torch.nn.utils.rnn import pad_sequence
 
-        starts = (inputs["labels"] != NO_LABEL).int().argmax(1).tolist()
-        ids = [row[:start] for row, start in zip(inputs["input_ids"], starts, strict=True)]
-        masks = [row.new_ones(len(row)) for row in ids]
+        answers = inputs["branches"] > 0 if "branches" in inputs else inputs["labels"] != NO_LABEL
+        starts = answers.int().argmax(1).tolist()
+        ids, masks = (
+            [row[:start] for row, start in zip(inputs[name], starts, strict=True)]
+            for name in ("input_ids", "attention_mask")
+        )
         padding = self.tokenizer().pad_token_id
         return {
             "input_ids": pad_sequence(ids, batch_first=True, padding_value=padding, padding_side="left"),
             "attention_mask": pad_sequence(masks, batch_first=True, padding_side="left"),
         }
+
+    def option_log_probs(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the log-probability (batch, options) of all tokens of each option; 1 where a question has fewer."""
+        from zipeft.api import branches
+
+        if not self.takes_branches:
+            rows, places = branches.apart(inputs)
+            log_probs = self.log_probs(model, rows)
+            return branches.in_places((log_probs * (log_probs <= 0)).sum(1), places, inputs["branches"])
+        before, labelled = branches.predictors(inputs["branches"])
+        hidden = self.tokens(model, inputs)[labelled.nonzero()[:, 0], before]
+        return branches.summed(self.logits(model, hidden).float(), inputs, labelled)
+
+
+@dataclass(frozen=True)
+class VisionLanguageBackbone(LanguageBackbone):
+    """A decoder that is shown an image with a text: its global features, by a frozen encoder, made once an image.
+
+    How an image enters is the method's (``Method.image_entry``). Beside what a ``LanguageBackbone`` takes an input
+    holds ``image`` (features,) and ``has_image`` (1,), False where there is none, and perhaps ``question`` (tokens,),
+    True for the tokens that ask.
+    """
+
+    modality: ClassVar[str] = "image-instruction"
+
+    @abc.abstractmethod
+    def image_inputs(self, picture: Picture | None) -> dict[str, Tensor]:
+        """Return ``image`` and ``has_image`` of a picture, or of none. Raises ``UserError`` for a broken one."""
+
+    @abc.abstractmethod
+    def admit_images(self, model: Any, entry: str, hides_question: bool = False) -> None:
+        """Let images enter a model, in place, as ``Method.image_entry`` says. What is learnt for it trains.
+
+        Raises ``UserError`` for an entry that the model has no place for.
+        """
+
+    def collate(self, inputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        from torch.utils.data import default_collate
+
+        images = [{name: each[name] for name in IMAGE_INPUTS} for each in inputs]
+        texts = [{name: value for name, value in each.items() if name not in IMAGE_INPUTS} for each in inputs]
+        return super().collate(texts) | default_collate(images)
+
+    def prompt_ids(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return super().prompt_ids(inputs) | {name: inputs[name] for name in IMAGE_INPUTS}
+
+
+IMAGE_INPUTS = ("image", "has_image")

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zipeft.api.sealed import SealedSplit, TestLocked
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Draw = Callable[[int], tuple[Sequence[int], Sequence[int]]]
 """Returns the indices of the training and of the validation examples that a run of a seed takes."""
@@ -27,6 +30,15 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image beside a text. Two of the same ``name`` are the same image; ``read`` returns it in RGB, or raises
+    ``BrokenImage``."""
+
+    name: str
+    read: Callable[[], Image] = field(compare=False, repr=False)
 
 
 NO_LABEL = -100

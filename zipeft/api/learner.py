@@ -41,14 +41,18 @@ class Learner(nn.Module):
         """Find how far up the model is frozen, by asking autograd what carries a gradient for one batch of inputs."""
         blocks = self.backbone.blocks(self.model)
         carries: list[bool] = []
+        rows: set[int] = set()
 
         def keep(_block: nn.Module, _args: tuple[Any, ...], hidden: Tensor) -> None:
             carries.append(hidden.requires_grad)
+            rows.add(len(hidden))
 
         with torch.enable_grad(), _hooks(blocks, keep):
             features = self._read(inputs)
         self.only_head_trains = not features.requires_grad
         self.frozen_blocks = carries.index(True) if True in carries else len(carries)
+        if rows != {len(features)}:  # what goes through the blocks are no examples, of which each has its output
+            self.frozen_blocks = 0
 
     @property
     def has_trunk(self) -> bool:
@@ -102,8 +106,9 @@ class Learner(nn.Module):
         return {name: parameter for name, parameter in self.trainable().items() if name not in head}
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
-        """Return the parameters that train in the head, by name."""
-        return {f"head.{name}": each for name, each in self.head.named_parameters() if each.requires_grad}
+        """Return the parameters that train in the head, and in what the backbone counts as one, by name."""
+        heads = {id(each) for head in (self.head, *self.backbone.heads(self.model)) for each in head.parameters()}
+        return {name: parameter for name, parameter in self.trainable().items() if id(parameter) in heads}
 
 
 def build_learner(

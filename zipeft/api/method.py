@@ -70,7 +70,15 @@ class Method(abc.ABC):
     weight_decay: float = 1e-4
 
     modalities: ClassVar[tuple[str, ...]] = ("image", "text", "instruction", "image-text")
-    """The kinds of backbone that the method goes with."""
+    """The kinds of backbone that the method goes with; what goes with a language model goes with one that is shown
+    images ("image-instruction") too."""
+
+    image_entry: ClassVar[str] = "tokens"
+    """How an image enters a language model: as learnt "tokens" in front of the text, as the "condition" that is added
+    to gated prompts, or not at all ("none"). Wherever it enters, a projection of its features is learnt."""
+
+    hides_question: ClassVar[bool] = False
+    """Whether the model is not shown the tokens that ask, to tell what an image says by itself."""
 
     starts_at_frozen_model: ClassVar[bool] = False
     """Whether the model's outputs are bit for bit those of the frozen model until the first step."""
@@ -85,6 +93,19 @@ class Method(abc.ABC):
     def objective(self, objective: Objective) -> Objective:
         """Return a data set's objective as the method has it: the same, but for methods with a head of their own."""
         return objective
+
+    @classmethod
+    def goes_with(cls, modality: str) -> bool:
+        """Whether the method goes with a kind of backbone."""
+        return modality in cls.modalities or (modality == "image-instruction" and "instruction" in cls.modalities)
+
+    def adapt(self, backbone: Backbone, model: nn.Module) -> None:
+        """Change ``model`` in place: ``apply``, and let images enter where the backbone shows them."""
+        from zipeft.api.backbone import VisionLanguageBackbone
+
+        self.apply(backbone, model)
+        if isinstance(backbone, VisionLanguageBackbone):
+            backbone.admit_images(model, self.image_entry, self.hides_question)
 
     @abc.abstractmethod
     def apply(self, backbone: Backbone, model: nn.Module) -> None:

@@ -72,7 +72,7 @@ def _plugins(options: argparse.Namespace) -> tuple[Backbone, list[Named[Method]]
     if backbone.pretrained and "pretrained" in of_backbone:
         raise UserError("costs are those of random weights: leave out --set ...pretrained")
     backbone, modality = replace(backbone, pretrained=False), backbone.modality
-    known = [name for name in registry.methods.names() if modality in registry.methods.get(name).modalities]
+    known = [name for name in registry.methods.names() if registry.methods.get(name).goes_with(modality)]
     names = known if options.method == ["all"] else options.method
     for name in names:
         registry.methods.get(name)
@@ -113,7 +113,7 @@ def _learner(backbone: Backbone, method: Method) -> Any:
 
     objective = method.objective(default_objective(backbone))
     classes = [f"class {index}" for index in range(CLASSES)]
-    return build_learner(method.apply, backbone, backbone.build().requires_grad_(False), objective, classes)
+    return build_learner(method.adapt, backbone, backbone.build().requires_grad_(False), objective, classes)
 
 
 def _step_seconds(learner: Any, inputs: Any, steps: int) -> float | None:

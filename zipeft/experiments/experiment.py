@@ -101,7 +101,7 @@ class Experiment:
         set_seed(run.seed)
         method, protocol, device = run.contender.method, self.comparison.protocol, self.accelerator.device
         model, backbone = copy.deepcopy(self.model), self.comparison.backbone.plugin
-        learner = build_learner(method.apply, backbone, model, objective, loaded.data.classes).to(device)
+        learner = build_learner(method.adapt, backbone, model, objective, loaded.data.classes).to(device)
         learner.find_trunk(send_to_device(train.sample_inputs(2), device))
         train, of_train = self.trunk.extend(learner, train)
         validation, of_validation = self.trunk.extend(learner, validation)

@@ -125,7 +125,7 @@ def _method_names(asked: Sequence[str] | None, preset: Preset) -> list[str]:
 
 def _fitting(names: Sequence[str], modality: str, named: bool) -> list[str]:
     """Return the methods that go with a kind of backbone. Raises ``UserError`` if the user ``named`` another one."""
-    fitting = [name for name in names if modality in registry.methods.get(name).modalities]
+    fitting = [name for name in names if registry.methods.get(name).goes_with(modality)]
     for name in names:
         if named and name not in fitting:
             goes = " and ".join(registry.methods.get(name).modalities)

@@ -33,6 +33,7 @@ class ZeroGated(Method):
     starts_at_frozen_model: ClassVar[bool] = True
     space: ClassVar[Space] = {"learning_rate": Range(1e-2, 3e-1), **HEAD_SPACE}
 
+    image_entry: ClassVar[str] = "condition"
     towers: ClassVar[tuple[str, ...]] = ()
     """Which of a backbone's towers are joined; empty for all."""
 

@@ -61,6 +61,12 @@ def cached_tokens(block: nn.Module, arguments: dict[str, Any]) -> int:
     return layer.get_seq_length()
 
 
+def text_in_cache(arguments: dict[str, Any]) -> bool:
+    """Whether the cache among a block's arguments, if there is one, holds the first part of a text already."""
+    cache = _cache(arguments)
+    return cache is not None and cache.get_seq_length() > 0
+
+
 def make_room(block: nn.Module, arguments: dict[str, Any], prompts: int) -> None:
     """Let the cache among a block's arguments, if there is one, take the keys and values of so many prompt tokens."""
     cache, index = _cache(arguments), _index(block)

@@ -1,0 +1,54 @@
+"""A language model, and what shows it images once a method has let them in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from zipeft.modules.image_entry import ImageEntry
+
+Inputs = dict[str, Tensor]
+
+
+class VisionLanguageModel(nn.Module):
+    """A decoder with the way in which images enter it: none at first, so that it is the decoder as it is."""
+
+    def __init__(self, language: nn.Module) -> None:
+        super().__init__()
+        self.language = language
+        self.image_entry: ImageEntry | None = None
+        self.hides_question = False
+
+    @property
+    def image_tokens(self) -> int:
+        """How many tokens of the sequence stand for an image."""
+        return self.image_entry.length if self.image_entry else 0
+
+    @contextmanager
+    def shown(self, inputs: Inputs) -> Iterator[Inputs]:
+        """Show the model the images of a batch while the context lasts; yield what the decoder takes beside them."""
+        texts = {name: value for name, value in inputs.items() if name not in ("image", "has_image", "question")}
+        if self.hides_question and "question" in inputs:
+            texts["attention_mask"] = texts["attention_mask"] * ~inputs["question"]
+        if self.image_entry is None:
+            yield texts
+            return
+        with self.image_entry.shown(self.language, inputs["image"], inputs["has_image"]):
+            yield self._with_places(texts, inputs["has_image"])
+
+    def _with_places(self, texts: Inputs, has_image: Tensor) -> Inputs:
+        """Put the places of image tokens in front of texts; where there is no image no token sees them."""
+        places = self.image_tokens
+        if not places:
+            return texts
+        fill = {"attention_mask": has_image.expand(-1, places).to(texts["attention_mask"].dtype), "labels": -100}
+        widened = {}
+        for name, value in texts.items():
+            front = fill.get(name, 0)
+            if not isinstance(front, Tensor):
+                front = value.new_full((len(value), places), front)
+            widened[name] = torch.cat([front, value], dim=1)
+        return widened
