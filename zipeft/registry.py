@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from zipeft import extras
 from zipeft.api.backbone import Backbone
-from zipeft.api.method import Method
+from zipeft.api.method import FORMS, Method, form_of
 from zipeft.api.task import Task
 from zipeft.checkouts import project_with
 from zipeft.errors import UserError, described, did_you_mean
@@ -183,6 +183,17 @@ class Registry(Generic[T]):
         return f"unknown {self.kind} {name!r}{did_you_mean(name, names)} (zipeft ls lists all)"
 
 
+class Methods(Registry[Method]):
+    """Methods, and of each that images enter its forms for comparison: ``lora_blind``, which is not shown the image,
+    and ``lora_unasked``, which is not shown the question."""
+
+    def get(self, name: str) -> type[Method]:
+        own, _, form = name.rpartition("_")
+        if name in self.names() or form not in FORMS or own not in self.names():
+            return super().get(name)
+        return form_of(super().get(own), form)
+
+
 def _distribution(entry: EntryPoint) -> str:
     """Return "name version". Metadata of a damaged installation may lack either."""
     if entry.dist is None:
@@ -247,5 +258,5 @@ def _check(plugin: object, base: type[T]) -> type[T]:
 
 backbones: Registry[Backbone] = Registry("backbone", Backbone)
 tasks: Registry[Task] = Registry("task", Task)
-methods: Registry[Method] = Registry("method", Method)
+methods: Registry[Method] = Methods("method", Method)
 splices: Registry[AttentionSplice] = Registry("splice", "zipeft.api.splice:AttentionSplice")

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.api.search import Range, Space
-from zipeft.errors import require
+from zipeft.errors import UserError, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -111,3 +112,23 @@ class Method(abc.ABC):
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
         """Change ``model`` in place. It arrives with every parameter frozen; what is to train has
         ``requires_grad`` set when this returns. Trainable parameters are float32 whatever the model's dtype."""
+
+
+FORMS: dict[str, dict[str, Any]] = {"blind": {"image_entry": "none"}, "unasked": {"hides_question": True}}
+"""Forms of a method on a vision-language model, by which it can be told what the image, or the question, is worth:
+what the class of each has otherwise."""
+
+
+@cache
+def form_of(method: type[Method], form: str) -> type[Method]:
+    """Return the class of one of a method's ``FORMS``.
+
+    Raises ``UserError`` for a method that no image enters, or that goes with no vision-language model.
+    """
+    if method.image_entry == "none" or not method.goes_with("image-instruction"):
+        raise UserError(f"{method.__name__} has no form {form}: no image enters it")
+    words = {"blind": "without the image", "unasked": "without the question"}[form]
+    first, _, _ = (method.__doc__ or method.__name__).partition("\n")
+    content = {"__doc__": f"{first.rstrip('.')}; {words}.", "__module__": method.__module__}
+    own = {"modalities": ("image-instruction",), **FORMS[form]}
+    return type(f"{method.__name__}{form.capitalize()}", (method,), content | own)
