@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from zipeft.api.data import NO_LABEL
 from zipeft.modules.image_entry import ImageEntry
 
 Inputs = dict[str, Tensor]
@@ -44,11 +45,10 @@ class VisionLanguageModel(nn.Module):
         places = self.image_tokens
         if not places:
             return texts
-        fill = {"attention_mask": has_image.expand(-1, places).to(texts["attention_mask"].dtype), "labels": -100}
         widened = {}
         for name, value in texts.items():
-            front = fill.get(name, 0)
-            if not isinstance(front, Tensor):
-                front = value.new_full((len(value), places), front)
+            front = value.new_full((len(value), places), NO_LABEL if name == "labels" else 0)
+            if name == "attention_mask":
+                front += has_image.to(value.dtype)
             widened[name] = torch.cat([front, value], dim=1)
         return widened

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.api.objective import Objective, TrivialAnswer
 from zipeft.errors import require
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from zipeft.api.data import Window
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True)
+class Answer:
     """The right answer to a question with options: the target of an example.
 
     ``index`` says which of the ``options`` it is. ``groups`` names the parts of the test data that the question counts
@@ -37,7 +38,8 @@ class Answer(NamedTuple):
     asked: str = ""
 
 
-class Choice(NamedTuple):
+@dataclass(frozen=True)
+class Choice:
     """What a model makes of a question: the option that it finds likeliest, the log-probabilities of all, and the
     answer that it writes itself, or None where it was not asked."""
 
@@ -87,7 +89,7 @@ class Options(Objective):
         self, predictions: Sequence[Choice], generated: Sequence[list[int]], backbone: LanguageBackbone
     ) -> list[Choice]:
         texts = [answer_of(backbone.tokenizer(), ids) for ids in generated]
-        return [choice._replace(written=text) for choice, text in zip(predictions, texts, strict=True)]
+        return [replace(choice, written=text) for choice, text in zip(predictions, texts, strict=True)]
 
     def score(self, predictions: Sequence[Choice], targets: Sequence[Answer]) -> dict[str, float]:
         right = self.item_scores(predictions, targets)
