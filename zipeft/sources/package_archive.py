@@ -116,6 +116,17 @@ def members(package: PackageArchive, pattern: str) -> list[Path]:
     return members_at(package, paths)
 
 
+def contents(package: PackageArchive, pattern: str) -> dict[str, bytes]:
+    """Return what all files hold whose path matches, as in ``members``, by path: for many small ones, which are then
+    not extracted."""
+    with _opened(package) as entries:
+        return {
+            path: open_entry().read()
+            for path, _, is_regular, open_entry in entries
+            if is_regular and fnmatch.fnmatchcase(path, pattern)
+        }
+
+
 def derived(package: PackageArchive, name: str, build: Callable[[Path], None]) -> Path:
     """Return a file that is computed from a package, made once: ``build(path)`` writes it, then it is moved in place.
 

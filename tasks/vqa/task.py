@@ -1,0 +1,70 @@
+"""Questions on images from carriers, each with a few options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from zipeft.api.data import Data
+from zipeft.api.published_sets import PublishedSetsTask
+from zipeft.api.task import Preset
+from zipeft.errors import require
+from zipeft.sources.named_sets import NamedSets
+from zipeft.vqa.task import VQATask
+
+METHODS = ("untuned", "zero_gated", "zero_gated_random", "lora", "prompt", "prefix", "full")
+
+
+@dataclass(frozen=True)
+class VQA(PublishedSetsTask, VQATask):
+    """Questions on images, with options: easy-vqa, whose text alone and whose image alone do not answer them.
+
+    All sets are embedded. easy-vqa is a published one, with its own test split; validation data are cut from it by
+    image. Open questions (shape, colour) are scored apart from those for yes or no.
+    """
+
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "quick": Preset(
+            task={
+                "sets": ("easy-vqa",),
+                "train_examples": 1600,
+                "validation_examples": 120,
+                "test_examples": 240,
+                "max_length": 96,
+                "max_new_tokens": 4,
+            },
+            protocol={"epochs": 1, "batch_size": 16},
+            methods=("untuned", "lora", "prompt", "zero_gated"),
+            seeds=1,
+        ),
+        "standard": Preset(
+            task={
+                "train_examples": 3200,
+                "validation_examples": 240,
+                "test_examples": 1000,
+                "max_length": 96,
+                "max_new_tokens": 4,
+            },
+            protocol={"epochs": 1, "batch_size": 16, "trials": 4},
+            methods=METHODS,
+        ),
+        "paper": Preset(
+            task={"max_length": 128},
+            protocol={"epochs": 1, "batch_size": 64, "precision": "bf16", "trials": 8},
+            seeds=5,
+        ),
+    }
+
+    named: ClassVar[NamedSets] = NamedSets("vqa", {})
+    embedded: ClassVar[Sequence[str]] = ("easy-vqa",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.data_dir is None, "all sets of task vqa are embedded: drop --data-dir")
+
+    def load(self, dataset: str) -> Data:
+        from zipeft.tasks.vqa import easy_vqa
+
+        self.known(dataset)
+        return easy_vqa.load(self.limits(), self.split_seed)
