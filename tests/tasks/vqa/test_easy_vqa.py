@@ -92,7 +92,7 @@ def test_a_part_has_the_kinds_in_their_shares(stand_in):
 )
 def test_a_file_that_is_not_as_expected_is_named(stand_in, content):
     stand_in["easy_vqa/data/train/questions.json"] = content
-    with pytest.raises(UserError, match="carrier easy-vqa 1.0: .*questions.json is not as expected"):
+    with pytest.raises(UserError, match=r"carrier easy-vqa 1.0: .*questions\.json is not as expected"):
         VQA().load("easy-vqa")
 
 
@@ -119,9 +119,11 @@ def test_the_real_easy_vqa():
 @pytest.mark.slow
 def test_neither_words_nor_image_suffice_on_the_real_easy_vqa():
     data = VQA().load("easy-vqa")
-    train, test = [*data.train.targets, *data.validation.targets], split_of(data, "test")
-    scores = Options().trivial(train, []).scores((), test.targets)
-    assert scores["accuracy"] == pytest.approx(0.678, abs=0.002)
+    test = split_of(data, "test").targets
+    learnt = Options().trivial([*data.train.targets, *data.validation.targets], [])
+    assert learnt.scores((), test)["accuracy"] == pytest.approx(0.669, abs=0.001)
+    at_best = Options().trivial(test, [])
+    assert at_best.scores((), test)["accuracy"] == pytest.approx(0.678, abs=0.001)
     by_image = defaultdict(Counter)
     for question, answer in examples(data, "test"):
         by_image[question.picture.name][answer.options[answer.index]] += 1
