@@ -15,6 +15,7 @@ from zipeft.methods.linear import Linear
 from zipeft.training.frozen_trunk import FrozenTrunk
 
 METHODS = methods_for("image")
+KINDS = ("image", "text", "image-text", "image-instruction")
 BACKBONE = ToyViT()
 
 
@@ -108,7 +109,7 @@ def test_seeds_share_a_count_of_operations_and_settings_do_not(monkeypatch):
 @pytest.mark.parametrize(
     ("modality", "name", "settings"),
     [
-        *((kind, name, {}) for kind in ("image", "text", "image-text") for name in methods_for(kind)),
+        *((kind, name, {}) for kind in KINDS for name in methods_for(kind)),
         *((kind, "zero_gated", {"layers": 1}) for kind in ("image", "text", "instruction")),
     ],
 )

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import open_clip
@@ -15,22 +15,27 @@ import torch
 from PIL.Image import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
-from torchvision.transforms.functional import pil_to_tensor
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 from zipeft import registry
 from zipeft.api.backbone import ImageBackbone, LanguageBackbone, TextBackbone, Weights
-from zipeft.api.data import Data, Split, Window
+from zipeft.api.data import Data, Picture, Split, Window
 from zipeft.api.sealed import TestKey
 from zipeft.api.task import Preset, Task
 from zipeft.backbones.clip.backbone import CLIP
 from zipeft.backbones.clip.matcher import ZeroShotCLIP, create
 from zipeft.backbones.llama.backbone import Llama
+from zipeft.backbones.vlm.backbone import VLM
 from zipeft.objectives.classification import Classification
 from zipeft.objectives.matching import Matching
+from zipeft.objectives.options import Answer
 from zipeft.objectives.responses import Responses
 from zipeft.tasks.instruct.data import Instruction
 from zipeft.tasks.instruct.windows import windows_of
+from zipeft.vqa.assembly import Asked, vqa_data
+from zipeft.vqa.question import VisualQuestion
+from zipeft.vqa.task import VQATask
 
 SIZE = 16
 
@@ -319,23 +324,75 @@ class ToyPictures(Task):
         return backbone.preprocess()
 
 
+@dataclass(frozen=True)
+class ToyVLM(VLM):
+    """The LLaMA of the toys, which is shown images through their ViT."""
+
+    language: str = "toy_instruct"
+    vision: str = "toy"
+    image_size: int = SIZE
+
+    @property
+    def decoder(self) -> LanguageBackbone:
+        return ToyDecoder(pretrained=self.pretrained)
+
+    @property
+    def image_backbone(self) -> ImageBackbone:
+        return ToyViT(pretrained=self.pretrained)
+
+
+@dataclass(frozen=True)
+class ToyVQA(VQATask):
+    """Whether a film was good, bad or so: the bright channel of a picture says it, or words where there is none."""
+
+    max_length: int = 48
+    max_new_tokens: int = 4
+    examples: int = 48
+
+    presets: ClassVar[dict[str, Preset]] = {
+        "quick": Preset(protocol={"epochs": 3, "batch_size": 8}, methods=("untuned", "zero_gated"), seeds=2)
+    }
+
+    def datasets(self) -> Sequence[str]:
+        return ("films",)
+
+    def load(self, dataset: str) -> Data:
+        splits = {name: self._asked(name, seed) for seed, name in enumerate(("train", "validation", "test"))}
+        return vqa_data(dataset, splits, limits=self.limits(), seed=self.split_seed, source="drawn")
+
+    def _asked(self, split: str, seed: int) -> list[Asked]:
+        images = ToyTask(examples=self.examples)._split(seed)
+        options = ("good", "bad", "so")
+        asked = []
+        for name, image, index in zip(images.names, images.examples, images.targets, strict=True):
+            picture = Picture(f"toy {name}", partial(to_pil_image, (image / 4 + 0.5).clamp(0, 1)))
+            told = int(name.partition("/")[2]) % 4 == 0
+            context = f"a very {options[index]} film" if told else ""
+            question = VisualQuestion("was the film so", options, None if told else picture, context, f"{split} {name}")
+            groups = ("told",) if told else ("shown",)
+            asked.append((question, Answer(index, options, groups, asked=question.question)))
+        return asked
+
+
 TOYS = {
     "toy": (ToyViT, ToyTask),
     "toy_text": (ToyEncoder, ToyTexts),
     "toy_instruct": (ToyDecoder, ToyInstructions),
     "toy_image_text": (ToyCLIP, ToyPictures),
+    "toy_vlm": (ToyVLM, ToyVQA),
 }
 
 
 def methods_for(modality: str) -> list[str]:
     """Return the names of the methods that go with a kind of backbone."""
-    return [name for name in registry.methods.names() if modality in registry.methods.get(name).modalities]
+    return [name for name in registry.methods.names() if registry.methods.get(name).goes_with(modality)]
 
 
 @contextmanager
 def registered() -> Iterator[None]:
     """Make the toys known in this process: "toy" those on images, "toy_text" those on text, "toy_instruct" those on
-    instructions, "toy_image_text" those on images and the names of their classes."""
+    instructions, "toy_image_text" those on images and the names of their classes, "toy_vlm" those on questions on
+    images."""
     for name, (backbone, task) in TOYS.items():
         registry.backbones.register(name, backbone)
         registry.tasks.register(name, task)
