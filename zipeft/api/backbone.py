@@ -295,14 +295,16 @@ class LanguageBackbone(TextBackbone):
 
         answers = inputs["branches"] > 0 if "branches" in inputs else inputs["labels"] != NO_LABEL
         starts = answers.int().argmax(1).tolist()
-        ids, masks = (
-            [row[:start] for row, start in zip(inputs[name], starts, strict=True)]
-            for name in ("input_ids", "attention_mask")
-        )
-        padding = self.tokenizer().pad_token_id
+        padding = {"input_ids": self.tokenizer().pad_token_id}
         return {
-            "input_ids": pad_sequence(ids, batch_first=True, padding_value=padding, padding_side="left"),
-            "attention_mask": pad_sequence(masks, batch_first=True, padding_side="left"),
+            name: pad_sequence(
+                [row[:start] for row, start in zip(inputs[name], starts, strict=True)],
+                batch_first=True,
+                padding_value=padding.get(name, 0),
+                padding_side="left",
+            )
+            for name in ("input_ids", "attention_mask", "question")
+            if name in inputs
         }
 
     def option_log_probs(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:

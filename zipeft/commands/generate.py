@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from zipeft import locks, registry
+from zipeft import locks
+from zipeft.commands.answering import Sampling, of_adapter, of_backbone
 from zipeft.commands.common import (
     ArgumentParser,
     add_backbone,
@@ -17,7 +18,6 @@ from zipeft.commands.common import (
     command_parser,
     exit_status,
     fraction,
-    named_backbone,
     positive_int,
     temperature,
 )
@@ -26,7 +26,6 @@ from zipeft.files import check_target
 from zipeft.formatting import counted
 
 if TYPE_CHECKING:
-    from zipeft.api.backbone import Backbone, LanguageBackbone
     from zipeft.generation.generator import TextGenerator
     from zipeft.generation.questions import Question
 
@@ -35,6 +34,8 @@ examples:
   zipeft generate adapters/llama-instruct/alpaca/zero_gated-seed0 "What is the capital of France?"
       the adapter's answer, by the template that it was trained with
   zipeft generate ADAPTER "Sum this up." --input "The meeting began with ..." --temperature 0.7 --top-p 0.9 --seed 1
+  zipeft generate ADAPTER --image photo.jpg "What is the red shape?" --options "circle|square"
+      an adapter of a vision-language model, and how likely each of the options is
   zipeft generate --backbone llama "What is the capital of France?" --template chat
       a backbone as it is
   zipeft generate ADAPTER --file prompts.jsonl --out answers.jsonl --max-new-tokens 512
@@ -43,8 +44,10 @@ examples:
       Vicuna's questions, say; zipeft judge compares two such files of answers
 
 prompts: JSON lines of {"instruction", "input"?, "id"?} or of FastChat's {"question_id", "text" or "turns"}; JSON, CSV,
-TSV and parquet with these columns, too.
-answers: JSON lines of {"id", "instruction", "input"?, "answer", "tokens", "model", "settings"}.
+TSV and parquet with these columns, too. "image" is the path of a file: a relative one begins at the folder of the
+prompts, and stays in it. "options" are a list, or a text as that of --options.
+answers: JSON lines of {"id", "instruction", "input"?, "image"?, "options"?, "answer", "tokens", "model", "settings"}.
+An adapter of a vision-language model is asked as its task asks; --input is the context of a question.
 A model that thinks before it answers is asked for an answer without a thought, and a thought is left out of an answer.
 A template that writes the date has the same one whatever the day.
 """
@@ -54,12 +57,15 @@ A template that writes the date has the same one whatever the day.
 def main(argv: Sequence[str] | None = None) -> int:
     """Answer one prompt or a file of them, and return the exit status."""
     options = _parse(argv)
-    from zipeft.generation.questions import Question, read_questions
+    from zipeft.generation.questions import Question, options_of, read_questions
 
     if options.file:
         _answer_file(read_questions(options.file), options)
     else:
-        _answer(Question(1, options.prompt.strip(), options.input.strip()), options)
+        image = "" if options.image is None else str(options.image)
+        choices = options_of(options.options, "--options") if options.options else ()
+        question = Question(1, options.prompt.strip(), options.input.strip(), image=image, options=choices)
+        _answer(question, options)
     return 0
 
 
@@ -81,11 +87,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.adapter is not None and not options.adapter.strip():
         raise UserError("the ADAPTER is empty: name the folder that --save-adapters wrote")
     chosen_backbone(options)  # refuses what is unknown, and a checkpoint that would be passed over
-    if options.input and options.file:
-        raise UserError("--input goes with a PROMPT; prompts of a file have their own")
+    for name in ("input", "image", "options"):
+        if getattr(options, name) and options.file:
+            raise UserError(f"--{name} goes with a PROMPT; prompts of a file have their own")
     if options.prompt is not None and not options.prompt.strip():
         raise UserError("the PROMPT is empty: ask something")
-    for name, text in {"PROMPT": options.prompt, "--input": options.input, "--template": options.template}.items():
+    texts = {f"--{name}": getattr(options, name) for name in ("input", "template", "options")}
+    for name, text in {"PROMPT": options.prompt, **texts}.items():
         if text and not text.isascii() and text.encode(errors="ignore").decode() != text:
             raise UserError(f"the {name} is not UTF-8: convert it, or check the terminal's encoding")
     if options.top_p < 1 and not options.temperature:
@@ -111,6 +119,8 @@ def _parser() -> ArgumentParser:
         "template of its tokenizer, or else alpaca)",
     )
     parser.add_argument("--input", type=str, default="", metavar="TEXT", help="what the PROMPT is about")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="the image that the PROMPT asks about")
+    parser.add_argument("--options", metavar="OPTIONS", help='what the PROMPT lets choose from, as "yes|no"')
     parser.add_argument("--file", type=Path, metavar="PROMPTS", help="ask all that is in a file")
     parser.add_argument("--out", type=Path, metavar="ANSWERS", help="where the answers go, and are looked for")
     parser.add_argument("--batch-size", type=positive_int, default=8, metavar="N", help="prompts at once (default: 8)")
@@ -131,79 +141,36 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-# --- the model --------------------------------------------------------------------------------------------------------
+# --- answering --------------------------------------------------------------------------------------------------------
 
 
 def _text_generator(options: argparse.Namespace) -> tuple[TextGenerator, dict[str, Any]]:
     """Return what answers, and the record of it that stands beside each answer."""
-    from zipeft.generation.generator import TextGenerator
-    from zipeft.training.parallel import new_accelerator
-
-    backbone, model, template, origin = _of_adapter(options) if options.adapter else _of_backbone(options)
-    template = _checked(template if options.template is None else options.template, options)
-    sampling = {}
+    drawing = {}
     if options.temperature:
-        sampling = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p, "top_k": 0}
-    model = model.to(new_accelerator().device)
-    settings = {"template": template, "max_new_tokens": options.max_new_tokens}
-    if sampling:  # of which the seed's draws are taken by the batch
-        drawn = ("temperature", "top_p", "seed", *(["batch_size"] if options.file else []))
-        settings |= {name: getattr(options, name) for name in drawn}
-    origin["settings"] |= settings
-    return TextGenerator(backbone, model, template, options.max_new_tokens, sampling, options.seed), origin
-
-
-def _of_adapter(options: argparse.Namespace) -> tuple[Any, Any, str | None, dict[str, Any]]:
-    from zipeft.adapters.saved import load_adapter, read_record, task_of
-
-    folder = Path(options.adapter)
-    record = read_record(folder)
-    _check_speaks(registry.backbones.get(record.backbone.name), f"the adapter {folder}")
-    learner, _ = load_adapter(folder)
-    origin = {"model": folder.resolve().name, "settings": {"run": record.run}}
-    return learner.backbone, learner.model, getattr(task_of(record), "template", None), origin
-
-
-def _of_backbone(options: argparse.Namespace) -> tuple[Any, Any, str | None, dict[str, Any]]:
-    named = named_backbone(options)
-    _check_speaks(type(named), f"the backbone {options.backbone}")
-    backbone = cast("LanguageBackbone", named)  # by its modality
-    model = backbone.build()
-    template = "chat" if backbone.tokenizer().chat_template else "alpaca"
-    weights = backbone.weights()
-    settings = {"checksum": weights.checksum} if weights.checksum else {}
-    return backbone, model, template, {"model": weights.checkpoint, "settings": settings}
-
-
-def _check_speaks(cls: type[Backbone], what: str) -> None:
-    if cls.modality != "instruction":
-        raise UserError(f"{what} takes {cls.modality}s and says nothing: take a language model, such as llama")
-
-
-def _checked(template: str | None, options: argparse.Namespace) -> str:
-    from zipeft.text import templates
-
-    if template is None:
-        raise UserError(f"the task of {options.adapter} has no template: name one by --template")
-    try:
-        templates.check(template)
-    except ValueError as error:
-        raise UserError(f"--template: {error}") from None
-    return template
-
-
-# --- answering --------------------------------------------------------------------------------------------------------
+        drawing = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p, "top_k": 0}
+    sampling = Sampling(options.max_new_tokens, drawing, options.seed)
+    if options.adapter:
+        generator, origin = of_adapter(Path(options.adapter), options.template, sampling)
+    else:
+        generator, origin = of_backbone(options, sampling)
+    if drawing:  # of which the seed's draws are taken by the batch
+        names = ("temperature", "top_p", "seed", *(["batch_size"] if options.file else []))
+        origin["settings"] |= {name: getattr(options, name) for name in names}
+    return generator, origin
 
 
 def _answer(question: Question, options: argparse.Namespace) -> None:
-    """Write the answer to stdout while it is made."""
+    """Write the answer to stdout while it is made, then how likely the question's options are."""
     from zipeft.generation.generator import Printer
 
     generator, _ = _text_generator(options)
     printer = Printer(generator.text)
-    prompt, start = generator.prompt_ids(question), time.perf_counter()
+    prompt, start = generator.prompt(question), time.perf_counter()
     (ids,) = generator.answer([prompt], streamer=printer)
     printer.finish(ids)
+    for option, likelihood in generator.likelihoods(question).items():
+        print(f"{likelihood:.3f} {option}")
     _tell(len(ids), time.perf_counter() - start)
 
 
@@ -216,14 +183,14 @@ def _answer_file(questions: Sequence[Question], options: argparse.Namespace) -> 
 
     locks.check(options.out.parent)  # before a model is loaded
     generator, origin = _text_generator(options)
-    prompts = [generator.prompt_ids(question) for question in questions]
+    prompts = [generator.prompt(question) for question in questions]
     tokens, start = 0, time.perf_counter()
     with (
         AnswerFile(options.out, questions, origin) as answers,
         tqdm(total=len(questions), initial=len(answers.given), unit="answer", disable=None) as bar,
     ):
         there = len(answers.given)
-        for number, batch in enumerate(batches(prompts, options.batch_size)):
+        for number, batch in enumerate(batches([prompt.ids for prompt in prompts], options.batch_size)):
             asked = [index for index in batch if answers.lacks(questions[index])]
             if not asked:
                 continue

@@ -6,7 +6,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zipeft.errors import UserError, printable
 from zipeft.generation.questions import Question
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from zipeft.api.backbone import LanguageBackbone
+
+
+class Prompt(NamedTuple):
+    """A question as tokens. ``shown`` is what else the backbone takes with them (without the batch dimension), such as
+    an image; all prompts of a batch have the same."""
+
+    ids: list[int]
+    shown: Mapping[str, Tensor] = {}
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,7 @@ class TextGenerator:
         max_new_tokens: of an answer.
         sampling: options of ``generate`` of transformers; empty for the likeliest token each time.
         seed: of what is drawn.
+        blind: why no image can be shown to the model, in words that follow "but".
     """
 
     backbone: LanguageBackbone
@@ -38,6 +47,27 @@ class TextGenerator:
     max_new_tokens: int
     sampling: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    blind: str = "it is a model of texts alone"
+
+    def prompt(self, question: Question) -> Prompt:
+        """Return a question as the model takes it. Raises ``UserError`` as ``prompt_ids``, for an image, and for
+        options: no template has a place for them."""
+        self.check_image(question)
+        if question.options:
+            raise UserError(f"{question.place} has options, which a template has no place for: write them into it")
+        return Prompt(self.prompt_ids(question))
+
+    def likelihoods(self, question: Question) -> Mapping[str, float]:
+        """Return the likelihood of each of a question's options, where the model is asked with any."""
+        return {}
+
+    def check_image(self, question: Question) -> None:
+        """Raise ``UserError`` for a question with an image that the model cannot be shown."""
+        if question.image and self.blind:
+            raise UserError(
+                f"{question.place} has an image, but the model is shown none ({self.blind}): take an adapter of a "
+                "vision-language backbone, of a method that images enter"
+            )
 
     def prompt_ids(self, question: Question) -> list[int]:
         """Return the tokens that ask a question, as those of training do.
@@ -52,6 +82,10 @@ class TextGenerator:
             ids = templates.prompt_ids(tokenizer, self.template, question.instruction, question.input)
         except UserError as error:
             raise UserError(f"{question.place}: {error}") from error
+        return self.fitting(ids, question)
+
+    def fitting(self, ids: list[int], question: Question) -> list[int]:
+        """Return the tokens of a question's prompt. Raises ``UserError`` where the longest answer would not fit."""
         limit = self.backbone.max_length()
         if len(ids) + self.max_new_tokens > limit:
             raise UserError(
@@ -60,7 +94,7 @@ class TextGenerator:
             )
         return ids
 
-    def answer(self, prompts: Sequence[list[int]], draw: int = 0, **options: Any) -> list[list[int]]:
+    def answer(self, prompts: Sequence[Prompt], draw: int = 0, **options: Any) -> list[list[int]]:
         """Return the tokens of the answers to prompts, which go through the model together.
 
         ``draw`` is the number of this batch among all: with the seed it decides what is drawn.
@@ -69,8 +103,14 @@ class TextGenerator:
 
         torch.manual_seed(random.Random(f"{self.seed} {draw}").getrandbits(63))
         tokenizer, device = self.backbone.tokenizer(), next(self.model.parameters()).device
-        batch = tokenizer.pad({"input_ids": list(prompts)}, padding_side="left", return_tensors="pt").to(device)
+        batch = tokenizer.pad(
+            {"input_ids": [prompt.ids for prompt in prompts]}, padding_side="left", return_tensors="pt"
+        )
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        for name in prompts[0].shown:
+            parts = [prompt.shown[name] for prompt in prompts]
+            inputs[name] = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_side="left")
+        inputs = {name: value.to(device) for name, value in inputs.items()}
         return self.backbone.generate(self.model, inputs, self.max_new_tokens, **self.sampling, **options)
 
     def text(self, ids: Sequence[int]) -> str:
