@@ -188,10 +188,14 @@ class Methods(Registry[Method]):
     and ``lora_unasked``, which is not shown the question."""
 
     def get(self, name: str) -> type[Method]:
+        whole = self.whole(name)
+        method = super().get(whole)
+        return method if whole == name else form_of(method, name.removeprefix(f"{whole}_"))
+
+    def whole(self, name: str) -> str:
+        """Return the name of the method of which a name is a form; any other name as it is."""
         own, _, form = name.rpartition("_")
-        if name in self.names() or form not in FORMS or own not in self.names():
-            return super().get(name)
-        return form_of(super().get(own), form)
+        return own if name not in self.names() and form in FORMS and own in self.names() else name
 
 
 def _distribution(entry: EntryPoint) -> str:
@@ -258,5 +262,5 @@ def _check(plugin: object, base: type[T]) -> type[T]:
 
 backbones: Registry[Backbone] = Registry("backbone", Backbone)
 tasks: Registry[Task] = Registry("task", Task)
-methods: Registry[Method] = Methods("method", Method)
+methods = Methods("method", Method)
 splices: Registry[AttentionSplice] = Registry("splice", "zipeft.api.splice:AttentionSplice")

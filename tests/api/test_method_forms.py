@@ -10,7 +10,10 @@ import torch
 from zipeft import registry
 from zipeft.api.learner import build_learner
 from zipeft.api.method import FORMS
+from zipeft.commands.run import _parse
 from zipeft.errors import UserError
+from zipeft.experiments.plan import make_plan
+from zipeft.methods.zero_gated import ZeroGated
 from zipeft.objectives.options import Options
 
 NAMES = [name for name in registry.methods.names() if registry.methods.get(name).goes_with("image-instruction")]
@@ -68,3 +71,14 @@ def test_a_form_is_told_just_what_it_says(vlm, name, form, sees_image, sees_ques
         assert torch.equal(out, learner(inputs(others, question=30))) != sees_image
         assert torch.equal(out, learner(inputs(images, question=31))) != sees_question
     assert bool(learner.head_parameters()) == sees_image
+
+
+def test_a_form_has_the_settings_and_the_space_of_its_method_in_a_preset():
+    method = ["--method", "zero_gated", "zero_gated_blind", "lora_unasked"]
+    (comparison,) = make_plan(_parse(["--backbone", "vlm", "--task", "vqa", "--preset", "standard", *method]))
+    whole, blind, unasked = comparison.contenders
+    preset = registry.tasks.get("vqa").presets["standard"]
+    assert whole.method.learning_rate == preset.settings["zero_gated"]["learning_rate"] != ZeroGated().learning_rate
+    assert blind.method.__dict__ == whole.method.__dict__
+    assert blind.space == whole.space == preset.spaces["zero_gated"]
+    assert unasked.space == preset.spaces["lora"]

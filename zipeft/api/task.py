@@ -29,7 +29,8 @@ class Preset:
 
     ``settings`` of methods take the place of their defaults, where those do not suit the task at this size. They should
     come from a search, on validation data, that gave every method the same number of trials. ``spaces`` of methods take
-    the place of those that they publish: where a language model diverges, a ViT may not have begun to learn.
+    the place of those that they publish: where a language model diverges, a ViT may not have begun to learn. Both hold
+    for the forms of a method too (``lora_blind``).
     """
 
     task: Mapping[str, Any] = field(default_factory=dict)

@@ -100,8 +100,10 @@ def _comparison(backbone_name: str, task_name: str, options: RunOptions, assigne
 def _contender(name: str, preset: Preset, protocol: TrainingProtocol, assigned: Assigned) -> Contender:
     """Return a method of a comparison; what the user has set is not searched."""
     cls = registry.methods.get(name)
-    method = _with(cls(**preset.settings.get(name, {})), (name,), {}, assigned)
-    published = preset.spaces.get(name, cls.space)
+    whole = registry.methods.whole(name)
+    settings = preset.settings.get(name, preset.settings.get(whole, {}))
+    method = _with(cls(**settings), (name,), {}, assigned)
+    published = preset.spaces.get(name, preset.spaces.get(whole, cls.space))
     space = {setting: dimension for setting, dimension in published.items() if setting not in assigned.get(name, {})}
     return Contender(name, method, space if protocol.trials else {})
 
