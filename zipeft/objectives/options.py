@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.api.objective import Objective, TrivialAnswer
@@ -164,6 +165,6 @@ def named_option(written: str, options: Sequence[str]) -> int | None:
 
 def named_letter(written: str, options: int) -> int | None:
     """Return the option whose letter a written answer gives ("B", "(B)", "The answer is B."); None if there is none."""
-    found = re.search(r"\b([A-Z])\b", written.replace("The answer is", ""))
-    index = ord(found[1]) - ord("A") if found else options
-    return index if index < options else None
+    letters = ascii_uppercase[:options]
+    found = re.search(rf"\b([{letters}])\b", written)
+    return letters.index(found[1]) if found else None
