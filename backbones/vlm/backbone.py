@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from zipeft import registry
 from zipeft.api.backbone import Backbone, LanguageBackbone, VisionLanguageBackbone, Weights
@@ -52,6 +52,8 @@ class VLM(VisionLanguageBackbone):
 
     image_tokens: int = 1
     """Tokens that stand for an image where it enters in front of the text."""
+
+    weight_settings: ClassVar[tuple[str, ...]] = ("checkpoint", "pretrained", "language", "vision")
 
     def __post_init__(self) -> None:
         require(not self.checkpoint, f"vlm has two checkpoints: set vlm.language and vlm.vision; {FORM}")

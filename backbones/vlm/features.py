@@ -44,18 +44,19 @@ class Encoder:
         self.backbone, self.image_size, self.blocks, self.pooled = backbone, image_size, tuple(blocks), pooled
         self.computed = 0
         """How many images went through the encoder in this process."""
-        self._shared: WeakValueDictionary[Picture, Tensor] = WeakValueDictionary()
+        self._shared: WeakValueDictionary[str, Tensor] = WeakValueDictionary()
 
     def features(self, picture: Picture) -> Tensor:
         """Return the features (width,) of a picture, the same object for the same pixels while it is in use."""
-        found = self._shared.get(picture)
+        image = picture.read()
+        digest = hashlib.sha256(repr((image.mode, image.size)).encode() + image.tobytes()).hexdigest()
+        found = self._shared.get(digest)
         if found is None:
-            found = self._shared[picture] = self._kept(picture.read())
+            found = self._shared[digest] = self._kept(image, digest)
         return found
 
-    def _kept(self, image: Image) -> Tensor:
+    def _kept(self, image: Image, digest: str) -> Tensor:
         """Return the features of an image from the disk, where they are put when they are computed."""
-        digest = hashlib.sha256(repr((image.mode, image.size)).encode() + image.tobytes()).hexdigest()
         path = self.folder / digest[:2] / f"{digest}.safetensors"
         try:
             return load_file(path)["features"]
@@ -75,6 +76,7 @@ class Encoder:
 
     @torch.no_grad()
     def _compute(self, image: Image) -> Tensor:
+        """Return the features of one image: on a CPU, batches are hardly faster, and need not give the same bits."""
         self.computed += 1
         batch = self._transform(image)[None].to(self._device)
         return self._pool(batch)[0].float().cpu()

@@ -8,9 +8,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from support.toys import registered
+from support.toys import ToyDecoder, registered
 from support.vision_language import METHODS, batch_of, item, toy_vlm, trained
-from support.toys import ToyDecoder
 from zipeft import registry
 from zipeft.api import branches
 from zipeft.api.data import NO_LABEL

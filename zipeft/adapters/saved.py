@@ -17,7 +17,7 @@ from zipeft.adapters.record import AdapterRecord, BackbonePart, MethodPart, Task
 from zipeft.api.backbone import Backbone
 from zipeft.api.learner import Learner, build_learner
 from zipeft.api.objective import Objective
-from zipeft.api.settings import from_json
+from zipeft.api.settings import as_json, from_json
 from zipeft.api.task import Task
 from zipeft.errors import UserError, one_line
 from zipeft.files import open_file, read_whole, write_atomically
@@ -129,6 +129,11 @@ def _check_backbone(folder: Path, made_for: BackbonePart, backbone: Backbone) ->
     if theirs not in (ours, (weights.checkpoint, weights.older)):
         names = [f"{checkpoint} ({checksum[:8] or 'no checksum'})" for checkpoint, checksum in (theirs, ours)]
         raise UserError(f"the adapter {folder} was made for the backbone {names[0]}, not for {names[1]}")
+    settings = as_json(backbone)
+    for name in sorted(settings.keys() & made_for.settings.keys() - set(backbone.weight_settings)):
+        then, now = made_for.settings[name], settings[name]
+        if then != now:
+            raise UserError(f"the adapter {folder} was made for {name} {then}, not for {now}: set it so")
 
 
 def _fill(learner: Learner, folder: Path) -> None:

@@ -55,6 +55,9 @@ class Backbone(abc.ABC):
     lora_targets: ClassVar[tuple[str, ...]]
     """Names (or suffixes of names) of the linear layers that LoRA adapts by default, as ``peft`` takes them."""
 
+    weight_settings: ClassVar[tuple[str, ...]] = ("checkpoint", "pretrained")
+    """Settings that say which weights to take, and nothing else: two that name the same weights are alike."""
+
     @abc.abstractmethod
     def build(self) -> nn.Module:
         """Return the model in float32 and evaluation mode. Raises ``UserError`` for an unknown checkpoint."""

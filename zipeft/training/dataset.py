@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, Subset, default_collate
+from tqdm import tqdm
 
 from zipeft.api.backbone import Backbone
 from zipeft.api.data import NO_LABEL, Split, Window
@@ -135,7 +136,7 @@ def encode(split: Split, windows_of: WindowsOf, backbone: Backbone) -> EncodedSp
         return EncodedSplit(split, windows_of, backbone, kept=None, example_of=range(len(split)), lengths=None)
     kept: list[Window] = []
     example_of: list[int] = []
-    for index in range(len(split)):
+    for index in tqdm(range(len(split)), desc="encoding", unit="example", leave=False, delay=2, disable=None):
         windows = windows_of(split.examples[index], split.targets[index])
         kept += windows
         example_of += [index] * len(windows)
