@@ -14,6 +14,8 @@ from zipeft.errors import require
 from zipeft.sources.named_sets import NamedSets
 from zipeft.vqa.task import VQATask
 
+EMOJI, CIFAR10 = ("emoji-which", "emoji-is", "emoji-kinds"), "cifar10-existence"
+
 # What has learnt an image's projection at 3e-3 on validation data was worse than at 1e-3: its rate is searched below.
 _PROJECTION = {"head_learning_rate": Range(1e-4, 2e-3)}
 
@@ -50,10 +52,12 @@ METHODS = (
 
 @dataclass(frozen=True)
 class VQA(PublishedSetsTask, VQATask):
-    """Questions on images, with options: easy-vqa, whose text alone and whose image alone do not answer them.
+    """Questions on images, with options: easy-vqa, three sets on emoji, and whether a photograph shows a thing.
 
     All sets are embedded. easy-vqa is a published one, with its own test split; validation data are cut from it by
-    image. Open questions (shape, colour) are scored apart from those for yes or no.
+    image, and its open questions (shape, colour) are scored apart from those for yes or no. The questions on emoji and
+    on CIFAR-10's test images are made from labels, in the forms of MMBench, MME and POPE, under names of their own.
+    Words alone do not answer any of them, nor does the image alone.
     """
 
     presets: ClassVar[Mapping[str, Preset]] = {
@@ -95,14 +99,16 @@ class VQA(PublishedSetsTask, VQATask):
     }
 
     named: ClassVar[NamedSets] = NamedSets("vqa", {})
-    embedded: ClassVar[Sequence[str]] = ("easy-vqa",)
+    embedded: ClassVar[Sequence[str]] = ("easy-vqa", *EMOJI, CIFAR10)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.data_dir is None, "all sets of task vqa are embedded: drop --data-dir")
 
     def load(self, dataset: str) -> Data:
-        from zipeft.tasks.vqa import easy_vqa
+        from zipeft.tasks.vqa import cifar10, easy_vqa, emoji
 
-        self.known(dataset)
-        return easy_vqa.load(self.limits(), self.split_seed)
+        name, sizes = self.known(dataset), (self.limits(), self.split_seed)
+        if name in EMOJI:
+            return emoji.load(name, *sizes)
+        return cifar10.load(*sizes) if name == CIFAR10 else easy_vqa.load(*sizes)

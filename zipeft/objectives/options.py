@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zipeft.api.objective import Objective, TrivialAnswer
 from zipeft.errors import require
 from zipeft.metrics.answers import normalised
+from zipeft.objectives.yes_no import yes_no_scores
 from zipeft.text.thoughts import answer_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Options(Objective):
 
     The metric, ``accuracy``, takes the option whose tokens, and the end behind them, are likeliest in all.
     ``written_accuracy`` takes the option that the model's own answer, written greedily, names. Targets are ``Answer``.
+    Where all questions are answered by yes or no, there are POPE's scores as well (``yes_no_scores``).
     """
 
     max_new_tokens: int = 8  # type: ignore[misc]  # of others it is one for all instances
@@ -95,6 +97,8 @@ class Options(Objective):
     def score(self, predictions: Sequence[Choice], targets: Sequence[Answer]) -> dict[str, float]:
         right = self.item_scores(predictions, targets)
         scores = {"accuracy": fmean(right), **of_groups(right, targets), **_plus(right, targets)}
+        chosen, true = ([each.index for each in some] for some in (predictions, targets))
+        scores |= yes_no_scores(chosen, true, [answer.options for answer in targets])
         if all(choice.written is not None for choice in predictions):
             written = [
                 float(self.named(choice.written or "", answer.options) == answer.index)

@@ -41,6 +41,18 @@ def cut(labels: Sequence[Hashable], fraction: float, seed: int) -> tuple[list[in
     return [index for index in range(len(labels)) if index not in taken], sorted(taken)
 
 
+def cut_thrice(
+    labels: Sequence[Hashable], seed: int, *, validation: float = 0.1, test: float = 0.2
+) -> dict[str, list[int]]:
+    """Return the indices of "train", "validation" and "test", cut by class, each given as a part of all.
+
+    ``seed`` decides what is validation data; the test data are the same whatever it is.
+    """
+    rest, tested = cut(labels, test, 0)
+    stay, taken = cut([labels[index] for index in rest], validation / (1 - test), seed)
+    return {"train": [rest[at] for at in stay], "validation": [rest[at] for at in taken], "test": tested}
+
+
 def choose(strata: Sequence[Hashable], count: int, seed: int) -> list[int]:
     """Return ``count`` indices, rising, seeded, among which every stratum has the share that it has of all.
 

@@ -30,6 +30,12 @@ def by_groups(asked: Asked) -> Hashable:
     return asked[1].groups
 
 
+def by_answer(asked: Asked) -> Hashable:
+    """Return what the question asks and what is right, as another stratum than ``by_groups``."""
+    answer = asked[1]
+    return answer.asked, answer.options[answer.index]
+
+
 def vqa_data(
     name: str,
     splits: Splits,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter, defaultdict
 
 import pytest
-from PIL import Image
 
 from support.pictures import SPLITS, refusal
 from support.toys import split_of
+from support.vqa import examples, png
 from zipeft.errors import UserError
 from zipeft.objectives.options import Options
 from zipeft.sources import package_archive
@@ -33,16 +32,9 @@ def stand_in(monkeypatch):
         asked = [(text, right, image) for image in range(images) for text, right in QUESTIONS]
         files[f"easy_vqa/data/{split}/questions.json"] = json.dumps(asked).encode()
         for image in range(images):
-            buffer = io.BytesIO()
-            Image.new("RGB", (8, 8), (image, 0, len(split))).save(buffer, "PNG")
-            files[f"easy_vqa/data/{split}/images/{image}.png"] = buffer.getvalue()
+            files[f"easy_vqa/data/{split}/images/{image}.png"] = png((image, 0, len(split)))
     monkeypatch.setattr(package_archive, "contents", lambda carrier, pattern: files)
     return files
-
-
-def examples(data, split):
-    part = split_of(data, split)
-    return list(zip(part.examples, part.targets, strict=True))
 
 
 def pictures(data, split):

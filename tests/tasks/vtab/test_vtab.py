@@ -229,7 +229,7 @@ def carriers(tmp_path, monkeypatch):
     np.savetxt(digits, rows, "%d", delimiter=",")
     monkeypatch.setattr("zipeft.tasks.bigbench_archive.benchmark_files", lambda *paths: [tmp_path / "task.json"])
     monkeypatch.setattr("zipeft.sources.package_archive.member", lambda carrier, path: digits)
-    monkeypatch.setattr(embedded, "CIFAR_SHA256", sha256_of(tmp_path / "task.json"))
+    monkeypatch.setattr("zipeft.tasks.bigbench_archive.CIFAR_SHA256", sha256_of(tmp_path / "task.json"))
     monkeypatch.setattr(embedded, "MNIST_SHA256", sha256_of(digits))
     return tmp_path
 
