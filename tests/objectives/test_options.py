@@ -25,11 +25,12 @@ def choices(*indices, written=None):
 
 def test_scores_are_those_computed_by_hand():
     scores = Options().score(choices(0, 1, 0, 0), ANSWERS)
-    assert scores == {"accuracy": 0.75, "NAT": 1.0, "IMG": 0.5, "SOC": 0.5, "accuracy_plus": 0.5}
+    of_yes = {"precision": 2 / 3, "recall": 1.0, "f1": 0.8, "yes_share": 0.75}
+    assert scores == pytest.approx({"accuracy": 0.75, "NAT": 1, "IMG": 0.5, "SOC": 0.5, "accuracy_plus": 0.5} | of_yes)
 
 
 def test_without_groups_and_pairs_there_is_the_accuracy_alone():
-    assert Options().score(choices(0, 0), [Answer(0, YES_NO), Answer(1, YES_NO)]) == {"accuracy": 0.5}
+    assert Options().score(choices(0, 0), [Answer(0, ("up", "down")), Answer(1, ("up", "down"))]) == {"accuracy": 0.5}
 
 
 def test_a_question_without_a_pair_is_in_no_pair():
