@@ -21,7 +21,7 @@ LAYERS = [
     {"backbones", "vqa"},
     {"adapters", "judge", "tasks"},
     # Above the leaderboard, for the table at the end of a run is one of its.
-    {"experiments"},
+    {"benchmarks", "experiments"},
     {"commands"},
 ]
 """The packages and modules right in ``zipeft``, from the lowest: each imports from layers below its own alone."""

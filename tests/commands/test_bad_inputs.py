@@ -24,6 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from support import bad_inputs
 from support.bad_inputs import REFUSED, SAME, draw
+from support.benchmark_files import save_mme
 from support.chat_server import serving
 from support.pictures import save_noisy
 from support.result_factory import make_result
@@ -58,6 +59,7 @@ def good(tmp_path_factory):
         (folder / name).mkdir()
     save_result(folder / "one", make_result())
     _save_data(folder)
+    save_mme(folder / "mme", {"count": 1})
     _save_model(folder / "model")
     _save_checkpoint(folder / "adapter.pth")
     _save_peft(folder / "peft")

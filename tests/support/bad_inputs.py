@@ -135,6 +135,11 @@ FLAGS: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
         **{"--batch-size": COUNTS, "--limit": COUNTS, "--few-shot": ("", "-1", "x"), "--max-length": COUNTS},
         **{"--tasks": ("",), "--backbone": NAMES, "--checkpoint": ("", "x"), "--include": FILES_TO_READ},
     },
+    ("benchmark", "mme", "--backbone", "toy_vlm", "--data-dir", "mme", "--max-new-tokens", "2"): {
+        **{"--batch-size": COUNTS, "--max-new-tokens": COUNTS, "--data-dir": FILES_TO_READ, "--out": FILES_TO_WRITE},
+        **{"--backbone": (*NAMES, "toy"), "--checkpoint": ("", "x"), "--set": SETTINGS},
+        "ADAPTER": ("", "pope", NUL),
+    },
     ("leaderboard", "results", "--out", "pages", "--format", "csv"): {
         **{"--format": ("", "pdf"), "--out": FOLDERS_TO_WRITE, "ADAPTER": ("", NUL, LONG, "none", "/dev/null/x")},
     },
@@ -147,7 +152,7 @@ FLAGS: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
 GOOD_OF = {
     **{"evaluate": ("adapter",), "generate": ("words",), "judge": ("a.jsonl", "b.jsonl"), "push": ("adapter",)},
     **{"convert": ("adapter.pth", "model"), "lm-eval": ("words",), "run": ("results",), "validate": ("results",)},
-    "leaderboard": ("results",),
+    **{"leaderboard": ("results",), "benchmark": ("mme",)},
 }
 """The good files that a command needs."""
 

@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     tasks = _task_manager(options.include)
     _check_tasks(options.tasks, tasks)
     found = _evaluated(_model(options), tasks, options)
-    print(printable(_table(found)))
+    print(printable(score_table(found)))
     if options.out:
-        _write(options.out, found)
+        write_json(options.out, found)
     return 0
 
 
@@ -123,7 +123,7 @@ def _evaluated(model: HFLM, tasks: TaskManager, options: argparse.Namespace) -> 
     return found["results"]
 
 
-def _table(found: Mapping[str, Mapping[str, Any]]) -> str:
+def score_table(found: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a line for every task and score, with the standard error that the harness gives."""
     from tabulate import tabulate
 
@@ -141,7 +141,8 @@ def _table(found: Mapping[str, Mapping[str, Any]]) -> str:
     return tabulate(rows, headers=headers, colalign=("left", "left", "right", "right"), disable_numparse=True)
 
 
-def _write(path: Path, found: Mapping[str, Any]) -> None:
+def write_json(path: Path, found: Mapping[str, Any]) -> None:
+    """Write scores into a file, folders included. Raises ``UserError`` where that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, (json.dumps(found, indent=2, default=str) + "\n").encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -157,7 +157,7 @@ class Printer:
         self.written = answer
 
 
-def batches(prompts: Sequence[list[int]], size: int) -> Iterator[list[int]]:
+def batches(prompts: Sequence[Sized], size: int) -> Iterator[list[int]]:
     """Yield the indices of prompts in batches of about equal length, the longest first: what is too much for the
     memory is so at once."""
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
