@@ -57,7 +57,7 @@ class VQA(PublishedSetsTask, VQATask):
     All sets are embedded. easy-vqa is a published one, with its own test split; validation data are cut from it by
     image, and its open questions (shape, colour) are scored apart from those for yes or no. The questions on emoji and
     on CIFAR-10's test images are made from labels, in the forms of MMBench, MME and POPE, under names of their own.
-    Words alone do not answer any of them, nor does the image alone.
+    Words alone answer none of them; those for yes or no are not answered by the image alone either.
     """
 
     presets: ClassVar[Mapping[str, Preset]] = {
