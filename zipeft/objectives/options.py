@@ -65,6 +65,9 @@ class Options(Objective):
     letters: bool = False
     """Whether an option is answered by its letter ("A") and not by its words."""
 
+    groups: tuple[str, ...] = ()
+    """Groups of questions in the order in which their accuracies stand; others come behind, as they first come."""
+
     metric: ClassVar[str] = "accuracy"
 
     def __post_init__(self) -> None:
@@ -96,7 +99,7 @@ class Options(Objective):
 
     def score(self, predictions: Sequence[Choice], targets: Sequence[Answer]) -> dict[str, float]:
         right = self.item_scores(predictions, targets)
-        scores = {"accuracy": fmean(right), **of_groups(right, targets), **_plus(right, targets)}
+        scores = {"accuracy": fmean(right), **of_groups(right, targets, self.groups), **_plus(right, targets)}
         chosen, true = ([each.index for each in some] for some in (predictions, targets))
         scores |= yes_no_scores(chosen, true, [answer.options for answer in targets])
         if all(choice.written is not None for choice in predictions):
@@ -132,13 +135,13 @@ class Options(Objective):
         return value.index
 
 
-def of_groups(right: Sequence[float], targets: Sequence[Answer]) -> dict[str, float]:
-    """Return the accuracy on each group, in the order in which the groups first come."""
-    found: dict[str, list[float]] = defaultdict(list)
+def of_groups(right: Sequence[float], targets: Sequence[Answer], order: Sequence[str] = ()) -> dict[str, float]:
+    """Return the accuracy on each group: in ``order``, and behind these in the order in which groups first come."""
+    found: dict[str, list[float]] = defaultdict(list, {group: [] for group in order})
     for score, answer in zip(right, targets, strict=True):
         for group in answer.groups:
             found[group].append(score)
-    return {group: fmean(scores) for group, scores in found.items()}
+    return {group: fmean(scores) for group, scores in found.items() if scores}
 
 
 def _plus(right: Sequence[float], targets: Sequence[Answer]) -> dict[str, float]:

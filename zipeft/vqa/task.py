@@ -49,6 +49,9 @@ class VQATask(Task):
     letters: ClassVar[bool] = False
     """Whether a question is put with its options, and answered by a letter, or by an option's own words."""
 
+    groups: ClassVar[tuple[str, ...]] = ()
+    """The groups of questions (``Answer.groups``) in the order in which a page has them; others come behind."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.max_length >= 8, f"max_length is {self.max_length}: give 8 tokens or more")
@@ -62,7 +65,7 @@ class VQATask(Task):
         return {name: getattr(self, f"{name}_examples") for name in ("train", "validation", "test")}
 
     def objective(self, dataset: str, classes: Sequence[str]) -> Options:
-        return Options(self.max_new_tokens, self.letters)
+        return Options(self.max_new_tokens, self.letters, self.groups)
 
     def windows(self, backbone: VisionLanguageBackbone) -> Callable[[VisualQuestion, Answer], Sequence[Window]]:
         """Return the function from a question and its answer to its one window."""
