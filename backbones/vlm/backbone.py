@@ -158,15 +158,16 @@ class VLM(VisionLanguageBackbone):
         width, device = self.hidden_width(model), next(model.parameters()).device
         if entry == "none":
             return
-        if entry == "condition":
-            model.image_entry = image_entry.ImageCondition(self._projection(width)).to(device)
+        if entry in ("condition", "early"):
+            kind = {"condition": image_entry.ImageCondition, "early": image_entry.EarlyCondition}[entry]
+            model.image_entry = kind(self._projection(width)).to(device)
         elif entry == "tokens":
             tokens = image_entry.ImageTokens(self._projection(width * self.image_tokens), self.image_tokens)
             # First of all hooks: tokens of a method's own stand in front of the image.
             self.blocks(model)[0].register_forward_pre_hook(tokens.enter, prepend=True, with_kwargs=True)
             model.image_entry = tokens.to(device)
         else:
-            raise UserError(f"an image enters as tokens, condition or none, not as {entry!r}")
+            raise UserError(f"an image enters as tokens, condition, early or none, not as {entry!r}")
 
     def _projection(self, width: int) -> nn.Module:
         from zipeft.modules.image_entry import projection

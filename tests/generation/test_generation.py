@@ -121,7 +121,7 @@ def test_a_cache_changes_no_token(method, family):
     cached = backbone.generate(model, texts(), NEW)
     assert sizes[1:] == [1] * (NEW - 1)
     assert cached == backbone.generate(model, texts(), NEW, use_cache=False)
-    assert len({token for row in cached for token in row}) > 3
+    assert len({token for row in cached for token in row}) > 2
     if method != "untuned" and method != "full":
         assert cached != backbone.generate(backbone.build().double(), texts(), NEW)
 

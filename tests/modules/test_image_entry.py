@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from support.model_zoo import llama, randomise, randomise_prompts
-from zipeft.modules.image_entry import ImageCondition, ImageTokens, projection
+from zipeft.modules.image_entry import EarlyCondition, ImageCondition, ImageTokens, projection
 from zipeft.splices import attach, gated_prompts
 
 FEATURES, WIDTH = 6, 48
@@ -41,6 +41,16 @@ def test_a_condition_is_added_to_every_prompt_while_the_context_lasts(joined):
             torch.testing.assert_close(prompt.condition[0], entry.projection(images())[0])
             assert torch.equal(prompt.condition[1], torch.zeros_like(prompt.condition[1]))
     assert all(prompt.condition is None for prompt in gated_prompts(joined))
+
+
+def test_an_early_condition_is_added_in_the_lowest_layer_alone(joined):
+    entry = EarlyCondition(nn.Linear(FEATURES, joined.config.hidden_size))
+    with entry.shown(joined, images(), HAS_IMAGE):
+        first, *others = gated_prompts(joined)
+        torch.testing.assert_close(first.condition[0], entry.projection(images())[0])
+        assert others
+        assert all(prompt.condition is None for prompt in others)
+    assert first.condition is None
 
 
 def test_a_condition_is_taken_off_after_an_error_too(joined):

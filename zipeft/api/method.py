@@ -76,7 +76,8 @@ class Method(abc.ABC):
 
     image_entry: ClassVar[str] = "tokens"
     """How an image enters a language model: as learnt "tokens" in front of the text, as the "condition" that is added
-    to gated prompts, or not at all ("none"). Wherever it enters, a projection of its features is learnt."""
+    to gated prompts, as one of those of the lowest layer alone ("early"), or not at all ("none"). Wherever it enters, a
+    projection of its features is learnt."""
 
     hides_question: ClassVar[bool] = False
     """Whether the model is not shown the tokens that ask, to tell what an image says by itself."""

@@ -44,13 +44,17 @@ class ZeroGated(Method):
         require(self.prompt_std > 0, "prompt_std must be above 0")
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
+        towers = backbone.towers(model)
+        self.join(model, [block for name in self.towers or towers for block in topmost(towers[name], self.layers)])
+
+    def join(self, part: nn.Module, blocks: Sequence[nn.Module], length: int | None = None) -> None:
+        """Join prompts of ``length`` tokens, the method's own for None, to blocks of a part of a model."""
         from zipeft.splices import attach
 
-        towers = backbone.towers(model)
         attach(
-            model,
-            blocks=[block for name in self.towers or towers for block in topmost(towers[name], self.layers)],
-            length=self.length,
+            part,
+            blocks=blocks,
+            length=self.length if length is None else length,
             gate=self.gate,
             gate_activation=self.gate_activation,
             gate_init=self.gate_init,

@@ -6,7 +6,7 @@ bottleneck of two, as LLaMA-Adapter does (arXiv 2303.16199, section 3.4).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,7 +55,7 @@ class ImageCondition(ImageEntry):
     @contextmanager
     def shown(self, model: nn.Module, image: Tensor, has_image: Tensor) -> Iterator[None]:
         condition = self.projection(image) * has_image
-        prompts = [module for module in model.modules() if isinstance(module, ZeroGatedPrompt)]
+        prompts = self.conditioned([module for module in model.modules() if isinstance(module, ZeroGatedPrompt)])
         for prompt in prompts:
             prompt.condition = condition
         try:
@@ -63,6 +63,18 @@ class ImageCondition(ImageEntry):
         finally:
             for prompt in prompts:
                 prompt.condition = None
+
+    def conditioned(self, prompts: Sequence[ZeroGatedPrompt]) -> Sequence[ZeroGatedPrompt]:
+        """Return which of a model's prompts, lowest layer first, the image is added to: all."""
+        return prompts
+
+
+class EarlyCondition(ImageCondition):
+    """Adds the projected image to the prompts of the lowest layer alone: the early fusion of LLaMA-Adapter V2
+    (arXiv 2304.15010), whose visual tokens join an early layer while those of later ones are static."""
+
+    def conditioned(self, prompts: Sequence[ZeroGatedPrompt]) -> Sequence[ZeroGatedPrompt]:
+        return prompts[:1]
 
 
 class ImageTokens(ImageEntry):

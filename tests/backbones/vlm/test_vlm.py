@@ -159,6 +159,25 @@ def test_a_conditioned_layer_is_the_papers_formula_in_float64(bottleneck):
         assert (without - expected)[real].abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("name", ["zero_gated_early", "zero_gated_v2"])
+def test_early_fusion_joins_the_image_to_longer_prompts_of_the_first_layer(vlm, name):
+    model = trained(vlm, name, length=3, visual_length=5).model
+    first, second = gated_prompts(model)
+    assert (len(first.prompt), len(second.prompt)) == (5, 3)
+    batch = batch_of(vlm, ITEMS)
+    with torch.no_grad(), model.shown(batch):
+        assert first.condition is not None
+        assert second.condition is None
+
+
+def test_early_fusion_leaves_the_first_layer_to_the_image(vlm):
+    assert len(gated_prompts(learner_of(vlm, "zero_gated_early", layers=1).model)) == 2
+    with pytest.raises(UserError, match="layers is 2; this model has 1 to 1 to join"):
+        learner_of(vlm, "zero_gated_early", layers=2)
+    with pytest.raises(ValueError, match="visual_length must be 1 or more"):
+        learner_of(vlm, "zero_gated_early", visual_length=0)
+
+
 @pytest.mark.parametrize("tokens", [1, 3])
 def test_image_tokens_are_embeddings_put_in_front_of_those_of_the_text(tokens):
     """As LLaVA does it: the projected image and the text's embeddings, concatenated, go through the model."""
