@@ -121,8 +121,9 @@ class Describer:
         backbone = self.comparison.backbone.plugin
         parameters = self._parameters()
         weights = backbone.weights()  # once the model is loaded: the checksum of downloaded weights is known then
-        settings = as_json(backbone)
-        del settings["checkpoint"]  # it may be a path; the record has its name and its checksum
+        # What names weights may be a path; the record has their names and their checksum.
+        named = set(backbone.weight_settings)
+        settings = {k: v for k, v in as_json(backbone).items() if not (k in named and isinstance(v, str))}
         identity = (weights.checkpoint, weights.source, weights.checksum)
         return BackboneRecord(self.comparison.backbone.name, *identity, parameters=parameters, settings=settings)
 

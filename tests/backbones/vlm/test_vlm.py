@@ -16,7 +16,10 @@ from support.vision_language import METHODS, batch_of, item, learner_of, toy_vlm
 from support.zoo_references import recorded
 from zipeft import registry
 from zipeft.api.backbone import ImageBackbone, Weights
+from zipeft.commands.run import _parse
 from zipeft.errors import UserError
+from zipeft.experiments.description import Describer
+from zipeft.experiments.plan import make_plan
 from zipeft.objectives.options import Options
 from zipeft.splices import gated_prompts
 
@@ -316,3 +319,11 @@ def test_a_projection_counts_as_a_head_and_prompts_and_gates_do_not(vlm):
     assert sum(p.numel() for p in learner.head_parameters().values()) == 64 * 32 + 32
     gates = sum(prompt.gate.numel() for prompt in gated_prompts(learner.model))
     assert sum(p.numel() for p in learner.method_parameters().values()) == 2 * 3 * 32 + gates == 2 * 3 * 32 + 2 * 2
+
+
+def test_the_record_of_a_run_names_both_models_and_holds_no_path():
+    (comparison,) = make_plan(_parse(["--backbone", "vlm", "--task", "vqa", "--no-pretrained"]))
+    record = Describer(comparison, torch.device("cpu"), "", lambda name: None, lambda: 1).backbone
+    assert record.checkpoint == "smollm2_135m_instruct_q4 + vit_small_patch14_dinov2"
+    assert not {"language", "vision", "checkpoint"} & record.settings.keys()
+    assert {"pretrained": False, "image_size": 112, "bottleneck": 0}.items() <= record.settings.items()
