@@ -76,7 +76,10 @@ class VLM(VisionLanguageBackbone):
     @property
     def encoder(self) -> Encoder:
         """What makes features of images; the same object for the same settings."""
-        return _encoder(self.image_backbone, self.image_size, self.vision_blocks, self.pooled)
+        import torch
+
+        on_meta = torch.get_default_device().type == "meta"
+        return _encoder(self.image_backbone, self.image_size, self.vision_blocks, self.pooled, on_meta)
 
     def _part(self, setting: str, text: str, kinds: Sequence[str]) -> Backbone:
         name, _, checkpoint = text.partition(":")
@@ -192,7 +195,8 @@ class VLM(VisionLanguageBackbone):
 
 
 @lru_cache(maxsize=4)
-def _encoder(backbone: Backbone, image_size: int, blocks: tuple[int, ...], pooled: str) -> Encoder:
+def _encoder(backbone: Backbone, image_size: int, blocks: tuple[int, ...], pooled: str, on_meta: bool) -> Encoder:
+    """Return an encoder; one on the meta device computes no features, and is not the one that does."""
     from zipeft.backbones.vlm.features import Encoder
 
     return Encoder(backbone, image_size, blocks, pooled)

@@ -100,6 +100,9 @@ class Encoder:
 
     @cached_property
     def _device(self) -> torch.device:
+        default = torch.get_default_device()
+        if default.type == "meta":  # parameters are counted, of a model that is nowhere
+            return default
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     @cached_property

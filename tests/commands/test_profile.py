@@ -107,3 +107,10 @@ def test_bad_input_is_one_line(capsys, arguments, message):
 def test_pictures_have_the_size_that_a_clip_takes(capsys):
     rows = table(capsys, "--backbone", "clip", "--batch-size", "1", "--method", "linear")
     assert rows["linear"][5] != DASH
+
+
+def test_a_form_of_a_method_is_profiled_without_what_it_is_not_shown(capsys):
+    rows = table(capsys, "--backbone", "toy_vlm", "--meta", "--method", "zero_gated", "zero_gated_blind")
+    shown, blind = rows["zero_gated"], rows["zero_gated_blind"]
+    assert shown[1] == blind[1]
+    assert (shown[3], blind[3]) == ("2.1K", "0")

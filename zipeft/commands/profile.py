@@ -75,8 +75,7 @@ def _plugins(options: argparse.Namespace) -> tuple[Backbone, list[Named[Method]]
     known = [name for name in registry.methods.names() if registry.methods.get(name).goes_with(modality)]
     names = known if options.method == ["all"] else options.method
     for name in names:
-        registry.methods.get(name)
-        if name not in known:
+        if not registry.methods.get(name).goes_with(modality):
             raise UserError(
                 f"the method {name} does not go with {options.backbone} (those that do: {', '.join(known)})"
             )
