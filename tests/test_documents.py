@@ -216,10 +216,11 @@ def test_every_board_has_a_page():
 
 
 @pytest.mark.slow
-def test_the_profile_that_is_shown_is_what_the_command_prints(capsys):
+@pytest.mark.parametrize("name", ["language-models", "vision-language"])
+def test_the_profile_that_is_shown_is_what_the_command_prints(name, capsys):
     from zipeft.commands import profile
 
-    text = (ROOT / "docs/language-models.md").read_text(encoding="utf-8")
+    text = (ROOT / f"docs/{name}.md").read_text(encoding="utf-8")
     ((_, *arguments),) = [words[1:] for words in commands(text[text.index("zipeft profile --") :].partition("```")[0])]
     assert profile.main([*arguments, "--format", "github"]) == 0
     shown = text.partition("<!-- output -->")[2].strip().partition("\n\n")[0]
