@@ -136,3 +136,45 @@ def test_time_as_a_ratio_to_the_frozen_backbone(benchmark, capsys, backbone, var
     benchmark.extra_info.update({"ratio to frozen": ratio, "threads": torch.get_num_threads()})
     with capsys.disabled():
         print(f"\n{backbone}, {step}, {variant}: {ratio:.3f} of the frozen backbone's {1000 * min(floors):.1f} ms")
+
+
+def visual_step(method: str):
+    """A training step of a method on the embedded architecture of ``vlm``: questions with four options, in a batch."""
+    from zipeft import registry
+    from zipeft.api.learner import build_learner
+    from zipeft.objectives.options import Options
+
+    torch.manual_seed(0)
+    backbone, objective = registry.backbones.get("vlm")(pretrained=False), Options()
+    adapt = registry.methods.get(method)().adapt
+    learner = build_learner(adapt, backbone, backbone.build().requires_grad_(False), objective, ()).train()
+    optimizer = torch.optim.AdamW(learner.trainable().values())
+    batch = backbone.random_batch(16, length=36)
+    del batch["labels"]
+    batch["branches"] = torch.tensor([0] * 24 + [number for number in (1, 2, 3, 4) for _ in range(3)]).repeat(16, 1)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        objective.loss(learner(batch), torch.zeros(16, dtype=torch.long)).backward()
+        optimizer.step()
+
+    return step
+
+
+@pytest.mark.parametrize("method", ["zero_gated", "zero_gated_early", "zero_gated_v2", "lora"])
+def test_a_step_with_images_as_a_ratio_to_the_same_text_without(benchmark, capsys, method):
+    """Features of images are made before training, so a step pays for how they enter alone."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())))
+    blind, seeing, floors = visual_step(f"{method}_blind"), visual_step(method), []
+
+    def time_the_floor() -> None:
+        start = time.perf_counter()
+        blind()
+        floors.append(time.perf_counter() - start)
+
+    benchmark.group = "vlm, batch 16, 36 tokens: training step"
+    benchmark.pedantic(seeing, setup=time_the_floor, rounds=ROUNDS // 3, warmup_rounds=1)
+    ratio = benchmark.stats.stats.min / min(floors)
+    benchmark.extra_info.update({"ratio to text alone": ratio, "threads": torch.get_num_threads()})
+    with capsys.disabled():
+        print(f"\nvlm, training step, {method}: {ratio:.3f} of the {1000 * min(floors):.0f} ms without the image")

@@ -25,6 +25,8 @@ examples:
       counts what trains and what is saved, of a model that is never in memory
   zipeft profile --backbone vit --checkpoint vit_base_patch16_224 --image-size 224 --batch-size 8
       takes some steps of every method on random pictures, at random weights
+  zipeft profile --backbone vlm --meta --set vlm.language=llama:llama-7b --set vlm.vision=clip:ViT-L-14
+      a language model that is shown images: prompts, gates and the images' projection are counted apart
   zipeft profile --backbone roberta --checkpoint roberta-large --length 384 --format github
 """
 
@@ -37,10 +39,13 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Profile:
-    """What a method costs on a backbone. ``step_seconds`` and ``peak_bytes`` are None where nothing was run."""
+    """What a method costs on a backbone. ``prompts`` and ``gates`` are the part of ``trainable`` that gated prompts
+    have; ``step_seconds`` and ``peak_bytes`` are None where nothing was run."""
 
     method: str
     trainable: int
+    prompts: int
+    gates: int
     head: int
     of_all: float
     adapter_bytes: int
@@ -60,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for method in bar:
             bar.set_description(method.name)
             profiles.append(_profile(method, backbone, options))
-    print(_table(profiles, options.format))
+    print(_table(profiles, options.format, "projection" if backbone.modality == "image-instruction" else "head"))
     return 0
 
 
@@ -89,6 +94,7 @@ def _profile(method: Named[Method], backbone: Backbone, options: argparse.Namesp
     import torch
 
     from zipeft.adapters.saved import adapter_bytes
+    from zipeft.splices import gated_prompts
     from zipeft.training.costs import PeakMemory
 
     device = torch.device("meta" if options.meta else "cpu")
@@ -96,8 +102,10 @@ def _profile(method: Named[Method], backbone: Backbone, options: argparse.Namesp
         learner = _learner(backbone, method.plugin)
     trainable = sum(parameter.numel() for parameter in learner.method_parameters().values())
     head = sum(parameter.numel() for parameter in learner.head_parameters().values())
+    gated = gated_prompts(learner.model)
+    of_gated = sum(each.prompt.numel() for each in gated), sum(each.gate.numel() for each in gated)
     everything = sum(parameter.numel() for parameter in learner.model.parameters())
-    profile = Profile(method.name, trainable, head, trainable / everything, adapter_bytes(learner))
+    profile = Profile(method.name, trainable, *of_gated, head, trainable / everything, adapter_bytes(learner))
     if options.meta:
         return profile
     batch = backbone.random_batch(options.batch_size, image_size=options.image_size, length=options.length)
@@ -135,21 +143,28 @@ def _step_seconds(learner: Any, inputs: Any, steps: int) -> float | None:
     return median(seconds[1:])
 
 
-def _table(profiles: Sequence[Profile], style: str) -> str:
-    """Return the table; times and memory also as ratios to the cheapest method's."""
+def _table(profiles: Sequence[Profile], style: str, head: str) -> str:
+    """Return the table; times and memory also as ratios to the cheapest method's. ``head`` says what trains beside."""
     from tabulate import tabulate
 
     from zipeft.formatting import DASH, count, duration, size
 
-    headers = ["method", "trainable parameters", "exactly", "of all (%)", "head", "adapter file"]
+    gated = any(profile.gates for profile in profiles)
     timed = [(p.step_seconds, p.peak_bytes) for p in profiles if p.step_seconds and p.peak_bytes is not None]
-    headers += ["time per step", "ratio", "peak memory", "ratio"] if timed else []
+    headers = ["method", "trainable parameters", "exactly", *(["prompts", "gates"] if gated else [])]
+    headers += [
+        "of all (%)",
+        head,
+        "adapter file",
+        *(["time per step", "ratio", "peak memory", "ratio"] if timed else []),
+    ]
     fastest, smallest = map(min, zip(*timed, strict=True)) if timed else (0.0, 0)
     rows = []
     for profile in profiles:
-        part = f"{100 * profile.of_all:.3g}"
-        row = [profile.method, count(profile.trainable), f"{profile.trainable:,}", part, count(profile.head)]
-        row.append(size(profile.adapter_bytes))
+        row = [profile.method, count(profile.trainable), f"{profile.trainable:,}"]
+        if gated:
+            row += [f"{number:,}" if number else DASH for number in (profile.prompts, profile.gates)]
+        row += [f"{100 * profile.of_all:.3g}", count(profile.head), size(profile.adapter_bytes)]
         if profile.step_seconds and profile.peak_bytes is not None:
             times = [duration(profile.step_seconds), f"{profile.step_seconds / fastest:.2f}"]
             row += [*times, size(profile.peak_bytes), f"{profile.peak_bytes / smallest:.2f}"]
