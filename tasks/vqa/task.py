@@ -26,6 +26,8 @@ SPACES: Mapping[str, Space] = {
     "prefix": {"learning_rate": Range(1e-3, 3e-2), **_PROJECTION},
     "zero_gated": {"learning_rate": Range(2e-3, 6e-2), **_PROJECTION},
     "zero_gated_random": {"learning_rate": Range(2e-3, 6e-2), **_PROJECTION},
+    "zero_gated_early": {"learning_rate": Range(2e-3, 6e-2), **_PROJECTION},
+    "zero_gated_v2": {"learning_rate": Range(4e-4, 1e-2), **_PROJECTION},
 }
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
@@ -35,6 +37,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "prefix": {"learning_rate": 5e-3, "head_learning_rate": 5e-4},
     "zero_gated": {"learning_rate": 1e-2, "head_learning_rate": 5e-4},
     "zero_gated_random": {"learning_rate": 1e-2, "head_learning_rate": 5e-4},
+    "zero_gated_early": {"learning_rate": 1e-2, "head_learning_rate": 5e-4},
+    "zero_gated_v2": {"learning_rate": 2e-3, "head_learning_rate": 5e-4},
 }
 
 METHODS = (
