@@ -49,8 +49,7 @@ class EarlyGated(ZeroGated):
 
 @dataclass(frozen=True)
 class ZeroGatedV2(EarlyGated):
-    """LLaMA-Adapter V2: zero_gated with early fusion; norms, and a scale and a bias of each linear layer, train too
-    (arXiv 2304.15010).
+    """LLaMA-Adapter V2 (arXiv 2304.15010): early fusion; norms, scales and biases of linear layers train too.
 
     Where there is no image, its prompts are those of any gated layer. A language model's output embeddings are left
     out: they stand outside of its blocks.
