@@ -110,7 +110,7 @@ def test_seeds_share_a_count_of_operations_and_settings_do_not(monkeypatch):
     ("modality", "name", "settings"),
     [
         *((kind, name, {}) for kind in KINDS for name in methods_for(kind)),
-        *((kind, "zero_gated", {"layers": 1}) for kind in ("image", "text", "instruction")),
+        *((kind, "zero_gated", {"layers": 1}) for kind in ("image", "text", "instruction", "image-instruction")),
     ],
 )
 def test_running_the_frozen_trunk_once_changes_no_result(modality, name, settings):
