@@ -11,7 +11,16 @@ HEAVY = {
     *("torch", "torchvision", "timm", "transformers", "open_clip", "peft", "onnx", "safetensors", "huggingface_hub"),
     *("numpy", "scipy", "sklearn", "pandas", "datasets", "evaluate", "unearth", "openai", "tenacity", "tqdm"),
 }
-COMMANDS = ("judge --help", "run --help", "generate --help", "leaderboard -h", "--help", "ls", "ls --verbose")
+COMMANDS = (
+    "judge --help",
+    "run --help",
+    "generate --help",
+    "demo --help",
+    "leaderboard -h",
+    "--help",
+    "ls",
+    "ls --verbose",
+)
 MODULES = (
     *("zipeft", "zipeft.metrics.answers", "zipeft.metrics.tags", "zipeft.objectives.classification"),
     *("zipeft.objectives.regression", "zipeft.objectives.sequence_labelling", "zipeft.results", "zipeft.leaderboard"),

@@ -118,3 +118,9 @@ class VQA(PublishedSetsTask, VQATask):
         if name in EMOJI:
             return emoji.load(name, *sizes)
         return cifar10.load(*sizes) if name == CIFAR10 else easy_vqa.load(*sizes)
+
+    def closed_options(self, dataset: str) -> Sequence[Sequence[str]]:
+        from zipeft.tasks.vqa import easy_vqa, emoji
+
+        of_sets = {"easy-vqa": tuple(easy_vqa.KINDS.values()), "emoji-which": (), "emoji-kinds": (emoji.CATEGORIES,)}
+        return of_sets.get(self.known(dataset), (("yes", "no"),))

@@ -3,83 +3,43 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
 
 import pytest
 import torch
-from PIL import Image
 
-from support.toys import SIZE, WORDS, ToyDecoder, registered
+from support.toys import WORDS, ToyDecoder, ToyVQA, registered
+from support.vision_adapters import COLOURS, save_images, saved
+from support.vision_language import toy_vlm
 from zipeft import registry
-from zipeft.adapters.record import AdapterRecord
-from zipeft.adapters.saved import load_adapter, save_adapter
-from zipeft.api.learner import build_learner
-from zipeft.backbones.vlm.backbone import VLM
+from zipeft.adapters.saved import load_adapter
 from zipeft.commands.generate import main
 from zipeft.errors import UserError
 from zipeft.objectives.options import Answer
-from zipeft.registry import Named
 from zipeft.vqa.question import VisualQuestion, picture_of
-from zipeft.vqa.task import VQATask
 from zipeft.vqa.windows import windows_of
 
 NEW = 6
-TOY = VLM(language="toy_instruct", vision="toy", image_size=SIZE, image_tokens=2)
-METHODS = ("zero_gated", "prompt", "prefix", "lora", "zero_gated_random", "lora_unasked")
-"""An image enters those with gates as a condition, the others as tokens; to the last no question is shown."""
-
-COLOURS = ("red", "green", "blue", "white")
+METHODS = ("zero_gated", "prompt", "prefix", "lora", "zero_gated_random", "zero_gated_v2", "lora_unasked")
+"""An image enters those with gates as a condition, or early; the others as tokens. The last is shown no question."""
 
 
-@dataclass(frozen=True)
-class Asked(VQATask):
-    """What an adapter was trained on: its data are not needed to answer."""
-
-    presets: ClassVar = {}
-
-    def datasets(self):
-        return ("colours",)
-
-    def load(self, dataset):
-        raise AssertionError("answers need no data")
-
-
-class AskedByLetters(Asked):
+class Letters(ToyVQA):
     letters = True
-
-
-TASKS = {"asked": Asked, "asked_by_letters": AskedByLetters}
 
 
 @pytest.fixture(autouse=True)
 def toys():
     with registered():
-        for name, task in TASKS.items():
-            registry.tasks.register(name, task)
+        registry.tasks.register("letters", Letters)
         yield
-        for name in TASKS:
-            registry.tasks.unregister(name)
+        registry.tasks.unregister("letters")
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder with an image of each colour."""
-    for colour in COLOURS:
-        Image.new("RGB", (20, 30), colour).save(tmp_path / f"{colour}.png")
-    return tmp_path
-
-
-def saved(folder, method="zero_gated", task="asked", backbone=TOY):
-    """An adapter of which everything was drawn at random, gates and projection included, and its learner."""
-    plugin, model = registry.methods.get(method)(), backbone.build().requires_grad_(False)
-    objective = registry.tasks.get(task)().objective("colours", [])
-    learner = build_learner(plugin.adapt, backbone, model, objective, []).eval()
-    torch.manual_seed(3)
-    for name, parameter in learner.trainable().items():
-        torch.nn.init.normal_(parameter, std=0.3 if "projection" in name else 1.0)
-    parts = Named("vlm", backbone), Named(method, plugin), Named(task, registry.tasks.get(task)())
-    return save_adapter(folder / "adapter", learner, AdapterRecord.of(*parts, "colours", [], run="0123")), learner
+    return save_images(tmp_path)
 
 
 def window_of(learner, record, folder, letters=False):
@@ -151,7 +111,7 @@ def test_one_image_is_asked_about(method, folder, capsys):
         assert capsys.readouterr().out == f"{expected(learner, record, folder)}\n"
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["toy_vlm", "letters"])
 def test_options_are_ranked_as_the_task_ranks_them(task, folder, capsys):
     adapter, learner = saved(folder, task=task)
     letters = registry.tasks.get(task).letters
@@ -179,14 +139,12 @@ def test_a_method_that_is_not_shown_the_question_answers_any_alike(folder, capsy
     assert len({answer("good film", colour) for colour in COLOURS}) > 1
 
 
-def test_the_backbone_as_it_is_answers_as_its_language_model(folder, capsys, monkeypatch):
-    monkeypatch.setattr(VLM, "language", "toy_instruct")
-    monkeypatch.setattr("zipeft.commands.answering.named_backbone", lambda _: TOY)
-    assert run("--backbone", "vlm", "it was good") == 0
+def test_the_backbone_as_it_is_answers_as_its_language_model(folder, capsys):
+    assert run("--backbone", "toy_vlm", "it was good") == 0
     plain = capsys.readouterr().out
     assert run("--backbone", "toy_instruct", "it was good") == 0
     assert capsys.readouterr().out == plain != "\n"
-    line = fails(capsys, "--backbone", "vlm", "it was good", "--image", folder / "red.png")
+    line = fails(capsys, "--backbone", "toy_vlm", "it was good", "--image", folder / "red.png")
     assert "the prompt has an image, but the model is shown none (nothing has learnt yet how one enters)" in line
 
 
@@ -264,7 +222,7 @@ def test_models_that_are_shown_no_image_say_why(folder, capsys):
 
 
 def test_what_goes_with_a_file_or_a_task_is_told(folder, capsys):
-    adapter, _ = saved(folder, task="asked_by_letters")
+    adapter, _ = saved(folder, task="letters")
     line = fails(capsys, adapter, "good", "--image", folder / "red.png")
     assert "the prompt has no options, of which the model was trained to name the letter: give 2 to 26" in line
     assert "leave --template out" in fails(capsys, adapter, "good", "--template", "alpaca")
@@ -279,7 +237,7 @@ def test_what_goes_with_a_file_or_a_task_is_told(folder, capsys):
 def test_an_adapter_of_another_encoder_is_refused(folder, capsys):
     adapter, _ = saved(folder)
     with pytest.raises(UserError, match=r"was made for the backbone toy . toy .* not for toy . other"):
-        load_adapter(adapter, replace(TOY, vision="toy:other"))
+        load_adapter(adapter, replace(toy_vlm(image_tokens=2), vision="toy:other"))
     record = json.loads((adapter / "adapter.json").read_text())
     record["backbone"]["settings"]["vision"] = "toy:other"
     (adapter / "adapter.json").write_text(json.dumps(record))

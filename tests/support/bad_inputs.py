@@ -95,6 +95,7 @@ FLAGS: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
         **{"--temperature": NUMBERS, "--top-p": ("", "0", "2", "x", "nan", "0.5"), "--seed": ("", "x", "1.5")},
         **{"--file": FILES_TO_READ, "--out": ("x", *FILES_TO_WRITE), "--backbone": (*NAMES, "toy")},
         **{"--checkpoint": ("", "x", NUL), "ADAPTER": FILES_TO_READ},
+        **{"--image": FILES_TO_READ, "--options": ("", "x", "x|", "x|x", "x|y", NUL)},
     },
     JUDGE: {
         **{

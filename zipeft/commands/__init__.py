@@ -26,6 +26,7 @@ COMMANDS = {
     "profile": Command("profile", "tell what methods cost on a backbone, before anything is trained"),
     "evaluate": Command("evaluate", "score a saved adapter on its task's test data"),
     "generate": Command("generate", "answer prompts with a saved adapter, or with a backbone as it is"),
+    "demo": Command("demo", "open a local page on which one drops an image and asks a saved adapter"),
     "judge": Command("judge", "compare two files of answers by a language model, in both orders"),
     "lm-eval": Command("harness", "score a saved adapter on public benchmarks, by lm-evaluation-harness"),
     "benchmark": Command("benchmark", "score a vision-language adapter on MME or MMBench"),

@@ -67,6 +67,10 @@ class VQATask(Task):
     def objective(self, dataset: str, classes: Sequence[str]) -> Options:
         return Options(self.max_new_tokens, self.letters, self.groups)
 
+    def closed_options(self, dataset: str) -> Sequence[Sequence[str]]:
+        """Return the sets of options that many of a data set's questions share, which are offered to who asks more."""
+        return ()
+
     def windows(self, backbone: VisionLanguageBackbone) -> Callable[[VisualQuestion, Answer], Sequence[Window]]:
         """Return the function from a question and its answer to its one window."""
         from zipeft.vqa.windows import windows_of

@@ -1,0 +1,1 @@
+"""A local page on which a vision-language model is asked about an image."""
