@@ -11,6 +11,7 @@ from support.pictures import refusal
 from support.toys import registered
 from support.vision_language import METHODS, batch_of, item, toy_vlm, trained
 from zipeft import registry
+from zipeft.adapters.formats.gated_prompts import GatedPrompts
 from zipeft.adapters.record import AdapterRecord
 from zipeft.adapters.saved import load_adapter, read_tensors, save_adapter
 from zipeft.api.task import Preset
@@ -75,3 +76,13 @@ def test_an_adapter_of_another_encoder_is_refused_in_a_line(settings, says, tmp_
     folder, _ = saved(tmp_path, toy_vlm(), "zero_gated")
     load_adapter(folder, toy_vlm())
     assert f"made for {says}" in refusal(load_adapter, folder, toy_vlm(**settings))
+
+
+@pytest.mark.parametrize("settings", [{}, {"visual_length": 10}])
+def test_early_fusion_has_no_form_in_other_formats_unless_it_is_like_any_other(settings):
+    learner = trained(toy_vlm(), "zero_gated_early_blind", **settings)
+    if settings:
+        assert GatedPrompts.of(learner).prompts.shape == (2, 10, 32)
+    else:
+        assert "one length" in refusal(GatedPrompts.of, learner)
+    assert "was learnt" in refusal(GatedPrompts.of, trained(toy_vlm(), "zero_gated_v2"))

@@ -44,11 +44,14 @@ class GatedPrompts:
         if others or not joined:
             learnt = f"{others[0]} was learnt" if others else "it has none"
             raise UserError(f"only gated prompts, without a head, have a form in other formats: {learnt}")
+        blocks = learner.backbone.blocks(learner.model)
+        if len({len(prompt.prompt) for prompt in joined}) > 1 or not splices.gated_prompts(blocks[-len(joined)]):
+            raise UserError("only prompts of one length, in the topmost layers, have a form in other formats")
         return cls(
             torch.stack([prompt.prompt.detach().cpu() for prompt in joined]),
             torch.stack([prompt.gate.detach().cpu() for prompt in joined]),
             joined[0].gate_activation,
-            len(learner.backbone.blocks(learner.model)),
+            len(blocks),
             made_for,
         )
 
