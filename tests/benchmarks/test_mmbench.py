@@ -71,7 +71,7 @@ def test_every_ability_has_its_published_column():
         *(("B", 1), ("B.", 1), ("(C)", 2), ("**B**", 1), ("the right one is B", 1), ("B: a dog", 1)),
         *(("", None), ("D", None), ("b", None), ("A or B", None), ("none of them", None)),
         ("The answer is **B**, and this is why I think that it is so", 1),
-        ("a dog", 1),
+        *(("a dog", 1), ("a dog Z", None), ("Z, but the answer is B", 1)),
         ("It is a DOG", 1),
         ("a dog, or a cat", None),
         ("a dog" + " indeed" * 9, None),

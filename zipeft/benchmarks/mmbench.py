@@ -134,21 +134,23 @@ def _written(choice: Choice, posed: Posed) -> int | None:
     return named(choice.written or "", posed.question.options)
 
 
-STATED = re.compile(r"answer\s+is\s+\**([A-Z])\b")
+STATED = re.compile(r"answer\s+is\s+\**([A-Y])\b")
 PUNCTUATION = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 
 
 def named(written: str, options: Sequence[str]) -> int | None:
     """Return which option a written answer names, by the rules of MMBench's evaluation; None if it names none.
 
-    That is the only letter of an option among the answer's words, if it is one of the last four; else the one that
-    "answer is" stands before; else, in an answer that is no more than twice as long as all options together, the only
-    option whose text it has.
+    That is the only letter of an option among the answer's words, if it is one of the last four; none where there is no
+    such letter, but Z, which stands for none; else the one that "answer is" stands before; else, in an answer that is
+    no more than twice as long as all options together, the only option whose text it has.
     """
     words, letters = written.translate(PUNCTUATION).split(), LETTERS[: len(options)]
     found = [letter for letter in letters if letter in words]
     if len(found) == 1 and words.index(found[0]) > len(words) - 5:
         return letters.index(found[0])
+    if not found and "Z" in words:
+        return None
     if (stated := STATED.search(written)) and stated[1] in letters:
         return letters.index(stated[1])
     if len(written) > 2 * sum(map(len, options)):
