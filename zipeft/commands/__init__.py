@@ -30,6 +30,7 @@ COMMANDS = {
     "judge": Command("judge", "compare two files of answers by a language model, in both orders"),
     "lm-eval": Command("harness", "score a saved adapter on public benchmarks, by lm-evaluation-harness"),
     "benchmark": Command("benchmark", "score a vision-language adapter on MME or MMBench"),
+    "lmms-eval": Command("lmms", "score a vision-language adapter on public benchmarks, by lmms-eval"),
     "convert": Command("convert", "take over adapters of LLaMA-Adapter and peft, or give them to those"),
     "push": Command("push", "publish a saved adapter on the Hugging Face hub, with a model card"),
     "pull": Command("pull", "get an adapter from the Hugging Face hub"),
