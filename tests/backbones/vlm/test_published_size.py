@@ -8,6 +8,7 @@ import torch
 from zipeft.api.learner import build_learner
 from zipeft.backbones.vlm import VLM
 from zipeft.methods.zero_gated import ZeroGated
+from zipeft.methods.zero_gated_v2 import ZeroGatedV2
 from zipeft.objectives.options import Options
 
 PROMPTS_AND_GATES = 30 * 10 * 4096 + 30 * 32  # 10 prompts in 30 of 32 layers, a gate for each of 32 heads
@@ -15,8 +16,8 @@ PROMPTS_AND_GATES = 30 * 10 * 4096 + 30 * 32  # 10 prompts in 30 of 32 layers, a
 L14, B16 = "clip:ViT-L-14/openai", "clip:ViT-B-16/openai"
 
 
-def counts(vision, blocks, bottleneck):
-    """Return how many parameters of the prompts and gates train, and how many of the projection."""
+def counts(vision, blocks, bottleneck, method=ZeroGated(layers=30)):  # noqa: B008
+    """Return how many parameters of a method train, and how many of the projection."""
     backbone = VLM(
         language="llama:llama-7b",
         vision=vision,
@@ -27,7 +28,7 @@ def counts(vision, blocks, bottleneck):
     )
     with torch.device("meta"):
         model = backbone.build().requires_grad_(False)
-        learner = build_learner(ZeroGated(layers=30).adapt, backbone, model, Options(), ())
+        learner = build_learner(method.adapt, backbone, model, Options(), ())
     assert all(parameter.is_meta for parameter in learner.model.parameters())
     parts = learner.method_parameters(), learner.head_parameters()
     return tuple(sum(parameter.numel() for parameter in part.values()) for part in parts)
@@ -53,6 +54,13 @@ def test_what_trains_at_the_published_settings(vision, blocks, width, bottleneck
     else:
         assert projection == width * 4096 + 4096
     assert f"{(method + projection) / 1e6:.2f}" == rounded
+
+
+def test_what_trains_of_the_second_version():
+    """Prompts of 20 in the first and 10 in the 31 others, gates, 65 norms, two vectors a linear layer."""
+    method, _ = counts(L14, (24,), 0, ZeroGatedV2())
+    prompts, norms = (20 + 31 * 10) * 4096, 65 * 4096
+    assert method == prompts + 32 * 32 + norms + 32 * 2 * (5 * 4096 + 2 * 11_008) == 4_338_688
 
 
 def test_an_encoder_without_memory_is_not_the_one_that_computes_features():
