@@ -10,6 +10,7 @@ from support import toys
 from support.benchmark_files import row, save_mmbench, save_mme
 from support.seeing_decoders import save_decoder, save_gated
 from zipeft.adapters.saved import load_adapter
+from zipeft.api.data import Picture
 from zipeft.benchmarks.mme import MME
 from zipeft.benchmarks.respondent import Respondent
 from zipeft.commands.benchmark import main
@@ -102,6 +103,19 @@ def test_batches_change_no_answer_and_images_do(tmp_path, adapter):
     other_image = [each._replace(picture=questions[-1].picture) for each in questions[:2]]
     changed = Respondent(learner.backbone, learner.model).choices(other_image, False)
     assert changed[0].log_probs != pytest.approx(alone[0].log_probs, abs=1e-2)
+
+
+def test_an_image_is_read_once_however_often_it_is_asked_about(tmp_path, adapter):
+    read = []
+    questions = MME.read(save_mme(tmp_path / "mme", {"count": 2})).questions
+    image = questions[0].picture.read()
+    shown = [
+        each._replace(picture=Picture(each.picture.name, lambda each=each: read.append(each.picture.name) or image))
+        for each in questions
+    ]
+    learner, _ = load_adapter(adapter)
+    Respondent(learner.backbone, learner.model).choices(shown, False)
+    assert read == [questions[0].picture.name, questions[2].picture.name]
 
 
 def test_an_adapter_that_sees_nothing_is_refused(capsys, tmp_path):

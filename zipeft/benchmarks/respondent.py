@@ -13,9 +13,10 @@ from zipeft.vqa.question import VisualQuestion
 from zipeft.vqa.windows import by_letters, by_words, prompt_ids, windows_of
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from zipeft.api.backbone import VisionLanguageBackbone
+    from zipeft.api.data import Picture
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Respondent:
         batch_size: questions that go through the model at once.
         max_new_tokens: of a written answer.
         sampling: options of ``generate`` of transformers; empty for the likeliest token each time.
+        images: what the model has been shown so far, by the names of pictures.
     """
 
     backbone: VisionLanguageBackbone
@@ -33,6 +35,7 @@ class Respondent:
     batch_size: int = 16
     max_new_tokens: int = 8
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    images: dict[str, dict[str, Tensor]] = field(default_factory=dict, repr=False)
 
     def choices(self, questions: Sequence[VisualQuestion], letters: bool) -> list[Choice]:
         """Return the likeliest option of each question, with the answer that the model writes.
@@ -45,10 +48,10 @@ class Respondent:
         from tqdm import tqdm
 
         windows = windows_of(self.backbone, letters, self.backbone.max_length())
-        inputs = [
-            windows(question, Answer(0, question.options))[0].inputs
-            for question in tqdm(questions, desc="images", disable=None, leave=False)
-        ]
+        inputs = []
+        for question in tqdm(questions, desc="images", disable=None, leave=False):
+            (window,) = windows(question._replace(picture=None), Answer(0, question.options))
+            inputs.append(window.inputs | self._shown(question.picture))
         objective, device = Options(self.max_new_tokens, letters), next(self.model.parameters()).device
         found: dict[int, Choice] = {}
         with torch.no_grad(), tqdm(total=len(inputs), desc="likelihoods", disable=None, leave=False) as bar:
@@ -86,4 +89,11 @@ class Respondent:
         asked = torch.zeros(len(ids), dtype=torch.bool)
         asked[asking] = True
         writer.fitting(ids, Question(0, question.question, place=question.name))
-        return Prompt(ids, {"question": asked, **self.backbone.image_inputs(question.picture)})
+        return Prompt(ids, {"question": asked, **self._shown(question.picture)})
+
+    def _shown(self, picture: Picture | None) -> dict[str, Tensor]:
+        """Return what the model is shown of a picture, which is read once: a benchmark asks of it again and again."""
+        name = picture.name if picture else ""
+        if name not in self.images:
+            self.images[name] = self.backbone.image_inputs(picture)
+        return self.images[name]
