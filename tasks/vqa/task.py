@@ -55,6 +55,13 @@ METHODS = (
 )
 
 
+CREDITS: Mapping[str, str] = {
+    "easy-vqa": "easy-vqa 1.0 by Victor Zhou, MIT licence",
+    **dict.fromkeys(EMOJI, "Twemoji by Twitter, Inc and other contributors, CC BY 4.0, set on white"),
+}
+"""Whose images may be shown, and by which licence."""
+
+
 @dataclass(frozen=True)
 class VQA(PublishedSetsTask, VQATask):
     """Questions on images, with options: easy-vqa, three sets on emoji, and whether a photograph shows a thing.
@@ -124,3 +131,6 @@ class VQA(PublishedSetsTask, VQATask):
 
         of_sets = {"easy-vqa": tuple(easy_vqa.KINDS.values()), "emoji-which": (), "emoji-kinds": (emoji.CATEGORIES,)}
         return of_sets.get(self.known(dataset), (("yes", "no"),))
+
+    def credit(self, dataset: str) -> str:
+        return CREDITS.get(self.known(dataset), "")

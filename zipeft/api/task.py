@@ -18,8 +18,10 @@ from zipeft.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from zipeft.api.data import Split
     from zipeft.api.objective import Objective
     from zipeft.api.search import Space
+    from zipeft.api.showcase import Showcase
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,16 @@ class Task(abc.ABC):
         """Return the function from one raw example and its target to the windows on it: one, by ``encoder``."""
         encode = self.encoder(backbone)
         return lambda example, target: [Window(encode(example), target)]
+
+    def credit(self, dataset: str) -> str:
+        """Return whose the images of a data set are, and by which licence a page may show some of its test data; ""
+        where none says that it may."""
+        return ""
+
+    def showcase(self, dataset: str, test: Split) -> Showcase:
+        """Return some test examples that a page shows, of a data set with a ``credit``. Which they are depends on
+        nothing that was answered."""
+        raise NotImplementedError(f"{type(self).__name__} has a credit, and nothing to show")
 
     def fetch(self, folder: Path | None, names: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Get the data sets of these names, or all, into ``folder`` or the cache, and yield each name and what came of

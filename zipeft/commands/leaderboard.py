@@ -21,6 +21,9 @@ examples:
   python -m zipeft.leaderboard results --out paper --format tex csv
       tables for a paper, and the numbers for other programs
 
+  python -m zipeft.leaderboard results --examples
+      puts test images that may be shown beside the results, for this page and later ones
+
 The markdown page shows the plots, so they are written with it; the HTML page holds them.
 A file that is no valid result is left out with a warning; zipeft validate checks files by themselves.
 """
@@ -30,6 +33,9 @@ A file that is no valid result is left out with a warning; zipeft validate check
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 2 for a mistake in the input."""
     arguments = _parser().parse_args(argv)
+    if arguments.examples:
+        for path in write_examples(arguments.results):
+            print(f"wrote {path}")
     for path in write_pages(arguments.results, arguments.out, arguments.format):
         print(f"wrote {path}")
     return 0
@@ -61,7 +67,31 @@ def _parser() -> ArgumentParser:
         metavar="FORMAT",
         help=f"what to write: {', '.join(FORMATS)} (default: all)",
     )
+    parser.add_argument(
+        "--examples",
+        action="store_true",
+        help="first put test images that may be shown beside the results, from the data",
+    )
     return parser
+
+
+def write_examples(roots: Iterable[Path]) -> list[Path]:
+    """Write some test examples of each data set that may be shown beside its results, and return the files' paths.
+
+    The data are taken from where a run takes them, as the newest result has it. Raises ``UserError`` for results whose
+    data are not at hand or have changed.
+    """
+    from zipeft.leaderboard import examples_file
+    from zipeft.results import read_results
+
+    newest = {}
+    for place, result in sorted(read_results(roots).items(), key=lambda item: item[1].when):
+        newest[examples_file.path_beside(place)] = result
+    found = {path: examples_file.examples_of(result) for path, result in sorted(newest.items())}
+    for path, examples in found.items():
+        if examples:
+            examples_file.write(path, examples)
+    return [path for path, examples in found.items() if examples]
 
 
 def write_pages(roots: Iterable[Path], out: Path, formats: Sequence[str] = FORMATS) -> list[Path]:

@@ -83,4 +83,32 @@ class Table:
     folded: bool = False
 
 
-Block = Heading | Paragraph | Bullets | Commands | Figure | Table
+@dataclass(frozen=True)
+class Answered:
+    """An image (PNG) about which something was asked, the right answer, and those that were given: of whom, what, and
+    whether it is right."""
+
+    image: bytes
+    asked: str
+    right: str
+    given: Sequence[tuple[str, str, bool]]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images with answers; all have answers of the same."""
+
+    items: Sequence[Answered]
+
+    @property
+    def table(self) -> Table:
+        """The same without the images."""
+        header = ["question", "right answer", *(label for label, _, _ in self.items[0].given)]
+        rows = [
+            [Cell(item.asked), Cell(item.right), *(Cell(answer, best=right) for _, answer, right in item.given)]
+            for item in self.items
+        ]
+        return Table([Column(name, numeric=False) for name in header], rows, "Answers")
+
+
+Block = Heading | Paragraph | Bullets | Commands | Figure | Table | Gallery

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from zipeft.errors import UserError
 from zipeft.files import safe_name
+from zipeft.leaderboard import examples_file
 from zipeft.leaderboard.blocks import Figure
 from zipeft.leaderboard.page import Group, Page, heading, title
 from zipeft.leaderboard.plots import curves, scatter
@@ -54,7 +55,9 @@ def _page(name: str, records: Mapping[Place, Record], out: Path, plots: bool, le
     done = {result.id for result in results.values()}
     failures = {r.id: r for r in records.values() if isinstance(r, Failure) and r.of == Result.kind}
     missing = [failures[id] for id in sorted(failures.keys() - done)]
-    return Page(name, groups, links, _figures(name, groups) if plots else (), missing, left_out)
+    files = sorted({path for place in results if (path := examples_file.path_beside(place)).exists()})
+    examples = [examples_file.read(path) for path in files]
+    return Page(name, groups, links, _figures(name, groups) if plots else (), missing, left_out, examples)
 
 
 def _address(place: Place, out: Path) -> str:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from zipeft.formatting import count, counted, listing
 from zipeft.leaderboard import costs, secondary_scores, trivial
+from zipeft.leaderboard.answers import answers
 from zipeft.leaderboard.blocks import Block, Bullets, Figure, Heading, Paragraph, Table
+from zipeft.leaderboard.examples_file import Examples
 from zipeft.leaderboard.legend import BOLD, caveats, legend
 from zipeft.leaderboard.provenance import provenance
 from zipeft.leaderboard.ranking import Row
@@ -36,7 +38,8 @@ class Group:
 @dataclass(frozen=True)
 class Page:
     """All that is on a page. ``name`` is that of its files, ``failures`` are runs that failed, ``left_out`` counts
-    files that could not be read, and ``links`` maps the ``id()`` of every result to the address of its file."""
+    files that could not be read, ``links`` maps the ``id()`` of every result to the address of its file, and
+    ``examples`` are test examples of the data sets."""
 
     name: str
     groups: Sequence[Group]
@@ -44,6 +47,7 @@ class Page:
     figures: Sequence[Figure] = ()
     failures: Sequence[Failure] = ()
     left_out: int = 0
+    examples: Sequence[Examples] = ()
 
     @property
     def title(self) -> str:
@@ -67,7 +71,7 @@ def heading(number: int, index: int) -> str:
 
 def _blocks(page: Page) -> Iterator[Block]:
     for group in page.groups:
-        yield from _group(page.groups[0], group)
+        yield from _group(page.groups[0], group, page.examples)
     yield from _missing(page)
     if page.figures:
         yield Heading("Plots")
@@ -79,7 +83,7 @@ def _blocks(page: Page) -> Iterator[Block]:
 # The results.
 
 
-def _group(first: Group, group: Group) -> Iterator[Block]:
+def _group(first: Group, group: Group, examples: Sequence[Examples]) -> Iterator[Block]:
     results = group.section.results
     yield Heading(group.heading)
     if group is not first:
@@ -94,6 +98,7 @@ def _group(first: Group, group: Group) -> Iterator[Block]:
         yield Heading("Other scores", 3)
         yield others
         yield Paragraph(secondary_scores.meaning(group.rows))
+    yield from answers(group.rows, examples)
     yield Heading("What it costs", 3)
     yield cost_table(group.rows)
     yield Paragraph(" ".join(costs.meaning(results)))

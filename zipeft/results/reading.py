@@ -18,6 +18,11 @@ from zipeft.results.record import KINDS, Failure, Record, Result, from_json
 
 log = logging.getLogger(__name__)
 
+EXAMPLES_SUFFIX = ".examples.json"
+"""How the names of files end that lie among results and hold what pages show of a data set."""
+
+NOT_RECORDS = (".schema.json", EXAMPLES_SUFFIX)
+
 Place = Path | Line
 """Where one record is: a file of its own, or a line of an archive."""
 
@@ -91,8 +96,8 @@ def result_files(roots: Iterable[Path]) -> dict[Path, Path]:
     """Return the files among ``roots``, and the JSON files and archives in the folders among them, as they are called
     from there by where they are: each is there once.
 
-    Folders are searched to any depth, hidden files and folders and JSON schemas left out. What does not exist has no
-    files. Raises ``UserError`` for a folder that cannot be read.
+    Folders are searched to any depth, hidden files and folders, schemas and examples left out. What does not exist has
+    no files. Raises ``UserError`` for a folder that cannot be read.
     """
     return {file.resolve(): file for root in roots for file in _files_of(Path(root))}
 
@@ -105,7 +110,7 @@ def _files_of(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root, onerror=_cannot_read):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if name.endswith((".json", archive.SUFFIX)) and not (name.startswith(".") or name.endswith(".schema.json")):
+            if name.endswith((".json", archive.SUFFIX)) and not (name.startswith(".") or name.endswith(NOT_RECORDS)):
                 yield Path(folder, name)
 
 

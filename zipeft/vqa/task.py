@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from zipeft.api.data import Window
+from zipeft.api.showcase import Showcase
 from zipeft.api.task import Task
 from zipeft.errors import UserError, require
 from zipeft.objectives.options import Answer, Options
@@ -14,6 +15,7 @@ from zipeft.sources.splits import check_seed
 
 if TYPE_CHECKING:
     from zipeft.api.backbone import VisionLanguageBackbone
+    from zipeft.api.data import Split
     from zipeft.vqa.question import VisualQuestion
 
 
@@ -70,6 +72,11 @@ class VQATask(Task):
     def closed_options(self, dataset: str) -> Sequence[Sequence[str]]:
         """Return the sets of options that many of a data set's questions share, which are offered to who asks more."""
         return ()
+
+    def showcase(self, dataset: str, test: Split) -> Showcase:
+        from zipeft.vqa.showcase import shown_of
+
+        return Showcase(self.credit(dataset), shown_of(test))
 
     def windows(self, backbone: VisionLanguageBackbone) -> Callable[[VisualQuestion, Answer], Sequence[Window]]:
         """Return the function from a question and its answer to its one window."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from functools import cache
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def html(page: Page) -> str:
     """Return the page's text."""
-    return _template().render(page=page, inline=inline, kind=lambda block: type(block).__name__)
+    return _template().render(page=page, inline=inline, embedded=embedded, kind=lambda block: type(block).__name__)
 
 
 @cache
@@ -27,6 +28,11 @@ def _template() -> Template:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("page.html")
+
+
+def embedded(png: bytes) -> str:
+    """Return an image as an address that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def inline(svg: bytes, prefix: str) -> str:

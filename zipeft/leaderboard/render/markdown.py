@@ -6,7 +6,7 @@ import re
 from functools import singledispatch
 from urllib.parse import quote
 
-from zipeft.leaderboard.blocks import Bullets, Cell, Commands, Figure, Heading, Paragraph, Table
+from zipeft.leaderboard.blocks import Bullets, Cell, Commands, Figure, Gallery, Heading, Paragraph, Table
 from zipeft.leaderboard.page import Page
 from zipeft.leaderboard.tables import tabulated
 
@@ -60,6 +60,11 @@ def _(figure: Figure) -> str:
 @_shown.register
 def _(table: Table) -> str:
     return tabulated(table, "pipe", _cell, escape)
+
+
+@_shown.register
+def _(gallery: Gallery) -> str:
+    return _shown(gallery.table)
 
 
 def _led(lead: str, text: str) -> str:
