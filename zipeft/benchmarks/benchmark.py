@@ -39,7 +39,6 @@ class Benchmark(abc.ABC):
     questions: Sequence[VisualQuestion]
     checksum: str
 
-    title: ClassVar[str]
     letters: ClassVar[bool]
     """Whether a question is put with its options, and answered by a letter, or by an option's own words."""
     counts: ClassVar[str]

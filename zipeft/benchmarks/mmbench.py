@@ -51,7 +51,6 @@ class MMBench(Benchmark):
 
     groups: Sequence[Rotations]
 
-    title: ClassVar[str] = "MMBench"
     letters: ClassVar[bool] = True
     counts: ClassVar[str] = (
         "What counts is circular evaluation of the written answers, by the rules of MMBench's evaluation; an answer "

@@ -67,9 +67,11 @@ class MME(Benchmark):
 
     images: Sequence[Asked]
 
-    title: ClassVar[str] = "MME"
     letters: ClassVar[bool] = False
-    counts: ClassVar[str] = "The score is of the written answers, read as MME's own script reads them."
+    counts: ClassVar[str] = (
+        "The score is of the written answers, read as MME's own script reads them; one answer to everything scores 50 "
+        "a subtask."
+    )
 
     @classmethod
     def read(cls, path: Path) -> MME:
