@@ -201,6 +201,17 @@ def test_a_condition_is_added_to_each_token(prompt, layer, query):
         torch.testing.assert_close(out[example : example + 1], term(moved, layer, query[example : example + 1]))
 
 
+def test_a_condition_shifts_the_term_alike_for_every_query(prompt, layer, query):
+    """A shift that all keys share leaves the softmax as it is: what the image adds is its value, times the gate."""
+    with torch.no_grad():
+        plain = term(prompt, layer, query)
+        prompt.condition = torch.randn(2, WIDTH)
+        shift = term(prompt, layer, query) - plain
+        value = (prompt.condition @ layer.value.weight.T).unflatten(-1, (HEADS, DIM))
+    expected = prompt.gate.tanh()[:, None] * value
+    torch.testing.assert_close(shift, expected[:, :, None].expand_as(shift), atol=1e-5, rtol=1e-4)
+
+
 def test_the_printed_form_says_what_it_is(prompt):
     assert repr(prompt) == f"ZeroGatedPrompt(length={LENGTH}, width={WIDTH}, gates={HEADS}, gate_activation=tanh)"
 
