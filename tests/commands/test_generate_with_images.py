@@ -13,6 +13,7 @@ from support.vision_adapters import COLOURS, save_images, saved
 from support.vision_language import toy_vlm
 from zipeft import registry
 from zipeft.adapters.saved import load_adapter
+from zipeft.backbones.vlm import VLM
 from zipeft.commands.generate import main
 from zipeft.errors import UserError
 from zipeft.objectives.options import Answer
@@ -148,6 +149,17 @@ def test_the_backbone_as_it_is_answers_as_its_language_model(folder, capsys):
     assert "the prompt has an image, but the model is shown none (nothing has learnt yet how one enters)" in line
 
 
+def test_a_language_model_passes_over_the_options_of_a_file(folder):
+    prompts, out = folder / "prompts.jsonl", folder / "answers.jsonl"
+    lines = []
+    for options in ("", ', "options": "good|bad"'):
+        prompts.write_text(f'{{"instruction": "so"{options}}}')
+        out.unlink(missing_ok=True)
+        assert run("--backbone", "toy_instruct", "--file", prompts, "--out", out) == 0
+        lines.append(json.loads(out.read_text()))
+    assert lines[0]["answer"] == lines[1]["answer"]
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -242,3 +254,21 @@ def test_an_adapter_of_another_encoder_is_refused(folder, capsys):
     record["backbone"]["settings"]["vision"] = "toy:other"
     (adapter / "adapter.json").write_text(json.dumps(record))
     assert "was made for the backbone toy + toy" in fails(capsys, adapter, "good", "--image", folder / "red.png")
+
+
+# --- the real model ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["zero_gated", "lora"])
+def test_the_embedded_model_is_answered_with_a_cache_as_without(method, folder, capsys):
+    adapter, learner = saved(folder, method, backbone=VLM(), scale=0.1)
+    likelihoods = []
+    for colour in COLOURS[:2]:
+        record = {"instruction": "what is the color of the shape?", "image": f"{colour}.png"}
+        image = ("--image", folder / record["image"])
+        assert run(adapter, record["instruction"], *image, "--options", "red|green|blue") == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert "\n".join(lines[:-3]) == expected(learner, record, folder).strip()
+        likelihoods.append(lines[-3:])
+    assert likelihoods[0] != likelihoods[1]

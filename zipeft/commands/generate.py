@@ -166,10 +166,11 @@ def _answer(question: Question, options: argparse.Namespace) -> None:
 
     generator, _ = _text_generator(options)
     printer = Printer(generator.text)
-    prompt, start = generator.prompt(question), time.perf_counter()
+    prompt, likelihoods = generator.prompt(question), generator.likelihoods(question)
+    start = time.perf_counter()
     (ids,) = generator.answer([prompt], streamer=printer)
     printer.finish(ids)
-    for option, likelihood in generator.likelihoods(question).items():
+    for option, likelihood in likelihoods.items():
         print(f"{likelihood:.3f} {option}")
     _tell(len(ids), time.perf_counter() - start)
 

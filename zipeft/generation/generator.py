@@ -50,15 +50,17 @@ class TextGenerator:
     blind: str = "it is a model of texts alone"
 
     def prompt(self, question: Question) -> Prompt:
-        """Return a question as the model takes it. Raises ``UserError`` as ``prompt_ids``, for an image, and for
-        options: no template has a place for them."""
+        """Return a question as the model takes it. Raises ``UserError`` as ``prompt_ids``, and for an image."""
         self.check_image(question)
-        if question.options:
-            raise UserError(f"{question.place} has options, which a template has no place for: write them into it")
         return Prompt(self.prompt_ids(question))
 
     def likelihoods(self, question: Question) -> Mapping[str, float]:
-        """Return the likelihood of each of a question's options, where the model is asked with any."""
+        """Return the likelihood of each of a question's options.
+
+        Raises ``UserError`` for a model that is asked by a template: none has a place for options.
+        """
+        if question.options:
+            raise UserError(f"{question.place} has options, which a template has no place for: write them into it")
         return {}
 
     def check_image(self, question: Question) -> None:
