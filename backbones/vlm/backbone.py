@@ -190,7 +190,8 @@ class VLM(VisionLanguageBackbone):
     def generate(
         self, model: VisionLanguageModel, inputs: dict[str, Tensor], max_new_tokens: int, **options: Any
     ) -> list[list[int]]:
-        with model.shown(inputs) as texts:
+        copies = max(options.get("num_beams", 1), options.get("num_return_sequences", 1))
+        with model.shown(inputs, copies) as texts:
             return self.decoder.generate(model.language, texts, max_new_tokens, **options)
 
 

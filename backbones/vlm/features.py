@@ -26,7 +26,7 @@ from zipeft.sources.package_archive import cache_dir
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same settings give other features than before."""
 
 
@@ -68,9 +68,10 @@ class Encoder:
 
     @cached_property
     def folder(self) -> Path:
-        """The folder of all features that the encoder has made with these settings."""
-        weights = self.backbone.weights()
-        identity = [FORMAT, weights.checkpoint, weights.checksum, self.image_size, *self.blocks, self.pooled]
+        """The folder of all features that the encoder has made with these settings, on a kind of device."""
+        _ = self._model  # the checksum of downloaded weights is known once they are there
+        weights, device = self.backbone.weights(), self._device.type
+        identity = [FORMAT, weights.checkpoint, weights.checksum, device, self.image_size, *self.blocks, self.pooled]
         key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         return cache_dir() / "features" / key[:32]
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from zipeft.api.backbone import IMAGE_INPUTS
 from zipeft.api.data import NO_LABEL
 from zipeft.modules.image_entry import ImageEntry
 
@@ -29,15 +30,19 @@ class VisionLanguageModel(nn.Module):
         return self.image_entry.length if self.image_entry else 0
 
     @contextmanager
-    def shown(self, inputs: Inputs) -> Iterator[Inputs]:
-        """Show the model the images of a batch while the context lasts; yield what the decoder takes beside them."""
-        texts = {name: value for name, value in inputs.items() if name not in ("image", "has_image", "question")}
+    def shown(self, inputs: Inputs, copies: int = 1) -> Iterator[Inputs]:
+        """Show the model the images of a batch while the context lasts; yield what the decoder takes beside them.
+
+        Each image is shown to ``copies`` rows that follow each other, of which the decoder makes one text itself.
+        """
+        texts = {name: value for name, value in inputs.items() if name not in (*IMAGE_INPUTS, "question")}
         if self.hides_question and "question" in inputs:
             texts["attention_mask"] = texts["attention_mask"] * ~inputs["question"]
         if self.image_entry is None:
             yield texts
             return
-        with self.image_entry.shown(self.language, inputs["image"], inputs["has_image"]):
+        images = (inputs[name].repeat_interleave(copies, dim=0) for name in IMAGE_INPUTS)
+        with self.image_entry.shown(self.language, *images):
             yield self._with_places(texts, inputs["has_image"])
 
     def _with_places(self, texts: Inputs, has_image: Tensor) -> Inputs:

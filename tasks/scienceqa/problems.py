@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zipeft.api.data import Picture
 from zipeft.errors import UserError
 from zipeft.files import safe_name
-from zipeft.objectives.options import Answer
+from zipeft.objectives.options import LETTERS, Answer
 from zipeft.vqa.question import VisualQuestion
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ CATEGORIES = ("NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12")
 """The categories of ScienceQA's tables (arXiv 2209.09513), in their order: by subject; with a text context,
 with an image, with neither; by grade. A problem with text and image counts for both."""
 
-MOST = 26
+MOST = len(LETTERS)
 """Options of a problem: so many letters answer it."""
 
 FindPicture = Callable[[str], Picture | None]

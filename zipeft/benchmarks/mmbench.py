@@ -15,8 +15,8 @@ from zipeft.api.task import PublishedTable
 from zipeft.benchmarks.benchmark import Benchmark, Results
 from zipeft.benchmarks.mmbench_table import Posed, find_table, read_table
 from zipeft.formatting import counted, percent
+from zipeft.objectives.options import LETTERS
 from zipeft.sources.package_index import sha256_of
-from zipeft.vqa.windows import LETTERS
 
 if TYPE_CHECKING:
     from zipeft.objectives.options import Choice

@@ -19,9 +19,9 @@ from zipeft.errors import UserError, did_you_mean
 from zipeft.files import open_text
 from zipeft.formatting import listing
 from zipeft.images.reading import decoded
+from zipeft.objectives.options import LETTERS
 from zipeft.text.tables import LONGEST_FIELD
 from zipeft.vqa.question import VisualQuestion
-from zipeft.vqa.windows import LETTERS
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,7 +10,7 @@ from zipeft.generation.generator import Prompt, TextGenerator, batches
 from zipeft.generation.questions import Question
 from zipeft.objectives.options import Answer, Choice, Options
 from zipeft.vqa.question import VisualQuestion
-from zipeft.vqa.windows import by_letters, by_words, prompt_ids, windows_of
+from zipeft.vqa.windows import prompt_ids, windows_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -82,14 +82,9 @@ class Respondent:
         return [found[index] for index in range(len(prompts))]
 
     def _prompt(self, writer: TextGenerator, question: VisualQuestion, letters: bool) -> Prompt:
-        import torch
-
-        parts = (by_letters if letters else by_words)(question)
-        ids, asking = prompt_ids(self.backbone.tokenizer(), parts)
-        asked = torch.zeros(len(ids), dtype=torch.bool)
-        asked[asking] = True
+        ids, asking = prompt_ids(self.backbone.tokenizer(), question, letters)
         writer.fitting(ids, Question(0, question.question, place=question.name))
-        return Prompt(ids, {"question": asked, **self._shown(question.picture)})
+        return Prompt(ids, {"question": asking, **self._shown(question.picture)})
 
     def _shown(self, picture: Picture | None) -> dict[str, Tensor]:
         """Return what the model is shown of a picture, which is read once: a benchmark asks of it again and again."""

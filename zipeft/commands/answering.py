@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from zipeft import registry
+from zipeft.api.backbone import VisionLanguageBackbone
 from zipeft.commands.common import named_backbone
 from zipeft.errors import UserError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from zipeft.generation.generator import TextGenerator
     from zipeft.vqa.generator import VisualGenerator
 
-SEEING = "image-instruction"
+SEEING = VisionLanguageBackbone.modality
 SPEAKING = ("instruction", SEEING)
 AS_IT_IS = "nothing has learnt yet how one enters"
 

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from zipeft import registry
+from zipeft.api.backbone import VisionLanguageBackbone
 from zipeft.api.settings import as_json, parse_assignments
 from zipeft.commands.common import add_backbone, chosen_backbone, named_backbone, positive_int
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
-    from zipeft.api.backbone import Backbone, VisionLanguageBackbone
+    from zipeft.api.backbone import Backbone
     from zipeft.benchmarks.respondent import Respondent
 
-MODALITY = "image-instruction"
+MODALITY = VisionLanguageBackbone.modality
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

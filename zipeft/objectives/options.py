@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from zipeft.api.backbone import LanguageBackbone
     from zipeft.api.data import Window
 
+LETTERS = ascii_uppercase
+"""What options are called where they are answered by letter; there are no more options than letters."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -172,6 +175,6 @@ def named_option(written: str, options: Sequence[str]) -> int | None:
 
 def named_letter(written: str, options: int) -> int | None:
     """Return the option whose letter a written answer gives ("B", "(B)", "The answer is B."); None if there is none."""
-    letters = ascii_uppercase[:options]
+    letters = LETTERS[:options]
     found = re.search(rf"\b([{letters}])\b", written)
     return letters.index(found[1]) if found else None

@@ -11,9 +11,9 @@ import torch
 from zipeft.errors import UserError
 from zipeft.generation.generator import Prompt, TextGenerator
 from zipeft.images.reading import BrokenImage
-from zipeft.objectives.options import Answer
+from zipeft.objectives.options import LETTERS, Answer
 from zipeft.vqa.question import VisualQuestion, picture_of
-from zipeft.vqa.windows import LETTERS, by_letters, by_words, prompt_ids, windows_of
+from zipeft.vqa.windows import prompt_ids, windows_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,11 +43,9 @@ class VisualGenerator(TextGenerator):
         """
         self.check_image(question)
         asked = self._asked(question)
-        ids, asking = prompt_ids(self.backbone.tokenizer(), (by_letters if self._by_letters else by_words)(asked))
+        ids, asking = prompt_ids(self.backbone.tokenizer(), asked, self._by_letters)
         self.fitting(ids, question)
-        hidden = torch.zeros(len(ids), dtype=torch.bool)
-        hidden[asking] = True
-        return Prompt(ids, {"question": hidden, **self._image(asked.picture, question)})
+        return Prompt(ids, {"question": asking, **self._image(asked.picture, question)})
 
     @torch.no_grad()
     def likelihoods(self, question: Question) -> Mapping[str, float]:

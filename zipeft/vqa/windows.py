@@ -9,15 +9,15 @@ import torch
 
 from zipeft.api.data import Window
 from zipeft.errors import UserError
-from zipeft.objectives.options import Answer
+from zipeft.objectives.options import LETTERS, Answer
 from zipeft.vqa.question import VisualQuestion
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerFast
 
     from zipeft.api.backbone import VisionLanguageBackbone
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Parts = tuple[str, str, str]
 """A prompt: what stands before the words that ask, these words, and what stands behind them."""
@@ -58,8 +58,8 @@ def windows_of(
         raise UserError("the tokenizer of the backbone has no end token, by which an answer ends: take another one")
 
     def windows(example: VisualQuestion, answer: Answer) -> list[Window]:
-        prompt, asking = prompt_ids(tokenizer, by_letters(example) if letters else by_words(example))
-        ids, branches = list(prompt), [0] * len(prompt)
+        ids, asking = prompt_ids(tokenizer, example, letters)
+        branches = [0] * len(ids)
         for number, text in enumerate(answers(example, letters), 1):
             option = [*_ids(tokenizer, text), tokenizer.eos_token_id]
             ids, branches = ids + option, branches + [number] * len(option)
@@ -69,25 +69,24 @@ def windows_of(
                 "raise it, or take the question out"
             )
         tokens = torch.tensor(ids)
-        asked = torch.zeros(len(ids), dtype=torch.bool)
-        asked[asking] = True
         inputs = {
             "input_ids": tokens,
             "attention_mask": torch.ones_like(tokens),
             "branches": torch.tensor(branches),
-            "question": asked,
+            "question": torch.nn.functional.pad(asking, (0, len(ids) - len(asking))),
         }
         return [Window(inputs | backbone.image_inputs(example.picture), answer.index)]
 
     return windows
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerFast, parts: Parts) -> tuple[list[int], slice]:
-    """Return the tokens of a prompt, and which of them ask. The parts are tokenised apart, as the answer is."""
-    before, asked, after = (_ids(tokenizer, part) for part in parts)
+def prompt_ids(tokenizer: PreTrainedTokenizerFast, question: VisualQuestion, letters: bool) -> tuple[list[int], Tensor]:
+    """Return the tokens of a question's prompt, and which of them ask, (tokens,). The parts are tokenised apart, as the
+    answer is."""
+    before, asked, after = (_ids(tokenizer, part) for part in (by_letters if letters else by_words)(question))
     begin = [tokenizer.bos_token_id] if _begins(tokenizer) else []
-    start = len(begin) + len(before)
-    return [*begin, *before, *asked, *after], slice(start, start + len(asked))
+    asking = [False] * len(begin + before) + [True] * len(asked) + [False] * len(after)
+    return [*begin, *before, *asked, *after], torch.tensor(asking)
 
 
 def _begins(tokenizer: PreTrainedTokenizerFast) -> bool:

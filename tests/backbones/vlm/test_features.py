@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import PIL.Image
 import pytest
 import torch
 from torch.nn.functional import layer_norm
 
 from support.toys import SIZE, ToyCLIP, ToyViT
+from zipeft.api.backbone import Weights
 from zipeft.api.data import Picture
 from zipeft.backbones.vlm.features import Encoder
 
@@ -104,6 +108,33 @@ def test_other_settings_and_weights_have_folders_of_their_own():
         Encoder(ToyViT(), 2 * SIZE, (), "both"),
     ]
     assert len({each.folder for each in made}) == len(made)
+
+
+@dataclass(frozen=True)
+class Downloaded(ToyViT):
+    """An encoder whose checksum is known once it was built, as that of weights from a hub is."""
+
+    revision: str = ""
+    there: ClassVar[set[str]] = set()
+
+    def build(self):
+        self.there.add(self.revision)
+        return super().build()
+
+    def weights(self):
+        return Weights("hub/model", "hub", self.revision if self.revision in self.there else "")
+
+
+def test_features_of_weights_that_are_downloaded_first_are_kept_by_their_checksum():
+    folders = [encoder(backbone=Downloaded(revision=revision)).folder for revision in "ab"]
+    assert folders[0] != folders[1] != encoder(backbone=Downloaded()).folder
+
+
+def test_features_of_another_kind_of_device_are_not_taken():
+    here, there = encoder(), encoder()
+    there.__dict__["_device"] = torch.device("meta")
+    there.__dict__["_model"] = here._model
+    assert here.folder != there.folder
 
 
 @pytest.mark.parametrize("pooled", ["class", "mean", "both"])

@@ -236,6 +236,17 @@ def test_two_images_in_a_batch_do_not_mix(vlm):
     assert before[0] != after[0]
 
 
+@pytest.mark.parametrize("name", ["zero_gated", "lora"])
+def test_each_of_several_beams_is_shown_its_own_image(vlm, name):
+    learner = trained(vlm, name)
+    prompts = vlm.prompt_ids(batch_of(vlm, ITEMS))
+    together = vlm.generate(learner.model, prompts, 5, num_beams=3)
+    alone = [vlm.generate(learner.model, vlm.prompt_ids(batch_of(vlm, [each])), 5, num_beams=3)[0] for each in ITEMS]
+    assert together == alone
+    prompts["image"] = 5 * torch.randn_like(prompts["image"])
+    assert vlm.generate(learner.model, prompts, 5, num_beams=3) != together
+
+
 # --- what goes together -----------------------------------------------------------------------------------------------
 
 
