@@ -99,3 +99,14 @@ def test_packed_options_are_as_likely_as_options_apart(name):
     torch.testing.assert_close(packed, apart, rtol=1e-4, atol=1e-5)
     assert packed.shape == (3, 3)
     assert (packed > 0).tolist() == [[False] * 3, [False, False, True], [False, True, True]]
+
+
+@pytest.mark.parametrize(("language", "frozen"), [("toy_instruct", 1), ("toy_apart", 0)])
+def test_a_trunk_is_found_only_where_the_rows_of_its_blocks_are_examples(language, frozen):
+    backbone = toy_vlm(language=language)
+    learner = trained(backbone, "zero_gated", layers=1)
+    batch = batch_of(backbone, [item(4, (2, 1, 3), image=0), item(7, (1, 2))])
+    learner.find_trunk(batch)
+    assert learner.frozen_blocks == frozen
+    if learner.has_trunk:
+        torch.testing.assert_close(learner(batch, learner.run_trunk(batch)), learner(batch), rtol=0, atol=0)

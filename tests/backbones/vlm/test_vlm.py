@@ -332,6 +332,22 @@ def test_a_projection_counts_as_a_head_and_prompts_and_gates_do_not(vlm):
     assert sum(p.numel() for p in learner.method_parameters().values()) == 2 * 3 * 32 + gates == 2 * 3 * 32 + 2 * 2
 
 
+@pytest.mark.parametrize("changed", ["decoder", "image_backbone"])
+def test_the_checksum_is_of_the_weights_of_both_models(vlm, monkeypatch, changed):
+    def weights(checksum):
+        return type("Part", (), {"weights": lambda self: Weights("name", "hub", checksum)})()
+
+    def checksum(**parts):
+        for name, part in {"decoder": weights("a"), "image_backbone": weights("b"), **parts}.items():
+            monkeypatch.setattr(type(vlm), name, part)
+        return vlm.weights().checksum
+
+    before = checksum()
+    assert before == checksum()
+    assert checksum(**{changed: weights("c")}) != before
+    assert checksum(**{changed: weights("")}) == ""  # of what is not downloaded yet nothing is known
+
+
 def test_the_record_of_a_run_names_both_models_and_holds_no_path():
     (comparison,) = make_plan(_parse(["--backbone", "vlm", "--task", "vqa", "--no-pretrained"]))
     record = Describer(comparison, torch.device("cpu"), "", lambda name: None, lambda: 1).backbone
