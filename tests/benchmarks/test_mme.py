@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from support.benchmark_files import YES_NO, save_mme
-from zipeft.benchmarks.mme import COGNITION, IMAGES, MME, PERCEPTION, yes_or_no
+from zipeft.benchmarks import mme
+from zipeft.benchmarks.mme import COGNITION, MME, PERCEPTION, SUBTASKS, yes_or_no
 from zipeft.errors import UserError
 from zipeft.objectives.options import Choice
 
@@ -29,24 +30,30 @@ def test_scores_are_those_computed_by_hand(tmp_path):
 
 
 def test_all_subtasks_right_are_the_full_score(tmp_path):
-    assert sum(IMAGES.values()) == 1187
-    benchmark = MME.read(save_mme(tmp_path, dict.fromkeys(IMAGES, 1), apart=["artwork", "scene"]))
-    results = benchmark.results(said(*["Yes", "No"] * len(IMAGES)))
+    benchmark = MME.read(save_mme(tmp_path, dict.fromkeys(SUBTASKS, 1), apart=["artwork", "scene"]))
+    results = benchmark.results(said(*["Yes", "No"] * len(SUBTASKS)))
     assert (results.totals["perception"], results.totals["cognition"]) == (2000, 800)
     assert not results.scores["missing"]
 
 
 def test_without_a_subtask_there_is_no_total(tmp_path):
-    present = {**dict.fromkeys(PERCEPTION, 1), "code_reasoning": 20}
-    results = MME.read(save_mme(tmp_path, present)).results(said(*["Yes", "No"] * (len(PERCEPTION) + 20)))
+    present = dict.fromkeys((*PERCEPTION, "code_reasoning"), 1)
+    results = MME.read(save_mme(tmp_path, present)).results(said(*["Yes", "No"] * len(present)))
     assert results.totals["perception"] == 2000
     assert results.totals["cognition"] is None
     missing = [name for name in COGNITION if name != "code_reasoning"]
     assert results.scores["missing"] == missing
     missing_note, partial_note = results.notes
     assert all(name in missing_note for name in missing)
-    assert "existence (1, not 30)" in partial_note
-    assert "code_reasoning" not in partial_note
+    assert "these are 11 images, and MME's release has 1,187" in partial_note
+
+
+def test_a_folder_of_as_many_images_as_the_release_has_no_note(tmp_path, monkeypatch):
+    benchmark = MME.read(save_mme(tmp_path, dict.fromkeys(SUBTASKS, 1)))
+    monkeypatch.setattr(mme, "IMAGES", len(SUBTASKS))
+    assert benchmark.results(said(*["Yes", "No"] * len(SUBTASKS))).notes == []
+    monkeypatch.setattr(mme, "IMAGES", len(SUBTASKS) + 1)
+    assert len(benchmark.results(said(*["Yes", "No"] * len(SUBTASKS))).notes) == 1
 
 
 @pytest.mark.parametrize(
@@ -127,7 +134,7 @@ def test_a_subtask_without_images_is_refused(tmp_path):
 
 def test_published_rows_have_the_columns_that_are_measured(tmp_path):
     totals, subtasks = MME.published()
-    assert subtasks.columns == tuple(IMAGES)
+    assert subtasks.columns == SUBTASKS
     assert set(totals.columns) <= MME.read(save_mme(tmp_path, {"count": 1})).results(said("Yes", "No")).totals.keys()
     (scores,) = subtasks.rows.values()  # the sums are those of the other table
     sums = [sum(map(int, scores[at:end])) for at, end in ((0, 10), (10, 14))]
