@@ -66,7 +66,7 @@ CONVERT = (
 )
 SETTINGS = (
     *("", "x", "x=1", "lora.rank=2", "linear.x=1", "linear.learning_rate=-1", "linear.learning_rate=1e999"),
-    *("linear.weight_decay=x", "linear.weight_decay=", "protocol.preset=quick", "protocol.optimizer=SGD"),
+    *("linear.weight_decay=x", "linear.weight_decay=", "protocol.preset=quick", "protocol.optimizer=Adam"),
     *("protocol.epochs=", "protocol.clip=0", "protocol.clip=nan", "protocol.warmup=1", "protocol.max_steps=2"),
     *("task.examples=x", "toy.examples=9", "backbone.pretrained=2", "backbone.checkpoint=a\0b", "task.data_dir="),
 )

@@ -18,7 +18,7 @@ from zipeft.api.learner import Learner
 from zipeft.api.protocol import TrainingProtocol
 from zipeft.errors import UserError
 from zipeft.training.dataset import encode, shuffled_batches
-from zipeft.training.loop import Best, Trainer, _optimizer, _warm_cosine, total_steps
+from zipeft.training.loop import Best, Trainer, total_steps
 
 LINEAR = registry.methods.get("linear")()
 
@@ -130,26 +130,6 @@ def test_the_order_of_examples_is_that_of_pytorch_s_own_shuffling_in_every_epoch
         for batch, expected in zip(shuffled, own, strict=True):
             assert torch.equal(batch["inputs"], expected["inputs"])
     assert shuffled.batch_sampler.weights() == [1.0] * 7
-
-
-def test_the_learning_rate_rises_over_the_warm_up_and_falls_along_a_cosine():
-    factor = _warm_cosine(100, 0.1)
-    rates = [factor(step) for step in range(101)]
-    assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
-    assert rates[55] == pytest.approx(0.5)
-    assert rates[100] == pytest.approx(0)
-    assert rates[9:] == sorted(rates[9:], reverse=True)
-
-
-def test_matrices_decay_and_vectors_do_not_and_the_head_has_its_own_rate():
-    trained = learner()
-    registry.methods.get("zero_gated")().apply(trained.backbone, trained.model)
-    method = registry.methods.get("zero_gated")(learning_rate=0.5, head_learning_rate=0.25, weight_decay=0.125)
-    groups = {id(p): group for group in _optimizer(trained, method).param_groups for p in group["params"]}
-    for name, parameter in trained.trainable().items():
-        group = groups[id(parameter)]
-        assert group["lr"] == (0.25 if name.startswith("head.") else 0.5)
-        assert group["weight_decay"] == (0.125 if parameter.dim() > 1 else 0.0)
 
 
 def test_examples_that_do_not_fit_in_memory_are_encoded_when_they_are_needed(monkeypatch):

@@ -29,7 +29,7 @@ class TrainingProtocol:
     max_steps: int = 0
     """Stop after so many optimiser steps; 0 for no limit."""
     warmup: float = 0.1
-    """The part of all steps in which the learning rate rises from zero; then it falls along a cosine."""
+    """The part of all steps in which the learning rate rises from zero; then it follows the schedule."""
     clip: float = 1.0
     """Gradients are clipped to this norm."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -37,8 +37,15 @@ class TrainingProtocol:
     """How many settings of its search space each method tries on validation data; 0 takes the default settings."""
     search_seed: int = 1000
     """Seeds what is tried, and the training of the trials: no seed that the runs themselves are likely to have."""
+    optimizer: Literal["AdamW", "SGD"] = "AdamW"
+    """SGD has momentum, as VPT (arXiv 2203.12119) and CoOp (arXiv 2109.01134) take it."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate goes on after the warm-up: down to zero along half a cosine or a line, or as it is."""
+    momentum: float = 0.9
+    """Of SGD; AdamW has none of it."""
+    warmup_epochs: float = 0.0
+    """The warm-up in epochs, which then takes the place of ``warmup``; 0 for that."""
 
-    optimizer: ClassVar[str] = "AdamW"
     selection: ClassVar[str] = "best epoch on validation, the later of ties"
 
     def __post_init__(self) -> None:
@@ -46,7 +53,9 @@ class TrainingProtocol:
         require(1 <= self.batch_size <= MOST, f"batch_size must be from 1 to {MOST:,}")
         require(0 <= self.max_steps <= MOST_STEPS, f"max_steps must be from 0 (no limit) to {MOST_STEPS:,}")
         require(0 <= self.warmup < 1, "warmup must be at least 0 and below 1")
+        require(0 <= self.warmup_epochs <= self.epochs, "warmup_epochs must be from 0 (warmup holds) to epochs")
         require(self.clip > 0, "clip must be above 0")
+        require(0 <= self.momentum < 1, "momentum must be at least 0 and below 1")
         require(0 <= self.trials <= MOST_TRIALS, f"trials must be from 0 (no search) to {MOST_TRIALS:,}")
         require(0 <= self.search_seed < SEEDS, f"search_seed must be from 0 to {SEEDS - 1}")
 
@@ -61,5 +70,13 @@ class TrainingProtocol:
         return self._settings("trials")
 
     def _settings(self, *left_out: str) -> dict[str, object]:
-        settings = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in left_out}
-        return {**settings, "optimizer": self.optimizer, "schedule": "cosine", "selection": self.selection}
+        # A setting that another one puts out of force decides nothing: the record is the same whatever it says.
+        unused = [*left_out]
+        if self.optimizer != "SGD":
+            unused.append("momentum")
+        if not self.warmup_epochs:
+            unused.append("warmup_epochs")
+        settings = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in unused}
+        if self.warmup_epochs:
+            settings["warmup"] = 0.0
+        return {**settings, "selection": self.selection}

@@ -24,6 +24,7 @@ from zipeft.results import Epoch
 from zipeft.training import parallel
 from zipeft.training.dataset import EncodedSplit, shuffled_batches
 from zipeft.training.evaluation import Evaluator
+from zipeft.training.optimizers import learning_rate_factor, new_optimizer
 from zipeft.training.stopwatch import NOTHING, Spent, now
 
 LOSSES = 10
@@ -91,9 +92,9 @@ class Trainer:
         sampler = loader.batch_sampler
         assert isinstance(sampler, parallel.ShardedBatches)  # as ``shuffled_batches`` makes it
         steps = total_steps(len(loader), self.protocol)
-        model, optimizer = parallel.prepare(self.accelerator, learner, _optimizer(learner, method))
+        model, optimizer = parallel.prepare(self.accelerator, learner, new_optimizer(learner, method, self.protocol))
         parallel.draw_apart(self.accelerator, seed)
-        schedule = LambdaLR(optimizer.optimizer, _warm_cosine(steps, self.protocol.warmup))
+        schedule = LambdaLR(optimizer.optimizer, learning_rate_factor(self.protocol, steps, len(loader)))
         step = partial(self._step, model, optimizer, schedule)
         log, best = TrainingLog(), Best(self.objective.metric)
         while log.steps < steps:
@@ -168,31 +169,3 @@ def total_steps(batches: int, protocol: TrainingProtocol) -> int:
     """Return how many optimiser steps a training on so many batches takes."""
     steps = protocol.epochs * batches
     return min(steps, protocol.max_steps or steps)
-
-
-def _optimizer(learner: Learner, method: Method) -> torch.optim.Optimizer:
-    """AdamW with a learning rate for the head and one for the rest; weight decay for matrices, not for vectors."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    head = learner.head_parameters()
-    for name, parameter in learner.trainable().items():
-        groups.setdefault((name in head, parameter.dim() > 1), []).append(parameter)
-    return torch.optim.AdamW(
-        {
-            "params": parameters,
-            "lr": method.head_learning_rate if in_head else method.learning_rate,
-            "weight_decay": method.weight_decay if matrix else 0.0,
-        }
-        for (in_head, matrix), parameters in groups.items()
-    )
-
-
-def _warm_cosine(steps: int, warmup: float) -> Callable[[int], float]:
-    """A linear rise over the first part ``warmup`` of the steps, then half a cosine down to zero."""
-    rise = max(1, round(steps * warmup))
-
-    def factor(step: int) -> float:
-        if step < rise:
-            return (step + 1) / rise
-        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-    return factor
