@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt, attend
 
@@ -93,6 +94,34 @@ def test_the_gate_scales_each_head(layer, query, gate, gates, gate_activation, f
         plain = attend(query, *layer.project(prompt.prompt), DIM**-0.5)
         expected = function(prompt.gate).expand(HEADS).view(1, HEADS, 1, 1) * plain
     torch.testing.assert_close(term(prompt, layer, query), expected)
+
+
+class Large(TorchDispatchMode):
+    """Records the operations that make something of at least so many numbers."""
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        self.numbers, self.made = numbers, []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        first = out[0] if isinstance(out, tuple) else out
+        if first.numel() >= self.numbers and not func.is_view:
+            self.made.append(func.overloadpacket.__name__)
+        return out
+
+
+@pytest.mark.parametrize("key_heads", [HEADS, 1])
+def test_nothing_as_large_as_the_queries_is_made_but_the_term(prompt, key_heads):
+    """Neither are queries copied, nor is the term multiplied; nor are their gradients."""
+    layer, query = Projections(key_heads), torch.randn(8, 64, HEADS, DIM).transpose(1, 2).requires_grad_()
+    with Large(query.numel()) as forward:
+        out = term(prompt, layer, query)
+    with Large(query.numel()) as backward:
+        torch.autograd.grad(out, (query, *prompt.parameters()), torch.ones_like(out))
+    assert len(forward.made) == 1
+    assert "attention" in forward.made[0]
+    assert [name for name in backward.made if name != "ones_like"] == [f"{forward.made[0]}_backward"]
 
 
 def test_the_gate_is_zero_at_the_start_and_the_prompt_is_not():

@@ -84,29 +84,34 @@ class ZeroGatedPrompt(nn.Module):
             frozen: lists the tensors that ``project`` reads; a change to one drops the cached keys and values. Returns
                 None where more than tensors decides what ``project`` gives: then nothing is cached.
         """
-        key, value = self._keys_and_values(query.dtype, project, frozen)
-        gate = GATE_ACTIVATIONS[self.gate_activation](self.gate).view(-1, 1, 1)
-        return (gate * attend(query, key, value, scale)).to(query.dtype)
+        return attend(query, *self._keys_and_values(query, project, frozen), scale)
 
     def _keys_and_values(
-        self, dtype: torch.dtype, project: KeyValueProjection, frozen: TensorsRead
-    ) -> tuple[Tensor, ...]:
-        """Project the prompt; while gradients are off, only when something changed since the last time."""
-        if self.condition is not None:
-            return project((self.prompt + self.condition.unsqueeze(-2)).to(dtype))
-        if torch.compiler.is_compiling():  # what a graph reads anew is never stale; to look for changes would split it
-            return project(self.prompt.to(dtype))
+        self, query: Tensor, project: KeyValueProjection, frozen: TensorsRead
+    ) -> tuple[Tensor, Tensor]:
+        """Make keys and gated values; while gradients are off, only when something changed since the last time."""
+        # What a graph reads anew is never stale; to look for changes would split it.
+        if self.condition is not None or torch.compiler.is_compiling():
+            return self._project(query, project)
         read = frozen()
+        read = None if read is None else (self.prompt, self.gate, *read)
         # A waiting gradient means that an optimiser may step, and fused ones write without counting a version.
-        if torch.is_grad_enabled() or read is None or any(t.grad is not None for t in (self.prompt, *read)):
+        if torch.is_grad_enabled() or read is None or any(tensor.grad is not None for tensor in read):
             self._cache = None
-            return project(self.prompt.to(dtype))
-        read = (self.prompt, *read)
-        state = (dtype, _autocasts(self.prompt.device.type), *map(_state, read))
+            return self._project(query, project)
+        state = (query.dtype, _autocasts(self.prompt.device.type), *map(_state, read))
         if self._cache is None or self._cache[0] != state:
             # The tensors are kept too: the identity and address of one that is freed go to the next.
-            self._cache = (state, project(self.prompt.to(dtype)), read)
+            self._cache = (state, self._project(query, project), read)
         return self._cache[1]
+
+    def _project(self, query: Tensor, project: KeyValueProjection) -> tuple[Tensor, Tensor]:
+        """Return keys and values of each query head. The gate multiplies the values of a few tokens here, not the term
+        of all queries."""
+        prompt = self.prompt if self.condition is None else self.prompt + self.condition.unsqueeze(-2)
+        key, value = (_of_each_head(x, query.shape[1]) for x in project(prompt.to(query.dtype)))
+        gate = GATE_ACTIVATIONS[self.gate_activation](self.gate).view(-1, 1, 1)
+        return key, (gate * value).to(value.dtype)
 
     def train(self, mode: bool = True) -> ZeroGatedPrompt:
         self._cache = None
@@ -133,24 +138,24 @@ class ZeroGatedPrompt(nn.Module):
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """Scaled dot-product attention to a few keys that the whole batch, or each example, shares.
 
-    Query heads that share a key head (grouped-query attention) and, for shared keys, the batch are folded into the
-    queries, so that keys and values are never expanded and any fused kernel applies.
+    Keys and values are expanded over the batch, and over query heads that share them (grouped-query attention). They
+    are few, and queries are many: these stay as they lie, and any fused kernel applies.
 
     Args:
         query: (batch, heads, queries, head dim).
-        key, value: (key-value heads, keys, head dim), or the same with a batch dimension in front.
+        key, value: (heads or a divisor, keys, head dim), or the same with a batch dimension in front.
 
     Returns: (batch, heads, queries, head dim).
     """
-    batch, heads, queries, _ = query.shape
-    key_value_heads = key.shape[-3]
-    grouped = query.unflatten(1, (key_value_heads, heads // key_value_heads))
-    if key.dim() == 4:
-        out = functional.scaled_dot_product_attention(grouped.flatten(2, 3), key, value, scale=scale)
-        return out.unflatten(2, (grouped.shape[2], queries)).flatten(1, 2)
-    folded = grouped.transpose(0, 1).flatten(1, 3)
-    out = functional.scaled_dot_product_attention(folded[None], key[None], value[None], scale=scale)[0]
-    return out.unflatten(1, (batch, grouped.shape[2], queries)).transpose(0, 1).flatten(1, 2)
+    batch, heads, *_ = query.shape
+    key, value = (_of_each_head(x, heads).expand(batch, -1, -1, -1) for x in (key, value))
+    return functional.scaled_dot_product_attention(query, key, value, scale=scale)
+
+
+def _of_each_head(x: Tensor, heads: int) -> Tensor:
+    """(..., key-value heads, keys, head dim) to (..., heads, keys, head dim)."""
+    own = x.shape[-3]
+    return x if own == heads else x.repeat_interleave(heads // own, -3)
 
 
 def _state(tensor: Tensor) -> tuple[Any, ...]:
