@@ -73,7 +73,7 @@ def _write(target: Path, image_size: int) -> None:
     ]
     np.savez_compressed(
         target,
-        pixels=np.stack([np.asarray(drawing.image.convert("L")) for drawing in drawings]),
+        pixels=np.stack([drawing.pixels for drawing in drawings]),
         fonts=np.array([drawing.name.partition(":")[0] for drawing in drawings]),
         concepts=np.array([drawing.label for drawing in drawings]),
     )

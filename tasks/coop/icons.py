@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from zipeft.api.data import Split
 from zipeft.sources.splits import cut
 from zipeft.tasks.coop.icon_concepts import HELD_OUT, words_of
 from zipeft.tasks.coop.shots import Members, Pool
-from zipeft.tasks.fgvc.drawing import Drawing, drawn_data
-from zipeft.tasks.fgvc.icons import ARCHIVE, TEST_FONTS, VALIDATION, concepts_of, draw, read_glyphs
+from zipeft.tasks.fgvc.drawing import Drawing, as_rgb, drawn_data, split_of
+from zipeft.tasks.fgvc.icons import ARCHIVE, TEST_FONTS, VALIDATION, concepts_of, drawings_of, read_glyphs
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
 
 IMAGE_SIZE = 96
 """Pixels of a drawing's side; the model's own preprocessing does the rest."""
@@ -39,7 +43,7 @@ def load_icons(split_seed: int) -> Pool:
         note=f"{len(HELD_OUT)} concepts that the embedded CLIP never saw, {IMAGE_SIZE} px; test drawings from "
         f"{' and '.join(TEST_FONTS)}, fonts that neither it nor training saw; {INVERTED}: the same, white on black",
     )
-    inverted = _inverted(test, data.classes)
+    inverted = split_of(test, data.classes, _inverted, f"{INVERTED}/")
     named = replace(data, classes=[words_of(concept) for concept in data.classes], shifted={INVERTED: inverted})
     return Pool(named, rule=sample)
 
@@ -59,7 +63,7 @@ def sample(members: Members, shots: Mapping[str, int], seed: int) -> dict[str, l
 def held_out_drawings() -> tuple[list[Drawing], list[Drawing]]:
     """Return the drawings of ``HELD_OUT``: those of fonts that training may see, and those of ``TEST_FONTS``."""
     glyphs = concepts_of(read_glyphs())
-    drawings = [drawing for concept in sorted(HELD_OUT) for drawing in draw(concept, glyphs[concept], IMAGE_SIZE)]
+    drawings = drawings_of({concept: glyphs[concept] for concept in sorted(HELD_OUT)}, IMAGE_SIZE)
     seen = [drawing for drawing in drawings if _font(drawing) not in TEST_FONTS]
     return seen, [drawing for drawing in drawings if _font(drawing) in TEST_FONTS]
 
@@ -68,11 +72,5 @@ def _font(drawing: Drawing) -> str:
     return drawing.name.partition(":")[0]
 
 
-def _inverted(drawings: Sequence[Drawing], concepts: Sequence[str]) -> Split:
-    from PIL import ImageChops
-
-    return Split(
-        examples=[ImageChops.invert(drawing.image) for drawing in drawings],
-        targets=[concepts.index(drawing.label) for drawing in drawings],
-        names=[f"{INVERTED}/{drawing.name}" for drawing in drawings],
-    )
+def _inverted(pixels: np.ndarray) -> Image:
+    return as_rgb(255 - pixels)

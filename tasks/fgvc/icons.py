@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from zipeft.api.data import Data
 from zipeft.sources import package_archive
 from zipeft.sources.splits import choose_classes, cut
-from zipeft.tasks.fgvc.drawing import Drawing, drawn_data, load_font
+from zipeft.tasks.fgvc.drawing import Drawing, drawn_data, drawn_once, load_font
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
 ARCHIVE = package_archive.PackageArchive(
@@ -53,6 +54,9 @@ EM = 512
 EXTENT = 0.8
 """The longer side of a drawing, as a part of the image's side."""
 
+RENDERING = 1
+"""Part of the name of what is kept: another number for every change of how glyphs are drawn."""
+
 STYLE = re.compile(r"(-(outline|line|fill|bold|light|thin|duotone|solid|alt))+$")
 
 
@@ -69,7 +73,7 @@ def load(image_size: int, classes: float, split_seed: int) -> Data:
     """
     concepts = usable(concepts_of(read_glyphs()))
     chosen = choose_classes(list(concepts), classes, split_seed)
-    drawings = [drawing for concept in chosen for drawing in draw(concept, concepts[concept], image_size)]
+    drawings = drawings_of({concept: concepts[concept] for concept in chosen}, image_size)
     seen = [drawing for drawing in drawings if _font_of(drawing) not in TEST_FONTS]
     stay, taken = cut([drawing.label for drawing in seen], VALIDATION, split_seed)
     splits = {
@@ -126,6 +130,15 @@ def usable(concepts: Mapping[str, list[Glyph]]) -> dict[str, list[Glyph]]:
     return {concept: group for concept, group in concepts.items() if 0 < tests[concept] <= len(group) - MIN_TRAIN}
 
 
+def drawings_of(concepts: Mapping[str, Sequence[Glyph]], image_size: int) -> list[Drawing]:
+    """Return the drawings of concepts, each concept's as ``draw`` draws them; they are drawn once for a cache."""
+
+    def all_of_them() -> list[Drawing]:
+        return [drawing for concept, glyphs in concepts.items() for drawing in draw(concept, glyphs, image_size)]
+
+    return drawn_once(ARCHIVE, "icons", image_size, [RENDERING, list(concepts.items())], all_of_them)
+
+
 def draw(concept: str, glyphs: Sequence[Glyph], image_size: int) -> list[Drawing]:
     """Draw the glyphs of a concept, black on white, at equal extent and in the middle.
 
@@ -151,11 +164,12 @@ def _ink(glyph: Glyph) -> Image:
     return image.crop(image.getbbox())
 
 
-def _fitted(mark: Image, image_size: int) -> Image:
+def _fitted(mark: Image, image_size: int) -> np.ndarray:
+    import numpy as np
     import PIL.Image
 
     scale = EXTENT * image_size / max(mark.size)
     mark = mark.resize([max(round(scale * length), 1) for length in mark.size], PIL.Image.Resampling.BOX)
     square = PIL.Image.new("L", (image_size, image_size), "white")
     square.paste("black", ((image_size - mark.width) // 2, (image_size - mark.height) // 2), mark)
-    return square.convert("RGB")
+    return np.asarray(square)

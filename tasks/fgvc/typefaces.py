@@ -9,7 +9,7 @@ from typing import NamedTuple
 from zipeft.api.data import Data
 from zipeft.sources import package_archive
 from zipeft.sources.splits import choose_classes, cut
-from zipeft.tasks.fgvc.drawing import Drawing, drawn_data, load_font
+from zipeft.tasks.fgvc.drawing import Drawing, drawn_data, drawn_once, load_font
 
 ARCHIVE = package_archive.PackageArchive(
     name="rendercv-fonts",
@@ -63,6 +63,9 @@ BASELINES = (0.38, 0.84)
 OVERSAMPLING = 4
 """Words are drawn so much larger and averaged down: a font's hinting plays no part."""
 
+RENDERING = 1
+"""Part of the name of what is kept: another number for every change of how words are drawn."""
+
 
 class Text(NamedTuple):
     upper: str
@@ -90,7 +93,7 @@ def load(image_size: int, classes: float, split_seed: int) -> Data:
     part = f"{len(chosen)} of {len(FONTS)} typefaces (seed {split_seed})"
     return drawn_data(
         "typefaces",
-        {split: [draw(face, text, image_size) for face in chosen for text in texts] for split, texts in splits.items()},
+        {split: _drawings(chosen, texts, image_size) for split, texts in splits.items()},
         carrier=ARCHIVE,
         settings={"image_size": image_size, "classes": classes, "split_seed": split_seed},
         note=f"{part if len(chosen) < len(FONTS) else f'all {len(FONTS)} typefaces'}, two words an image, "
@@ -102,8 +105,16 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
     return list(zip(words[::2], words[1::2], strict=True))
 
 
+def _drawings(typefaces: Sequence[str], texts: Sequence[Text], image_size: int) -> list[Drawing]:
+    """Return the texts in each typeface; they are drawn once for a cache."""
+    asked = [RENDERING, [(face, FONTS[face]) for face in typefaces], texts]
+    drawings = (draw(face, text, image_size) for face in typefaces for text in texts)
+    return drawn_once(ARCHIVE, "typefaces", image_size, asked, lambda: drawings)
+
+
 def draw(typeface: str, text: Text, image_size: int) -> Drawing:
     """Draw two words, one above the other, black on white."""
+    import numpy as np
     import PIL.Image
     from PIL import ImageDraw
 
@@ -112,5 +123,5 @@ def draw(typeface: str, text: Text, image_size: int) -> Drawing:
     font, image = load_font(path, round(text.size * side)), PIL.Image.new("L", (side, side), "white")
     for word, baseline in zip((text.upper, text.lower), BASELINES, strict=True):
         ImageDraw.Draw(image).text((side / 2, baseline * side), word, fill="black", font=font, anchor="ms")
-    image = image.reduce(OVERSAMPLING).convert("RGB")
-    return Drawing(f"{typeface}:{text.upper} {text.lower} at {text.size}", typeface, image)
+    pixels = np.asarray(image.reduce(OVERSAMPLING))
+    return Drawing(f"{typeface}:{text.upper} {text.lower} at {text.size}", typeface, pixels)

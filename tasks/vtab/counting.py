@@ -7,7 +7,8 @@ from math import hypot
 from typing import TYPE_CHECKING, NamedTuple
 
 from zipeft.api.data import Data, Split
-from zipeft.tasks.vtab.data import Lazy, Sizes, build_data, limited
+from zipeft.images.lazy import Lazy
+from zipeft.tasks.vtab.data import Sizes, build_data, limited
 from zipeft.tasks.vtab.sets import TRAIN, VALIDATION, count_label
 
 if TYPE_CHECKING:

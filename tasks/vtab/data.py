@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from zipeft.api.data import Data, Split
 from zipeft.errors import UserError
 from zipeft.formatting import counted
+from zipeft.images.lazy import Lazy
 from zipeft.images.reading import BrokenImage
 from zipeft.tasks.vtab.sets import SETS, TRAIN, VALIDATION
 
@@ -26,22 +26,6 @@ class Sizes(NamedTuple):
 
     split_seed: int
     test_examples: int
-
-
-@dataclass(frozen=True)
-class Lazy(Sequence[Any]):
-    """Items that are made by ``make(key)`` when they are asked for, one a key; none is kept."""
-
-    make: Callable[[Any], Any]
-    keys: Sequence[Any]
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return Lazy(self.make, self.keys[index])
-        return self.make(self.keys[index])
 
 
 def shuffled(total: int, seed: int) -> list[int]:

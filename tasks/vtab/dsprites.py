@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from zipeft.api.data import Data, Split
 from zipeft.errors import UserError, one_line
+from zipeft.images.lazy import Lazy
 from zipeft.sources.package_archive import file_sha256
-from zipeft.tasks.vtab.data import NOT_VTABS, Lazy, Sizes, build_data, first_thousand, limited, numbered
+from zipeft.tasks.vtab.data import NOT_VTABS, Sizes, build_data, first_thousand, limited, numbered
 from zipeft.tasks.vtab.sets import location_label, orientation_label
 
 if TYPE_CHECKING:

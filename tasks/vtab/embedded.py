@@ -11,11 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from zipeft.api.data import Data, Split
+from zipeft.images.lazy import Lazy
 from zipeft.images.reading import decoded
 from zipeft.sources import package_archive
 from zipeft.tasks import bigbench_archive
 from zipeft.tasks.vtab import counting, dsprites
-from zipeft.tasks.vtab.data import Lazy, Sizes, build_data, first_thousand, limited, numbered, picked
+from zipeft.tasks.vtab.data import Sizes, build_data, first_thousand, limited, numbered, picked
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from zipeft.api.data import Split
 from zipeft.errors import UserError, one_line
 from zipeft.formatting import shortened
+from zipeft.images.lazy import Lazy
 from zipeft.images.reading import decoded, suffixes
 from zipeft.sources.folder import composed, unreadable
-from zipeft.tasks.vtab.data import Lazy
 from zipeft.tasks.vtab.sets import SETS
 
 LARGEST = 1 << 30

@@ -9,10 +9,10 @@ from typing import Any
 from zipeft.api.data import Data, Split
 from zipeft.errors import UserError, one_line
 from zipeft.images.assembly import note_shared_images
+from zipeft.images.lazy import Lazy
 from zipeft.images.reading import BrokenImage
 from zipeft.tasks.vtab.data import (
     NOT_VTABS,
-    Lazy,
     Sizes,
     build_data,
     check_test,

@@ -103,6 +103,27 @@ def test_the_same_drawing_is_kept_once(stand_ins):
     assert [drawing.name for drawing in icons.draw("a", [*same, other], 16)] == ["Phosphor:a", "Remix:b"]
 
 
+@pytest.mark.parametrize("module", [icons, typefaces])
+def test_a_set_is_drawn_once_for_a_cache_and_anew_if_what_is_kept_is_damaged(stand_ins, monkeypatch, module):
+    drawn, draw = [], module.draw
+    monkeypatch.setattr(module, "draw", lambda *of: drawn.append(of) or draw(*of))
+
+    def pixels(size):
+        data = module.load(size, 0, 0)
+        return [image.tobytes() for split in SPLITS for image in split_of(data, split).examples]
+
+    first, count = pixels(16), len(drawn)
+    assert count > 0
+    assert pixels(16) == first
+    assert len(drawn) == count  # none more
+    for file in (package_archive.cache_dir() / "derived").glob("*/*.npz"):
+        file.write_bytes(file.read_bytes()[:-9])
+    assert pixels(16) == first
+    assert len(drawn) == 2 * count
+    assert pixels(17) != first
+    assert len(drawn) == 3 * count
+
+
 @pytest.mark.parametrize("name", ["icons", "typefaces"])
 def test_embedded_splits_depend_on_the_settings_alone(stand_ins, name):
     def load(**options):
