@@ -6,11 +6,15 @@ import gc
 import weakref
 from dataclasses import dataclass, replace
 
+import torch
+
 from support import experiments
 from support.toys import ToyTask, ToyViT
 from zipeft.experiments.experiment import Experiment
 from zipeft.experiments.loading import Loader
 from zipeft.training.dataset import EncodedSplit
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,16 @@ def test_experiments_of_one_process_share_a_model_that_is_the_same():
     comparisons = [experiments.comparison(task=ToyTask(examples=examples)) for examples in (24, 48)]
     accelerator = experiments.experiment().accelerator
     one, other = (Experiment(each, accelerator, "pytest", loader) for each in comparisons)
-    model = one.model
-    assert other.model is model
-    assert experiments.experiment().model is not model
+    frozen = one.frozen
+    assert other.frozen is frozen
+    assert experiments.experiment().frozen is not frozen
 
 
 def test_a_model_that_is_loaded_next_takes_the_place_of_the_last_one():
     loader = Loader()
-    gone = weakref.ref(loader.model(ToyViT()))
+    gone = weakref.ref(loader.model(ToyViT(), CPU).model)
     assert not any(parameter.requires_grad for parameter in gone().parameters())
-    loader.model(ToyViT(checkpoint="other"))
+    loader.model(ToyViT(checkpoint="other"), CPU)
     gc.collect()
     assert gone() is None
 

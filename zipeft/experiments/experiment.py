@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
-from torch import nn
 
 from zipeft.api.learner import Learner, build_learner
 from zipeft.api.objective import Objective
 from zipeft.api.sealed import TestKey, training
+from zipeft.errors import UserError
 from zipeft.experiments.comparison import Comparison, Run
 from zipeft.experiments.description import Describer, TrainingOutcome, cost_of
 from zipeft.experiments.loading import LoadedSet, Loader
@@ -22,6 +22,7 @@ from zipeft.training import stopwatch
 from zipeft.training.costs import PeakMemory, count_flops
 from zipeft.training.dataset import EncodedSplit
 from zipeft.training.evaluation import Evaluator
+from zipeft.training.frozen_model import FrozenModel
 from zipeft.training.frozen_trunk import FrozenTrunk
 from zipeft.training.loop import Trainer
 
@@ -49,13 +50,13 @@ class Experiment:
         )
 
     @property
-    def model(self) -> nn.Module:
+    def frozen(self) -> FrozenModel:
         """The frozen model that every run starts from."""
-        return self.loader.model(self.comparison.backbone.plugin)
+        return self.loader.model(self.comparison.backbone.plugin, self.accelerator.device)
 
     def parameters(self) -> int:
         """Return how many parameters the frozen model has."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        return sum(parameter.numel() for parameter in self.frozen.model.parameters())
 
     def loaded(self, dataset: str) -> LoadedSet:
         """Return a data set of the task for the backbone."""
@@ -63,7 +64,7 @@ class Experiment:
 
     def prepare(self, dataset: str) -> None:
         """Load weights and data, encoded. Raises ``UserError`` for whatever is missing or broken in them."""
-        _ = self.model, self.loaded(dataset).encoded
+        _ = self.frozen, self.loaded(dataset).encoded
 
     def id(self, run: Run) -> str:
         """Return the id of the run's record, before it has run."""
@@ -76,11 +77,12 @@ class Experiment:
     def measure(self, run: Run, on_step: OnStep = lambda steps: None) -> tuple[Trained, Learner]:
         """Train, and test once unless it is a trial; return the record and what has learnt.
 
-        Raises: ``UserError`` if the method does not go with the backbone, or the loss is not finite.
+        Raises: ``UserError`` if the method does not go with the backbone, or writes into frozen weights, or the loss is
+        not finite.
         """
         self.prepare(run.dataset)
         loaded, key = self.loaded(run.dataset), TestKey(str(run))
-        try:
+        with self._own_memory(run):
             with training(str(run)):
                 objective = self._objective(run)
                 outcome = self._train(run, loaded, objective, on_step)
@@ -88,8 +90,22 @@ class Experiment:
                 return self.describer.trained(Trial, run, outcome, index=run.trial), outcome.learner
             key.chosen(f"epoch {outcome.log.selected_epoch}")
             return self._test(run, loaded, objective, outcome, key), outcome.learner
+
+    @contextmanager
+    def _own_memory(self, run: Run) -> Iterator[None]:
+        """Let a run leave nothing behind. Raises ``UserError`` if it has written into what all runs share."""
+        frozen = self.frozen
+        try:
+            yield
         finally:
             self.accelerator.free_memory()  # it holds what it has prepared, which the next run's peak would count
+            if name := frozen.changed():
+                self.loader.forget_model()  # other runs get it as it was
+                self.trunk.forget()
+                raise UserError(
+                    f"{run.contender.name} changed the frozen weight {name}, which all runs share: a method sets "
+                    "requires_grad of what it trains, or puts another parameter in its place"
+                )
 
     def _objective(self, run: Run) -> Objective:
         """Return what is learnt on the run's data set, as its method has it."""
@@ -100,8 +116,9 @@ class Experiment:
         train, validation = loaded.draw(run.seed)
         set_seed(run.seed)
         method, protocol, device = run.contender.method, self.comparison.protocol, self.accelerator.device
-        model, backbone = copy.deepcopy(self.model), self.comparison.backbone.plugin
+        model, backbone = self.frozen.copy(), self.comparison.backbone.plugin
         learner = build_learner(method.adapt, backbone, model, objective, loaded.data.classes).to(device)
+        self.frozen.part(learner)
         learner.find_trunk(send_to_device(train.sample_inputs(2), device))
         train, of_train = self.trunk.extend(learner, train)
         validation, of_validation = self.trunk.extend(learner, validation)

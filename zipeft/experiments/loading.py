@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from zipeft.api.backbone import Backbone
 from zipeft.api.data import Draw, Split
@@ -15,6 +16,7 @@ from zipeft.api.sealed import SealedSplit, TestLocked
 from zipeft.api.task import Task
 from zipeft.last_only import LastOnly
 from zipeft.training.dataset import EncodedSplit, encode
+from zipeft.training.frozen_model import FrozenModel
 
 
 class Encoded(NamedTuple):
@@ -79,9 +81,13 @@ class Loader:
         self._models = LastOnly(_frozen)
         self._sets: LastOnly[tuple[Task, str, Backbone], LoadedSet] = LastOnly(lambda key: LoadedSet(*key))
 
-    def model(self, backbone: Backbone) -> nn.Module:
-        """Return the frozen model that every run on a backbone starts from."""
-        return self._models.get(backbone)
+    def model(self, backbone: Backbone, device: torch.device) -> FrozenModel:
+        """Return the frozen model, on a device, that every run on a backbone starts from."""
+        return self._models.get((backbone, device))
+
+    def forget_model(self) -> None:
+        """Keep no model: it is loaded anew when it is next needed."""
+        self._models.clear()
 
     def dataset(self, task: Task, name: str, backbone: Backbone) -> LoadedSet:
         """Return a data set of a task for a backbone."""
@@ -93,8 +99,9 @@ def _draw(draw: Draw, encoded: Encoded, seed: int) -> tuple[EncodedSplit, Encode
     return encoded.train.subset(train), encoded.validation.subset(validation)
 
 
-def _frozen(backbone: Backbone) -> nn.Module:
-    return backbone.build().requires_grad_(False).eval()
+def _frozen(key: tuple[Backbone, torch.device]) -> FrozenModel:
+    backbone, device = key
+    return FrozenModel(backbone.build(), device)
 
 
 def _check_unlike(validation: EncodedSplit, test: EncodedSplit, dataset: str) -> None:

@@ -38,6 +38,10 @@ class FrozenTrunk:
         self.accelerator, self.batch_size, self.limit = accelerator, batch_size, limit
         self._kept: WeakKeyDictionary[EncodedSplit, _Output] = WeakKeyDictionary()
 
+    def forget(self) -> None:
+        """Keep no output."""
+        self._kept.clear()
+
     def extend(self, learner: Learner, split: EncodedSplit) -> tuple[EncodedSplit, Spent]:
         """Return a split with the output for its windows, and the time that computing it took, now or before.
 

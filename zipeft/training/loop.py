@@ -146,7 +146,7 @@ class Trainer:
 
 
 class Best:
-    """What the learner was after the epoch with the best validation score, the later of ties."""
+    """What the learner was after the epoch with the best validation score, the later of ties; in the host's memory."""
 
     def __init__(self, metric: str) -> None:
         self.metric, self.epoch, self.score = metric, 0, -math.inf
@@ -156,7 +156,9 @@ class Best:
     def keep(self, epoch: int, scores: dict[str, float], learner: Learner) -> None:
         if scores[self.metric] >= self.score:
             self.epoch, self.score, self.chosen = epoch, scores[self.metric], learner.chosen
-            self.parameters = {name: parameter.detach().clone() for name, parameter in learner.trainable().items()}
+            for name, parameter in learner.trainable().items():
+                kept = self.parameters.setdefault(name, torch.empty_like(parameter, device="cpu"))
+                kept.copy_(parameter.detach())  # into what is there: the last best and this one may be too much
 
     @torch.no_grad()
     def restore(self, learner: Learner) -> None:
