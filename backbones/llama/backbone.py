@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zipeft.api.backbone import LanguageBackbone
 from zipeft.backbones.llama import smollm2
 from zipeft.backbones.llama.decoder_model import DECODER
+from zipeft.backbones.transformers_models import padding
 from zipeft.backbones.transformers_models.checkpoint import CheckpointBackbone
 from zipeft.backbones.transformers_models.embedded import EmbeddedModel
 from zipeft.backbones.transformers_models.kind import Kind
@@ -71,9 +72,10 @@ class Llama(CheckpointBackbone, LanguageBackbone):
             positions, attention_mask = seen.sum(-1) - 1, _additive(seen, model.dtype)
         else:
             positions, attention_mask = (mask.cumsum(-1) - 1).clamp(min=0), mask
-        output = model.base_model(
-            input_ids=inputs["input_ids"], attention_mask=attention_mask, position_ids=positions, use_cache=False
-        )
+        with padding.known(inputs):
+            output = model.base_model(
+                input_ids=inputs["input_ids"], attention_mask=attention_mask, position_ids=positions, use_cache=False
+            )
         return output.last_hidden_state * mask.unsqueeze(-1)
 
     def logits(self, model: PreTrainedModel, hidden: Tensor) -> Tensor:

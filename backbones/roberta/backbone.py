@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zipeft.backbones.roberta import minilm
 from zipeft.backbones.roberta.encoder_model import ENCODER
+from zipeft.backbones.transformers_models import padding
 from zipeft.backbones.transformers_models.checkpoint import CheckpointBackbone
 from zipeft.backbones.transformers_models.embedded import EmbeddedModel
 from zipeft.backbones.transformers_models.kind import Kind
@@ -60,9 +61,13 @@ class Roberta(CheckpointBackbone):
         """Return the features (batch, width) of texts, pooled over the tokens that are no padding."""
         mean = self.pooling == "mean" or (self.pooling == "auto" and self._is_embedded)
         if not mean:
-            return model(**inputs).last_hidden_state[:, 0]
+            return self._hidden(model, inputs)[:, 0]
         return self.tokens(model, inputs).sum(1) / inputs["attention_mask"].sum(1, keepdim=True)
 
     def tokens(self, model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
         """Return the last hidden states (batch, tokens, width), zeros where the attention mask is zero."""
-        return model(**inputs).last_hidden_state * inputs["attention_mask"].unsqueeze(-1)
+        return self._hidden(model, inputs) * inputs["attention_mask"].unsqueeze(-1)
+
+    def _hidden(self, model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
+        with padding.known(inputs) as taken:
+            return model(**taken).last_hidden_state

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.api.backbone import TextBackbone, Weights
 from zipeft.backbones.transformers_models import folder as model_folder
-from zipeft.backbones.transformers_models import hub
+from zipeft.backbones.transformers_models import hub, padding
 from zipeft.backbones.transformers_models.embedded import EmbeddedModel
 from zipeft.backbones.transformers_models.kind import Kind, layers
 from zipeft.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 
@@ -86,6 +86,10 @@ class CheckpointBackbone(TextBackbone):
     def width(self, model: PreTrainedModel) -> int:
         """Return the width of the hidden states."""
         return model.config.hidden_size
+
+    def collate(self, inputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return a batch, padded on the right to its longest example, with the places of its padding."""
+        return padding.located(super().collate(inputs))
 
     @property
     def _is_embedded(self) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zipeft.api.backbone import IMAGE_INPUTS
-from zipeft.api.data import NO_LABEL
+from zipeft.api.data import NO_LABEL, PLACES
 from zipeft.modules.image_entry import ImageEntry
 
 Inputs = dict[str, Tensor]
@@ -35,7 +35,7 @@ class VisionLanguageModel(nn.Module):
 
         Each image is shown to ``copies`` rows that follow each other, of which the decoder makes one text itself.
         """
-        texts = {name: value for name, value in inputs.items() if name not in (*IMAGE_INPUTS, "question")}
+        texts = {name: value for name, value in inputs.items() if name not in (*IMAGE_INPUTS, *PLACES, "question")}
         if self.hides_question and "question" in inputs:
             texts["attention_mask"] = texts["attention_mask"] * ~inputs["question"]
         if self.image_entry is None:

@@ -13,6 +13,7 @@ from support.vision_language import METHODS, batch_of, item, toy_vlm, trained
 from zipeft import registry
 from zipeft.api import branches
 from zipeft.api.data import NO_LABEL
+from zipeft.api.predicted import with_places
 
 INPUTS = {
     "input_ids": torch.tensor([[5, 6, 7, 8, 9, 10], [11, 12, 13, 0, 0, 0]]),
@@ -82,7 +83,7 @@ def test_values_of_rows_come_back_as_a_table_in_which_one_marks_what_is_lacking(
 def test_sums_are_those_of_each_options_tokens():
     _, labelled = branches.predictors(INPUTS["branches"])
     logits = torch.randn(int(labelled.sum()), 20, generator=torch.Generator().manual_seed(0))
-    table = branches.summed(logits, INPUTS, labelled)
+    table = branches.summed(logits, with_places(INPUTS))
     own = logits.log_softmax(-1)[range(6), INPUTS["input_ids"][labelled]]
     expected = torch.stack([own[0], own[1] + own[2], own[3], own[4], own[5], torch.tensor(1.0)]).view(2, 3)
     torch.testing.assert_close(table, expected)

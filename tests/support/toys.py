@@ -26,6 +26,7 @@ from zipeft.api.task import Preset, Task
 from zipeft.backbones.clip.backbone import CLIP
 from zipeft.backbones.clip.matcher import ZeroShotCLIP, create
 from zipeft.backbones.llama.backbone import Llama
+from zipeft.backbones.roberta.backbone import Roberta
 from zipeft.backbones.vlm.backbone import VLM
 from zipeft.objectives.classification import Classification
 from zipeft.objectives.matching import Matching
@@ -126,10 +127,8 @@ def toy_tokenizer() -> PreTrainedTokenizerFast:
 
 
 @dataclass(frozen=True)
-class ToyEncoder(TextBackbone):
+class ToyEncoder(Roberta):
     """A RoBERTa of two narrow layers with random weights."""
-
-    lora_targets: ClassVar[tuple[str, ...]] = ("query", "value")
 
     def build(self) -> nn.Module:
         size = {"vocab_size": len(WORDS), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -147,18 +146,6 @@ class ToyEncoder(TextBackbone):
 
     def max_length(self) -> int:
         return 64
-
-    def blocks(self, model: nn.Module) -> Sequence[nn.Module]:
-        return list(model.encoder.layer)
-
-    def width(self, model: nn.Module) -> int:
-        return model.config.hidden_size
-
-    def features(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        return self.tokens(model, inputs).sum(1) / inputs["attention_mask"].sum(1, keepdim=True)
-
-    def tokens(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        return model(**inputs).last_hidden_state * inputs["attention_mask"].unsqueeze(-1)
 
 
 @dataclass(frozen=True)

@@ -264,9 +264,11 @@ class LanguageBackbone(TextBackbone):
 
     def features(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         """Return the hidden state (batch, width) of the last token that is no padding."""
+        import torch
+
         mask = inputs["attention_mask"]
         last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
-        return self.tokens(model, inputs)[range(len(last)), last]
+        return self.tokens(model, inputs)[torch.arange(len(last), device=last.device), last]
 
     def log_probs(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         """Return the log-probability (batch, tokens) of every token that is labelled, and 1 where none is.
@@ -276,21 +278,26 @@ class LanguageBackbone(TextBackbone):
         """
         from torch.nn import functional
 
-        labels = functional.pad(inputs["labels"][:, 1:], (0, 1), value=NO_LABEL)  # a token is predicted one before it
-        labelled = labels != NO_LABEL
-        hidden = self.tokens(model, inputs)[labelled]
-        found = -functional.cross_entropy(self.logits(model, hidden).float(), labels[labelled], reduction="none")
-        return found.new_ones(labels.shape).masked_scatter(labelled, found)
+        from zipeft.api.predicted import with_places
+
+        rows, columns = with_places(inputs)["predictors"]
+        labels = inputs["labels"]
+        hidden = self.tokens(model, inputs)[rows, columns]
+        logits = self.logits(model, hidden).float()
+        found = -functional.cross_entropy(logits, labels[rows, columns + 1], reduction="none")
+        return found.new_ones(labels.shape).index_put((rows, columns), found)
 
     def collate(self, inputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Return a batch, padded on the right to its longest example."""
+        """Return a batch, padded on the right to its longest example, with the places of what is predicted."""
+        from zipeft.api.predicted import with_places
+
         batch = super().collate([{k: v for k, v in each.items() if k != "labels"} for each in inputs])
         if "labels" in inputs[0]:
             from torch.nn.utils.rnn import pad_sequence
 
             labels = [each["labels"] for each in inputs]
             batch["labels"] = pad_sequence(labels, batch_first=True, padding_value=NO_LABEL)
-        return batch
+        return with_places(batch)
 
     def prompt_ids(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return what stands before the first label, or option, in each of a batch of inputs, padded on the left."""
@@ -312,15 +319,16 @@ class LanguageBackbone(TextBackbone):
 
     def option_log_probs(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         """Return the log-probability (batch, options) of all tokens of each option; 1 where a question has fewer."""
-        from zipeft.api import branches
+        from zipeft.api import branches, predicted
 
         if not self.takes_branches:
             rows, places = branches.apart(inputs)
             log_probs = self.log_probs(model, rows)
             return branches.in_places((log_probs * (log_probs <= 0)).sum(1), places, inputs["branches"])
-        before, labelled = branches.predictors(inputs["branches"])
-        hidden = self.tokens(model, inputs)[labelled.nonzero()[:, 0], before]
-        return branches.summed(self.logits(model, hidden).float(), inputs, labelled)
+        inputs = predicted.with_places(inputs)
+        rows, columns = inputs["predictors"]
+        hidden = self.tokens(model, inputs)[rows, columns]
+        return branches.summed(self.logits(model, hidden).float(), inputs)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zipeft.api.data import NO_LABEL
+from zipeft.api.data import NO_LABEL, PLACES
 
 OF_TOKENS = ("input_ids", "attention_mask", "branches", "question")
 """Inputs (batch, tokens), which change their order with the tokens."""
@@ -35,14 +35,13 @@ def predictors(branches: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(previous == branches, at - 1, last_asked)[labelled], labelled
 
 
-def summed(logits: Tensor, inputs: dict[str, Tensor], labelled: Tensor) -> Tensor:
-    """Return the log-probability (batch, options) of each option from the logits (labelled tokens, vocabulary) that
-    predict its tokens; 1 where a question has fewer options."""
-    branches = inputs["branches"]
-    found = -torch.nn.functional.cross_entropy(logits, inputs["input_ids"][labelled], reduction="none")
-    rows, options = labelled.nonzero()[:, 0], branches[labelled] - 1
-    table = found.new_zeros(len(branches), int(branches.max())).index_put((rows, options), found, accumulate=True)
-    return table + _lacking(branches)
+def summed(logits: Tensor, inputs: dict[str, Tensor]) -> Tensor:
+    """Return the log-probability (batch, options) of each option from the logits (predicted tokens, vocabulary) of its
+    tokens; 1 where a question has fewer options. ``inputs`` have their places (``predicted.with_places``)."""
+    rows, columns = inputs["predicted"]
+    found = -torch.nn.functional.cross_entropy(logits, inputs["input_ids"][rows, columns], reduction="none")
+    lacking = inputs["lacking"]
+    return found.new_zeros(lacking.shape).index_put((rows, inputs["option"]), found, accumulate=True) + lacking
 
 
 def apart(inputs: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
@@ -50,6 +49,7 @@ def apart(inputs: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
 
     What inputs hold beside tokens is repeated for each option of an example.
     """
+    inputs = {name: value for name, value in inputs.items() if name not in PLACES}
     branches = inputs["branches"]
     most = branches.max(1).values.tolist()
     places = [(row, option) for row, count in enumerate(most) for option in range(count)]
@@ -68,9 +68,10 @@ def apart(inputs: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
 def in_places(values: Tensor, places: Tensor, branches: Tensor) -> Tensor:
     """Return the values of ``apart``'s rows as a table (batch, options); 1 where a question has fewer options."""
     table = values.new_zeros(len(branches), int(branches.max())).index_put((places[:, 0], places[:, 1]), values)
-    return table + _lacking(branches)
+    return table + lacking(branches)
 
 
-def _lacking(branches: Tensor) -> Tensor:
+def lacking(branches: Tensor) -> Tensor:
+    """Return 1.0 where a question has fewer options than the most, else 0.0, (batch, options)."""
     options = torch.arange(int(branches.max()), device=branches.device)
     return (options >= branches.max(1).values[:, None]).float()

@@ -44,6 +44,9 @@ class Picture:
 NO_LABEL = -100
 """Stands for the label of a token that has none, and pads labels; PyTorch's losses leave it out by default."""
 
+PLACES = ("predictors", "predicted", "option", "lacking", "padding")
+"""Inputs that name tokens of a batch by row and column. They are found when it is collated, and of that batch alone."""
+
 
 class Window(NamedTuple):
     """What goes through the model at once: an example, or a window on one that is too long.

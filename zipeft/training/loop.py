@@ -134,7 +134,7 @@ class Trainer:
     ) -> Tensor:
         """Take an optimiser step; return the mean loss of this process's shard of the batch, weighted."""
         model.train()
-        batch = send_to_device(batch, self.accelerator.device)
+        batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
         targets = batch.pop("targets")
         loss = self.objective.loss(model(**batch), targets) * weight
         optimizer.zero_grad()
