@@ -100,7 +100,7 @@ def drop(path):
 
 
 def newer(path):
-    change(path, schema=6)
+    change(path, schema=SCHEMA + 1)
 
 
 def unknown(path):
@@ -138,7 +138,7 @@ FAULTS = {
     edit_what_decides: "id is ",
     contradict: "created is 'yesterday', not an ISO 8601 time",
     drop: "task.metric is missing",
-    newer: "schema is 6; this version of zipeft reads schemas 1, 2, 3, 4, 5; a newer zipeft wrote the file",
+    newer: f"schema is {SCHEMA + 1}; this version of zipeft reads schemas 1, 2, 3, 4, 5, 6; a newer zipeft wrote",
     unknown: "schema is 'one'; this version of zipeft reads schemas 1, 2, 3",
     other_kind: "kind is 'rumour'; it is one of run, trial, failure",
     odd_field: "'a\\nb\\ud800' is not a field of this schema",

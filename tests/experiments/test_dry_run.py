@@ -16,6 +16,7 @@ from zipeft.experiments.experiment import Experiment
 from zipeft.results import Failure, Result, Store, Trial, read_records
 from zipeft.sources import package_archive
 from zipeft.training.loop import Trainer
+from zipeft.training.step import TrainingStep
 
 TOY = ["--backbone", "toy", "--task", "toy", "--device", "cpu", "--epochs", "2", "--batch-size", "8"]
 
@@ -73,8 +74,8 @@ def test_a_dry_run_knows_what_is_done_and_tells_the_time_by_it(say):
 
 def test_a_dry_run_takes_the_steps_that_it_is_asked_for_and_no_look_at_test_data(say, monkeypatch):
     taken = []
-    step = Trainer._step
-    monkeypatch.setattr(Trainer, "_step", lambda *arguments: taken.append(1) or step(*arguments))
+    step = TrainingStep.take
+    monkeypatch.setattr(TrainingStep, "take", lambda *arguments: taken.append(1) or step(*arguments))
     monkeypatch.setattr(SealedSplit, "open", None)
     status, text = say("--seeds", "2", "--dry-run", "3")
     assert status == 0

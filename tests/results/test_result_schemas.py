@@ -32,18 +32,21 @@ def of_schema(schema: int) -> list:
     return [pytest.param(schema, file, id=f"{schema}-{file.stem}") for file in files]
 
 
-@pytest.mark.parametrize(("schema", "file"), [param for schema in (2, 3, 4) for param in of_schema(schema)])
-def test_a_file_of_schema_2_to_4_is_read_in_the_present_schema(schema, file):
+@pytest.mark.parametrize(("schema", "file"), [param for schema in (2, 3, 4, 5) for param in of_schema(schema)])
+def test_a_file_of_schema_2_to_5_is_read_in_the_present_schema(schema, file):
     raw, record = json.loads(file.read_text()), from_json(json.loads(file.read_text()))
     assert raw["schema"] == schema
     assert (record.kind, record.id) == (raw["kind"], file.stem.rpartition("-")[2])
     assert record.cost.tokens_per_second == (None if schema == 2 else raw["cost"]["tokens_per_second"])
-    assert (record.cost.cpu_seconds, record.cost.threads) == (None, None)
-    assert getattr(record, "trivial", None) is None
+    costs = [raw["cost"][name] if schema == 5 else None for name in ("cpu_seconds", "threads")]
+    assert [record.cost.cpu_seconds, record.cost.threads] == costs
+    assert (getattr(record, "trivial", None) is None) == (schema < 5 or record.kind == "trial")
+    assert record.environment.execution == {}
     assert all(epoch.losses == () for epoch in record.history) == (schema < 4)
     here = content_of(record)
     unlike = {name for name in raw if here[name] != raw[name]}
-    assert unlike == {"schema", "cost", "sha256", *(["history"] if schema < 4 else [])}
+    later = {"history": 4, "cost": 5, "environment": 6}
+    assert unlike == {"schema", "sha256", *(name for name, since in later.items() if schema < since)}
     assert [epoch.train_loss for epoch in record.history] == [epoch["train_loss"] for epoch in raw["history"]]
     assert from_json(here) == record
     for path in (("seed",), ("cost", "steps"), ("sha256",), ("validation", raw["task"]["metric"])):

@@ -99,10 +99,10 @@ def test_another_layout_is_refused():
     assert error_of([1]) == "a result must be a JSON object"
     assert error_of({**data, "kind": "rumour"}) == "kind is 'rumour'; it is one of run, trial, failure"
     assert error_of({**data, "kind": []}).startswith("kind is []; ")
-    reads = "this version of zipeft reads schemas 1, 2, 3, 4, 5"
+    reads = "this version of zipeft reads schemas 1, 2, 3, 4, 5, 6"
     assert (
-        error_of({**data, "schema": 6})
-        == f"schema is 6; {reads}; a newer zipeft wrote the file: update zipeft to read it"
+        error_of({**data, "schema": 7})
+        == f"schema is 7; {reads}; a newer zipeft wrote the file: update zipeft to read it"
     )
     for schema in (0, -1, True, 3.0, "3", None, [3]):
         assert error_of({**data, "schema": schema}) == f"schema is {schema!r}; {reads}"

@@ -76,6 +76,7 @@ FLAGS: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
         **{"--backbone": (*NAMES, "a/b", "toy_text"), "--task": (*NAMES, "toy/", "toy/x", "/", "toy_text")},
         **{"--method": (*NAMES, ",", "prefix", "linear,no"), "--checkpoint": ("", NUL), "--preset": (*NAMES, "paper")},
         **{"--seeds": (*COUNTS, "1,x", "4294967296,", ","), "--epochs": COUNTS, "--batch-size": COUNTS},
+        **{"--micro-batch": COUNTS},
         **{"--steps": [count for count in COUNTS if count != "0"], "--device": ("", "gpu"), "--set": SETTINGS},
         **{"--trials": [count for count in COUNTS if count != "0"], "--precision": ("", "fp8")},
         **{"--results": FOLDERS_TO_WRITE, "--save-adapters": FOLDERS_TO_WRITE, "--data-dir": ("", NUL)},

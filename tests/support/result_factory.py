@@ -141,7 +141,7 @@ def _shared(
             inference_flops=3_000_000_000,
         ),
         "environment": Environment(
-            {"python": "3.11.4", "torch": "2.14.1"}, "0f" * 20, False, "cpu", "A CPU", 2, "run it"
+            {"python": "3.11.4", "torch": "2.14.1"}, "0f" * 20, False, "cpu", "A CPU", 2, "run it", {}
         ),
     }
 

@@ -162,7 +162,7 @@ def modes_and_hooks(learner):
 
 
 def gradients(learner, train):
-    batch = next(iter(ordered_batches(train, 8)))
+    batch = next(iter(ordered_batches(train, 8)))[0].content
     targets = batch.pop("targets")
     learner.train()
     loss = TASK.loss(learner(**batch), targets)

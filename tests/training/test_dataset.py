@@ -39,7 +39,7 @@ def test_an_epoch_of_buckets_holds_every_window_once_in_batches_of_one_size(leng
     data = encoded(lengths)
     loader = shuffled_batches(data, size, seed)
     for _epoch in range(2):
-        batches = [batch["targets"].tolist() for batch in loader]
+        batches = [batch.content["targets"].tolist() for (batch,) in loader]
         assert sorted(chain(*batches)) == [10 * index for index in range(len(lengths))]
         assert {len(batch) for batch in batches[:-1]} <= {size}
 
@@ -47,22 +47,22 @@ def test_an_epoch_of_buckets_holds_every_window_once_in_batches_of_one_size(leng
 def test_buckets_hold_examples_of_like_length_in_another_order_each_epoch():
     lengths = torch.randint(1, 60, (640,), generator=torch.Generator().manual_seed(0)).tolist()
     loader = shuffled_batches(encoded(lengths), 16, seed=0)
-    epochs = [[batch["inputs"]["input_ids"].shape[1] for batch in loader] for _ in range(2)]
+    epochs = [[batch.content["inputs"]["input_ids"].shape[1] for (batch,) in loader] for _ in range(2)]
     assert epochs[0] != epochs[1]
     assert epochs[0] != sorted(epochs[0])
     assert 16 * sum(epochs[0]) < 1.2 * sum(lengths)  # without buckets it is nearly twice as many
-    assert [batch["targets"].tolist() for batch in shuffled_batches(encoded(lengths), 16, seed=0)] == [
-        batch["targets"].tolist() for batch in shuffled_batches(encoded(lengths), 16, seed=0)
+    assert [batch.content["targets"].tolist() for (batch,) in shuffled_batches(encoded(lengths), 16, seed=0)] == [
+        batch.content["targets"].tolist() for (batch,) in shuffled_batches(encoded(lengths), 16, seed=0)
     ]
 
 
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_share_the_batches_of_buckets(processes):
     lengths = [1 + index % 7 for index in range(44)]
-    whole = [batch["targets"].tolist() for batch in shuffled_batches(encoded(lengths), 8, seed=1)]
+    whole = [batch.content["targets"].tolist() for (batch,) in shuffled_batches(encoded(lengths), 8, seed=1)]
     shares = [shuffled_batches(encoded(lengths), 8, 1, Shard(process, processes)) for process in range(processes)]
     for batch, *parts in zip(whole, *shares, strict=True):
-        assert sorted(batch) == sorted(chain(*(part["targets"].tolist() for part in parts)))
+        assert sorted(batch) == sorted(chain(*(part.content["targets"].tolist() for (part,) in parts)))
 
 
 def test_reading_batches_in_order_draws_no_random_number():

@@ -35,7 +35,7 @@ def prepared(name):
     backbone, task = (part() for part in TOYS[name])
     (dataset,) = task.datasets()
     data = task.load_for(dataset, backbone)
-    batch = next(iter(ordered_batches(encode(data.train, task.windows(backbone), backbone), 4)))
+    batch = next(iter(ordered_batches(encode(data.train, task.windows(backbone), backbone), 4)))[0].content
     return backbone, FrozenModel(backbone.build(), CPU), task.objective(dataset, data.classes), data.classes, batch
 
 

@@ -8,19 +8,19 @@ from accelerate import Accelerator
 
 from support.fitting import CASES, fit_of
 from support.synchronisation import Waits, no_waiting
-from zipeft.training.loop import Trainer
+from zipeft.training.step import TrainingStep
 
 
 @pytest.mark.parametrize(("toy", "method"), CASES)
 def test_a_training_step_reads_no_value(toy, method, monkeypatch):
-    steps, own = [], Trainer._step
+    steps, own = [], TrainingStep.take
 
     def step(*args, **kwargs):
         with no_waiting():
             steps.append(own(*args, **kwargs))
         return steps[-1]
 
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(TrainingStep, "take", step)
     log, moved = fit_of(toy, method).on(Accelerator(cpu=True), max_steps=2)
     assert len(steps) == (2 if moved else 0) == log.steps
 

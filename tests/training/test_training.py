@@ -127,9 +127,9 @@ def test_the_order_of_examples_is_that_of_pytorch_s_own_shuffling_in_every_epoch
     own = DataLoader(data, 7, shuffle=True, generator=torch.Generator().manual_seed(3))
     shuffled = shuffled_batches(data, 7, seed=3)
     for _epoch in range(3):
-        for batch, expected in zip(shuffled, own, strict=True):
-            assert torch.equal(batch["inputs"], expected["inputs"])
-    assert shuffled.batch_sampler.weights() == [1.0] * 7
+        for (batch,), expected in zip(shuffled, own, strict=True):
+            assert torch.equal(batch.content["inputs"], expected["inputs"])
+    assert shuffled.sampler.weights() == [1.0] * 7
 
 
 def test_examples_that_do_not_fit_in_memory_are_encoded_when_they_are_needed(monkeypatch):
@@ -146,5 +146,5 @@ def test_examples_that_do_not_fit_in_memory_are_encoded_when_they_are_needed(mon
     calls.clear()
     lazy = encode(split, windows, ToyViT())
     batches = [list(shuffled_batches(data, 8, seed=3)) for data in (kept, lazy)]
-    assert all(torch.equal(a["inputs"], b["inputs"]) for a, b in zip(*batches, strict=True))
+    assert all(torch.equal(a.content["inputs"], b.content["inputs"]) for (a,), (b,) in zip(*batches, strict=True))
     assert len(calls) == 48 + 1

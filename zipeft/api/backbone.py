@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.api.data import NO_LABEL, Picture
+from zipeft.api.precision import at_least_float32
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
@@ -283,7 +284,7 @@ class LanguageBackbone(TextBackbone):
         rows, columns = with_places(inputs)["predictors"]
         labels = inputs["labels"]
         hidden = self.tokens(model, inputs)[rows, columns]
-        logits = self.logits(model, hidden).float()
+        logits = at_least_float32(self.logits(model, hidden))
         found = -functional.cross_entropy(logits, labels[rows, columns + 1], reduction="none")
         return found.new_ones(labels.shape).index_put((rows, columns), found)
 
@@ -328,7 +329,7 @@ class LanguageBackbone(TextBackbone):
         inputs = predicted.with_places(inputs)
         rows, columns = inputs["predictors"]
         hidden = self.tokens(model, inputs)[rows, columns]
-        return branches.summed(self.logits(model, hidden).float(), inputs)
+        return branches.summed(at_least_float32(self.logits(model, hidden)), inputs)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from zipeft.api.precision import at_least_float32
+
 if TYPE_CHECKING:
     from zipeft.api.backbone import Backbone
     from zipeft.api.objective import Objective
@@ -81,7 +83,7 @@ class Learner(nn.Module):
         else:
             with _returning(self.backbone.blocks(self.model)[: self.frozen_blocks], trunk_output):
                 features = self._read(inputs)
-        return self.head(features.float())
+        return self.head(at_least_float32(features))
 
     def train(self, mode: bool = True) -> Learner:
         """Put what can learn in training mode; frozen blocks below it stay in evaluation mode, without dropout."""

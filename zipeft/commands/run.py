@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from zipeft import locks
+from zipeft.api.protocol import MOST
 from zipeft.api.settings import path
 from zipeft.commands import sweep_file
 from zipeft.commands.common import ArgumentParser, command_parser, exit_status, whole
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from zipeft.experiments.experiment import Experiment
     from zipeft.experiments.ray_executor import RayExecutor
     from zipeft.experiments.sweep import ResumePolicy, SweepReport
+    from zipeft.training.execution import Execution
 
 SOME_FAILED = 1
 
@@ -93,8 +95,17 @@ def _experiments(plan: Sequence[Comparison], options: RunOptions, command: str) 
         raise UserError(f"the tasks' presets differ in precision ({', '.join(sorted(precisions))}): set --precision")
     # Where a cluster computes, this machine need not have its devices.
     accelerator = _accelerator("cpu", "fp32") if options.ray else _accelerator(options.device, precisions.pop())
-    loader = Loader()
-    return [Experiment(comparison, accelerator, command, loader) for comparison in plan]
+    loader, execution = Loader(), _execution(options)
+    execution.check(accelerator.num_processes)
+    return [Experiment(comparison, accelerator, command, loader, execution) for comparison in plan]
+
+
+def _execution(options: RunOptions) -> Execution:
+    from zipeft.training.execution import Execution
+
+    text = options.micro_batch
+    micro_batch: Any = int(text) if text and text != "auto" else text
+    return Execution(micro_batch)
 
 
 def _foresee(experiments: Sequence[Experiment], options: RunOptions) -> int:
@@ -232,6 +243,13 @@ def _parser() -> ArgumentParser:
     how.add_argument("--steps", metavar="N", help="stop each training after so many optimiser steps (0: never)")
     how.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"))
     how.add_argument("--precision", choices=("fp32", "bf16", "fp16"))
+    how.add_argument(
+        "--micro-batch",
+        type=_micro_batch,
+        metavar="N",
+        help="examples that go through the model at once, which changes no result (default: the batch); auto halves "
+        "them when memory runs out",
+    )
     how.add_argument("--set", action="append", metavar="NAME.SETTING=VALUE", help="a setting of any part, repeatable")
     how.add_argument(
         "--dry-run",
@@ -259,6 +277,11 @@ def _parser() -> ArgumentParser:
     who.add_argument("--ray-cpus", type=int, metavar="N", help="CPUs of each training (default: up to 4)")
     who.add_argument("--ray-gpus", type=float, metavar="N", help="its GPUs, such as 0.5 (default: 1 if there are any)")
     return parser
+
+
+def _micro_batch(text: str) -> str:
+    """Return the text of a number of examples, or "auto"."""
+    return text if text == "auto" else str(whole(1, MOST)(text))
 
 
 def _check_writable(folder: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -34,6 +35,7 @@ from zipeft.results import (
 from zipeft.results.environment import Environment, current_environment
 from zipeft.training.costs import PeakMemory
 from zipeft.training.dataset import EncodedSplit
+from zipeft.training.execution import BY_DEFAULT, Execution
 from zipeft.training.loop import TrainingLog
 from zipeft.training.stopwatch import Spent
 
@@ -63,8 +65,10 @@ class Describer:
         command: str,
         data: Callable[[str], Data],
         parameters: Callable[[], int],
+        execution: Execution = BY_DEFAULT,
     ) -> None:
         self.comparison, self.device, self.command = comparison, device, command
+        self.execution = execution
         self._data, self._parameters = data, parameters
         self._tasks: dict[str, TaskRecord] = {}
 
@@ -92,7 +96,7 @@ class Describer:
         """Return the record of a training, with what its kind says ``more``."""
         log = outcome.log
         return kind(
-            **self._head(run),
+            **self._head(run, log.execution),
             validation=log.validation,
             selected_epoch=log.selected_epoch,
             history=tuple(log.history),
@@ -154,10 +158,12 @@ class Describer:
 
     @cached_property
     def _environment(self) -> Environment:
-        return current_environment(self.command, str(self.device))
+        return current_environment(self.command, str(self.device), self.execution.as_record())
 
-    def _head(self, run: Run) -> dict[str, Any]:
-        return {**self.identity(run), "environment": self._environment, "created": now()}
+    def _head(self, run: Run, execution: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        whole = {**self._environment.execution, **execution}
+        environment = replace(self._environment, execution=whole)
+        return {**self.identity(run), "environment": environment, "created": now()}
 
 
 def cost_of(

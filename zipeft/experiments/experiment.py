@@ -22,6 +22,7 @@ from zipeft.training import stopwatch
 from zipeft.training.costs import PeakMemory, count_flops
 from zipeft.training.dataset import EncodedSplit
 from zipeft.training.evaluation import Evaluator
+from zipeft.training.execution import BY_DEFAULT, Execution
 from zipeft.training.frozen_model import FrozenModel
 from zipeft.training.frozen_trunk import FrozenTrunk
 from zipeft.training.loop import Trainer
@@ -39,14 +40,19 @@ class Experiment:
     """
 
     def __init__(
-        self, comparison: Comparison, accelerator: Accelerator, command: str, loader: Loader | None = None
+        self,
+        comparison: Comparison,
+        accelerator: Accelerator,
+        command: str,
+        loader: Loader | None = None,
+        execution: Execution = BY_DEFAULT,
     ) -> None:
-        self.comparison, self.accelerator = comparison, accelerator
+        self.comparison, self.accelerator, self.execution = comparison, accelerator, execution
         self.loader = loader or Loader()
         self._flops: dict[tuple[object, ...], tuple[int, int]] = {}
         self.trunk = FrozenTrunk(accelerator, comparison.protocol.batch_size)
         self.describer = Describer(
-            comparison, accelerator.device, command, lambda name: self.loaded(name).data, self.parameters
+            comparison, accelerator.device, command, lambda name: self.loaded(name).data, self.parameters, execution
         )
 
     @property
@@ -120,10 +126,11 @@ class Experiment:
         learner = build_learner(method.adapt, backbone, model, objective, loaded.data.classes).to(device)
         self.frozen.part(learner)
         learner.find_trunk(send_to_device(train.sample_inputs(2), device))
-        train, of_train = self.trunk.extend(learner, train)
-        validation, of_validation = self.trunk.extend(learner, validation)
+        micro_batches = self.execution.micro_batches()
+        train, of_train = self.trunk.extend(learner, train, micro_batches)
+        validation, of_validation = self.trunk.extend(learner, validation, micro_batches)
         flops = self._count_flops(run, loaded, learner, objective, train)
-        trainer = Trainer(objective, protocol, self.accelerator)
+        trainer = Trainer(objective, protocol, self.accelerator, micro_batches)
         with PeakMemory(device) as memory:
             trained = trainer.fit(learner, method, train, validation, run.seed, on_step)
         return TrainingOutcome(
@@ -147,7 +154,8 @@ class Experiment:
         """Test what has learnt, once, and return the run's record."""
         test = loaded.encoded.test.open(key)
         shifted = {name: split.open(key) for name, split in loaded.encoded.shifted.items()}
-        evaluator = Evaluator(objective, self.accelerator, self.comparison.protocol.batch_size)
+        batch_size, micro_batches = self.comparison.protocol.batch_size, self.execution.micro_batches()
+        evaluator = Evaluator(objective, self.accelerator, batch_size, micro_batches)
         start = stopwatch.now()
         with training(str(run)):  # the method's code runs here too, and could look the answers up
             scores, predictions = evaluator.test(outcome.learner, test)

@@ -26,6 +26,7 @@ class RunOptions:
     steps: str | None = None
     device: str = "auto"
     precision: str | None = None
+    micro_batch: str | None = None
     set: tuple[str, ...] = ()
     dry_run: int | None = None
 

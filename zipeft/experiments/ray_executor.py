@@ -75,8 +75,8 @@ class RemoteProcess:
             return Answer(reason=" ".join(f"on {socket.gethostname()}: {what}".split()), details=traceback.format_exc())
 
     def _build(self, parts: bytes) -> Experiment:
-        comparison, command = cloudpickle.loads(parts)
-        return Experiment(comparison, self.accelerator(), command)
+        comparison, command, execution = cloudpickle.loads(parts)
+        return Experiment(comparison, self.accelerator(), command, execution=execution)
 
     def _measure(self, experiment: Experiment, run: Run) -> Answer:
         with TemporaryDirectory() as folder:
@@ -202,7 +202,7 @@ class RayExecutor:
 def _parts(experiment: Experiment) -> bytes:
     """Return what an experiment is made of, pickled. Installed plug-ins go by name, those of a script as they are."""
     comparison = replace(experiment.comparison, contenders=())  # each run brings its own
-    return cloudpickle.dumps((comparison, experiment.describer.command))
+    return cloudpickle.dumps((comparison, experiment.describer.command, experiment.execution))
 
 
 def _cause(error: RayError) -> str:

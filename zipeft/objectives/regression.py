@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from zipeft import metrics
 from zipeft.api.objective import Objective, TrivialAnswer
+from zipeft.api.precision import at_least_float32
 from zipeft.errors import require
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ class Regression(Objective):
         """Return the mean squared error of outputs (batch, 1), in units of the scale, for targets (batch,) on it."""
         from torch.nn import functional
 
+        outputs = at_least_float32(outputs.squeeze(-1))
         places = (targets - self.low) / (self.high - self.low)
-        return functional.mse_loss(outputs.squeeze(-1).float(), places.float())
+        return functional.mse_loss(outputs, places.to(outputs.dtype))
 
     def predict(self, outputs: Tensor) -> list[float]:
         return [self.low + (self.high - self.low) * place for place in outputs.squeeze(-1).tolist()]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 PACKAGES = ("accelerate", "numpy", "open_clip_torch", "peft", "timm", "torch", "transformers", "zipeft")
 CODE = ("zipeft", "backbones", "tasks", "pyproject.toml")
@@ -16,7 +19,8 @@ CODE = ("zipeft", "backbones", "tasks", "pyproject.toml")
 @dataclass(frozen=True)
 class Environment:
     """Software and hardware of a run. ``commit`` is "" outside a checkout of zipeft; ``dirty`` says whether its code
-    differs from that commit; ``cores`` counts the CPU cores that the process may use."""
+    differs from that commit; ``cores`` counts the CPU cores that the process may use; ``execution`` says how a training
+    was carried out, where not as by default: what decides memory and time, and no result beyond rounding."""
 
     versions: dict[str, str]
     commit: str
@@ -25,12 +29,15 @@ class Environment:
     cpu: str
     cores: int
     command: str
+    execution: dict[str, Any]
 
 
-def current_environment(command: str, device: str = "cpu") -> Environment:
+def current_environment(
+    command: str, device: str = "cpu", execution: Mapping[str, Any] = MappingProxyType({})
+) -> Environment:
     """Return the environment of this process, which ``command`` started and which computes on ``device``."""
     commit, dirty = _checkout(Path(__file__).resolve().parents[2])
-    return Environment(_versions(), commit, dirty, device, _cpu(), _cores(), command)
+    return Environment(_versions(), commit, dirty, device, _cpu(), _cores(), command, dict(execution))
 
 
 def _versions() -> dict[str, str]:

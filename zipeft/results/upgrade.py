@@ -156,7 +156,21 @@ def _from_4(content: Content) -> Content:
     return {**content, **cost, **trivial, "schema": 5}
 
 
-STEPS = (Step(_check_1, _from_1), Step(_check_2, _from_2), Step(_check_2, _from_3), Step(_check_2, _from_4))
+# Schema 5 did not say how a training was carried out. It was held together as schema 2 was.
+
+
+def _from_5(content: Content) -> Content:
+    environment = {**_object(content, "environment"), "execution": {}}
+    return {**content, "environment": environment, "schema": 6}
+
+
+STEPS = (
+    Step(_check_1, _from_1),
+    Step(_check_2, _from_2),
+    Step(_check_2, _from_3),
+    Step(_check_2, _from_4),
+    Step(_check_2, _from_5),
+)
 """One step for each older schema, from 1."""
 
 SCHEMA = len(STEPS) + 1

@@ -11,16 +11,20 @@ import psutil
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler, Subset, default_collate
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, Subset, default_collate
 from tqdm import tqdm
 
 from zipeft.api.backbone import Backbone
 from zipeft.api.data import NO_LABEL, Split, Window
 from zipeft.errors import UserError
+from zipeft.training.micro_batches import MicroBatch, MicroBatches
 from zipeft.training.parallel import ALL, Shard, ShardedBatches
 
 MEMORY_SHARE = 0.25
 """The part of the memory that is free at the time which one encoded split, or one trunk's output, may take."""
+
+WHOLE = MicroBatches()
+"""Each batch in one part."""
 
 WindowsOf = Callable[[Any, Any], Sequence[Window]]
 """Returns the windows on an example, which it gets with its target; see ``Task.windows``."""
@@ -144,24 +148,48 @@ def encode(split: Split, windows_of: WindowsOf, backbone: Backbone) -> EncodedSp
     return EncodedSplit(split, windows_of, backbone, kept, example_of, lengths if len(set(lengths)) > 1 else None)
 
 
-def ordered_batches(data: EncodedSplit, batch_size: int, shard: Shard = ALL) -> DataLoader[dict[str, Any]]:
+def ordered_batches(
+    data: EncodedSplit, batch_size: int, shard: Shard = ALL, micro_batches: MicroBatches = WHOLE
+) -> DataLoader[list[MicroBatch]]:
     """Return the shard of the windows, in the order of ``data.order``, in batches that with those of all make
     ``batch_size``."""
-    size = -(-batch_size // shard.processes)
+    batches = BatchSampler(shard.of(data.order()), -(-batch_size // shard.processes), drop_last=False)
     # A loader without a generator draws from the stream of dropout masks: what trains after it would then depend on
     # whether a trunk's output was computed or known.
-    own = torch.Generator()
-    return DataLoader(data, size, sampler=shard.of(data.order()), generator=own, collate_fn=data.collate)
+    return _loader(data, batches, torch.Generator(), micro_batches)
 
 
-def shuffled_batches(data: EncodedSplit, batch_size: int, seed: int, shard: Shard = ALL) -> DataLoader[dict[str, Any]]:
+def shuffled_batches(
+    data: EncodedSplit, batch_size: int, seed: int, shard: Shard = ALL, micro_batches: MicroBatches = WHOLE
+) -> DataLoader[list[MicroBatch]]:
     """Return the shard of every batch; ``seed`` decides the order, another in each epoch."""
     generator = torch.Generator().manual_seed(seed)
     sampler: Sampler[int] = RandomSampler(data, generator=generator)
     if data.lengths:
         sampler = _Bucketed(sampler, data.lengths, batch_size, generator)
-    batches = ShardedBatches(sampler, batch_size, shard)
-    return DataLoader(data, batch_sampler=batches, generator=generator, collate_fn=data.collate)
+    return _loader(data, ShardedBatches(sampler, batch_size, shard), generator, micro_batches)
+
+
+def _loader(
+    data: EncodedSplit, batches: Sampler[list[int]], generator: torch.Generator, micro_batches: MicroBatches
+) -> DataLoader[list[MicroBatch]]:
+    """Return a loader of batches, whose ``sampler`` yields their indices."""
+    parts = _MicroBatched(data, micro_batches)
+    return DataLoader(parts, None, sampler=batches, generator=generator, collate_fn=_as_it_is)
+
+
+class _MicroBatched(Dataset[list[MicroBatch]]):
+    """A split by batches: an item is what some indices stand for, in micro-batches."""
+
+    def __init__(self, data: EncodedSplit, micro_batches: MicroBatches) -> None:
+        self.data, self.micro_batches = data, micro_batches
+
+    def __getitem__(self, indices: list[int]) -> list[MicroBatch]:
+        return self.micro_batches.of(self.data.batch, indices)
+
+
+def _as_it_is(batch: list[MicroBatch]) -> list[MicroBatch]:
+    return batch
 
 
 class _Windows(Sequence[Window]):

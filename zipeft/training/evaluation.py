@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from zipeft.api.backbone import LanguageBackbone
 from zipeft.api.learner import Learner
 from zipeft.api.objective import Objective
 from zipeft.training import parallel
-from zipeft.training.dataset import EncodedSplit, ordered_batches
+from zipeft.training.dataset import WHOLE, EncodedSplit, ordered_batches
+from zipeft.training.micro_batches import MicroBatch, MicroBatches
 
 BATCH_SIZE = 32
 
@@ -23,8 +25,15 @@ class Evaluator:
     With several processes, each calls every method with the same arguments and gets the same scores.
     """
 
-    def __init__(self, objective: Objective, accelerator: Accelerator, batch_size: int = BATCH_SIZE) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        accelerator: Accelerator,
+        batch_size: int = BATCH_SIZE,
+        micro_batches: MicroBatches = WHOLE,
+    ) -> None:
         self.objective, self.accelerator, self.batch_size = objective, accelerator, batch_size
+        self.micro_batches = micro_batches
         self.shard = parallel.Shard.of_process(accelerator)
 
     def validate(self, learner: Learner, data: EncodedSplit) -> dict[str, float]:
@@ -50,20 +59,28 @@ class Evaluator:
     def _predict(self, learner: Learner, data: EncodedSplit, max_new_tokens: int = 0) -> list[Any]:
         """Return one prediction an example, in their order."""
         learner.eval()
-        backbone = learner.backbone
         predictions: list[Any] = []
-        for batch in parallel.read(self.accelerator, ordered_batches(data, self.batch_size, self.shard)):
-            batch = send_to_device(batch, self.accelerator.device)
-            del batch["targets"]
-            own = self.objective.predict(learner(**batch))
-            if max_new_tokens:
-                assert isinstance(backbone, LanguageBackbone)  # objectives read nothing else to generate from
-                prompts = backbone.prompt_ids(batch["inputs"])
-                generated = backbone.generate(learner.model, prompts, max_new_tokens)
-                own = self.objective.with_generated(own, generated, backbone)
-            predictions += own
+        loader = ordered_batches(data, self.batch_size, self.shard, self.micro_batches)
+        for batch in parallel.read(self.accelerator, loader):
+            predictions += self.micro_batches.compute(data.batch, batch, partial(self._answer, learner, max_new_tokens))
         predictions = parallel.merge(self.accelerator, predictions)
         in_order: list[Any] = [None] * len(predictions)
         for index, prediction in zip(data.order(), predictions, strict=True):
             in_order[index] = prediction
         return [self.objective.merge(*parts) for parts in data.by_example(in_order)]
+
+    def _answer(self, learner: Learner, max_new_tokens: int, batch: list[MicroBatch]) -> list[Any]:
+        """Return one prediction a window of a batch."""
+        backbone = learner.backbone
+        predictions: list[Any] = []
+        for part in batch:
+            content = send_to_device(part.content, self.accelerator.device)
+            del content["targets"]
+            own = self.objective.predict(learner(**content))
+            if max_new_tokens:
+                assert isinstance(backbone, LanguageBackbone)  # objectives read nothing else to generate from
+                prompts = backbone.prompt_ids(content["inputs"])
+                generated = backbone.generate(learner.model, prompts, max_new_tokens)
+                own = self.objective.with_generated(own, generated, backbone)
+            predictions += own
+        return predictions

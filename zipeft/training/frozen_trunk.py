@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from weakref import WeakKeyDictionary
 
@@ -13,7 +15,8 @@ from torch import Tensor
 
 from zipeft.api.learner import Learner
 from zipeft.training import stopwatch
-from zipeft.training.dataset import EncodedSplit, fits, ordered_batches
+from zipeft.training.dataset import WHOLE, EncodedSplit, fits, ordered_batches
+from zipeft.training.micro_batches import MicroBatch, MicroBatches
 from zipeft.training.stopwatch import NOTHING, Spent
 
 
@@ -42,7 +45,9 @@ class FrozenTrunk:
         """Keep no output."""
         self._kept.clear()
 
-    def extend(self, learner: Learner, split: EncodedSplit) -> tuple[EncodedSplit, Spent]:
+    def extend(
+        self, learner: Learner, split: EncodedSplit, micro_batches: MicroBatches = WHOLE
+    ) -> tuple[EncodedSplit, Spent]:
         """Return a split with the output for its windows, and the time that computing it took, now or before.
 
         A learner without a frozen trunk, one in which nothing trains, and a lack of memory leave it as it is.
@@ -50,13 +55,13 @@ class FrozenTrunk:
         if not learner.has_trunk or not learner.trainable():
             return split, NOTHING
         learner.eval()
-        first = self._compute(learner, split, batches=1)
+        first = self._compute(learner, split, micro_batches, batches=1)
         output = self._known(learner, split, first)
         if output is None:
             if not self._fits(_bytes_of_all(first, split)):
                 return split, NOTHING
             start = stopwatch.now()
-            computed = self._compute(learner, split)
+            computed = self._compute(learner, split, micro_batches)
             tensors = [computed[index] for index in range(len(split))]
             output = self._kept[split] = _Output(_depth(learner), tensors, stopwatch.now() - start)
         return replace(split, trunk_output=output.tensors, needs_inputs=not learner.only_head_trains), output.spent
@@ -71,16 +76,25 @@ class FrozenTrunk:
     def _fits(self, size: int) -> bool:
         return fits(size) if self.limit is None else size <= self.limit
 
-    def _compute(self, learner: Learner, split: EncodedSplit, batches: int | None = None) -> dict[int, Tensor]:
+    def _compute(
+        self, learner: Learner, split: EncodedSplit, micro_batches: MicroBatches, batches: int | None = None
+    ) -> dict[int, Tensor]:
         """Return the output for each window by its index, of all or of the first few batches, without padding."""
         parts: dict[int, Tensor] = {}
-        order, lengths = iter(split.order()), split.lengths
+        loader = ordered_batches(split, self.batch_size, micro_batches=micro_batches)
         with self.accelerator.autocast():
-            for batch in islice(ordered_batches(split, self.batch_size), batches):
-                hidden = learner.run_trunk(send_to_device(batch["inputs"], self.accelerator.device)).cpu()
-                for row, index in zip(hidden, islice(order, len(hidden)), strict=True):
-                    parts[index] = row[: lengths[index]] if lengths and row.dim() > 1 else row
+            for batch in islice(loader, batches):
+                parts |= micro_batches.compute(split.batch, batch, partial(self._output, learner, split.lengths))
         return parts
+
+    def _output(self, learner: Learner, lengths: Sequence[int] | None, batch: list[MicroBatch]) -> dict[int, Tensor]:
+        """Return the output for each window of a batch."""
+        outputs: dict[int, Tensor] = {}
+        for part in batch:
+            hidden = learner.run_trunk(send_to_device(part.content["inputs"], self.accelerator.device)).cpu()
+            for row, index in zip(hidden, part.indices, strict=True):
+                outputs[index] = row[: lengths[index]] if lengths and row.dim() > 1 else row
+        return outputs
 
 
 def _depth(learner: Learner) -> tuple[int, bool]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from zipeft.api.learner import Learner
@@ -22,9 +20,11 @@ from zipeft.api.protocol import TrainingProtocol
 from zipeft.errors import UserError
 from zipeft.results import Epoch
 from zipeft.training import parallel
-from zipeft.training.dataset import EncodedSplit, shuffled_batches
+from zipeft.training.dataset import WHOLE, EncodedSplit, shuffled_batches
 from zipeft.training.evaluation import Evaluator
+from zipeft.training.micro_batches import MicroBatches
 from zipeft.training.optimizers import learning_rate_factor, new_optimizer
+from zipeft.training.step import TrainingStep
 from zipeft.training.stopwatch import NOTHING, Spent, now
 
 LOSSES = 10
@@ -45,6 +45,8 @@ class TrainingLog:
     examples: int = 0
     training: Spent = NOTHING
     evaluation: Spent = NOTHING
+    execution: dict[str, Any] = field(default_factory=dict)
+    """What is to be said of how it was carried out, beside ``Execution``."""
 
     def add(
         self, loss: float, losses: list[float], scores: dict[str, float], training: Spent, evaluation: Spent
@@ -66,9 +68,16 @@ class Trainer:
     masks, and what a layer computes over a batch (batch normalisation, in training) it computes over its shard.
     """
 
-    def __init__(self, objective: Objective, protocol: TrainingProtocol, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        protocol: TrainingProtocol,
+        accelerator: Accelerator,
+        micro_batches: MicroBatches = WHOLE,
+    ) -> None:
         self.objective, self.protocol, self.accelerator = objective, protocol, accelerator
-        self.evaluator = Evaluator(objective, accelerator, protocol.batch_size)
+        self.micro_batches = micro_batches
+        self.evaluator = Evaluator(objective, accelerator, protocol.batch_size, micro_batches)
         self.shard = parallel.Shard.of_process(accelerator)
 
     def fit(
@@ -88,21 +97,30 @@ class Trainer:
         """
         if not learner.trainable():
             return self._as_it_is(learner, validation)
-        loader = shuffled_batches(train, self.protocol.batch_size, seed, self.shard)
-        sampler = loader.batch_sampler
+        loader = shuffled_batches(train, self.protocol.batch_size, seed, self.shard, self.micro_batches)
+        sampler = loader.sampler
         assert isinstance(sampler, parallel.ShardedBatches)  # as ``shuffled_batches`` makes it
         steps = total_steps(len(loader), self.protocol)
         model, optimizer = parallel.prepare(self.accelerator, learner, new_optimizer(learner, method, self.protocol))
         parallel.draw_apart(self.accelerator, seed)
         schedule = LambdaLR(optimizer.optimizer, learning_rate_factor(self.protocol, steps, len(loader)))
-        step = partial(self._step, model, optimizer, schedule)
+        step = TrainingStep(
+            self.objective,
+            self.accelerator,
+            model,
+            optimizer,
+            schedule,
+            self.protocol.clip,
+            train,
+            self.micro_batches,
+        )
         log, best = TrainingLog(), Best(self.objective.metric)
         while log.steps < steps:
             start = now()
             losses = []
             batches = zip(parallel.read(self.accelerator, loader), sampler.weights(), strict=True)
             for batch, weight in islice(batches, steps - log.steps):
-                losses.append(step(batch, weight))
+                losses.append(step.take(batch, weight))
                 on_step(steps)
             loss, of_parts = self._means(torch.stack(losses))
             trained = now()
@@ -114,6 +132,8 @@ class Trainer:
         best.restore(learner)
         log.selected_epoch = best.epoch
         log.validation = log.history[best.epoch - 1].validation
+        if self.micro_batches.automatic:
+            log.execution["micro_batch"] = self.micro_batches.size or self.protocol.batch_size
         return log
 
     def _as_it_is(self, learner: Learner, validation: EncodedSplit) -> TrainingLog:
@@ -128,21 +148,6 @@ class Trainer:
         means = torch.stack([part.mean() for part in (losses, *tenths)])
         mean, *of_tenths = self.accelerator.reduce(means, "mean").tolist()
         return mean, of_tenths
-
-    def _step(
-        self, model: nn.Module, optimizer: Any, schedule: LambdaLR, batch: dict[str, Any], weight: float
-    ) -> Tensor:
-        """Take an optimiser step; return the mean loss of this process's shard of the batch, weighted."""
-        model.train()
-        batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
-        targets = batch.pop("targets")
-        loss = self.objective.loss(model(**batch), targets) * weight
-        optimizer.zero_grad()
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(model.parameters(), self.protocol.clip)
-        optimizer.step()
-        schedule.step()
-        return loss.detach()
 
 
 class Best:
