@@ -19,7 +19,7 @@ LAYERS = [
     {"generation", "objectives", "splices"},
     {"images", "leaderboard", "methods"},
     {"backbones", "vqa"},
-    {"adapters", "demo", "judge", "tasks"},
+    {"adapters", "demo", "doctor", "judge", "tasks"},
     # Above the leaderboard, for the table at the end of a run is one of its.
     {"benchmarks", "experiments"},
     {"commands"},

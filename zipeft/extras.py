@@ -26,6 +26,13 @@ def missing(owner: Distribution, extras: Iterable[str]) -> list[str]:
     return lacking
 
 
+def lacking(owner: Distribution) -> list[str]:
+    """Return the requirements of a distribution itself, without extras, that are not installed, by name."""
+    required = map(Requirement, owner.requires or ())
+    own = [each for each in required if each.marker is None or each.marker.evaluate({"extra": ""})]
+    return [each.name for each in own if not _is_installed(each.name)]
+
+
 def how_to_install(owner: Distribution, extras: Iterable[str]) -> str:
     """Return the command that installs a distribution's extras: "pip install 'zipeft[llm]'"."""
     return f"pip install '{owner.metadata['Name']}[{','.join(extras)}]'"

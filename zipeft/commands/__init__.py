@@ -22,6 +22,7 @@ COMMANDS = {
     "ls": Command("ls", "list the backbones, tasks and methods that are installed"),
     "new": Command("new", "write a package with a plug-in of your own, to start from"),
     "fetch": Command("fetch", "get a task's data before it is run, and verify what is there"),
+    "doctor": Command("doctor", "say whether this machine is ready, and what to do where it is not"),
     "run": Command("run", "fine-tune a backbone on a task with some or all methods"),
     "profile": Command("profile", "tell what methods cost on a backbone, before anything is trained"),
     "evaluate": Command("evaluate", "score a saved adapter on its task's test data"),

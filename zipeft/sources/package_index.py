@@ -65,6 +65,25 @@ def fetch(file: PinnedFile, part: Path) -> None:
         _download(client, _find(client, settings, file), part, file)
 
 
+def answers(seconds: float) -> dict[str, str]:
+    """Ask each index of the user once; return by its address, without a password, why it does not answer in so many
+    seconds, or "". Raises ``IndexFailure`` where pip's settings cannot be used."""
+    from unearth import Link
+
+    settings = {**pip_settings(), "timeout": str(seconds)}
+    found = {}
+    with _open_client(settings) as client:
+        expected: tuple[type[Exception], ...] = (*_http_errors(client), OSError, ValueError)
+        for kind, location in _sources(settings):
+            if kind == "index_urls":
+                try:
+                    client.get(f"{location.rstrip('/')}/pip/").raise_for_status()
+                    found[Link(location).redacted] = ""
+                except expected as error:
+                    found[Link(location).redacted] = _phrase(error)
+    return found
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
