@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -109,7 +110,7 @@ def _digest(name: str, length: int) -> str:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, folders included. Raises ``CannotWrite`` where that is not possible."""
     check_target(path)
-    temporary = path.with_name(f"{_temporary(path)}{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f"{temporary_prefix(path)}{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -129,10 +130,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def clear_leftovers(path: Path) -> None:
     """Delete what ``write_atomically`` left beside a file where it was killed; for who alone writes that file."""
-    for leftover in path.parent.glob(f"{_temporary(path)}*.tmp"):
+    delete_leftovers(path.parent.glob(f"{temporary_prefix(path)}*.tmp"))
+
+
+def delete_leftovers(files: Iterable[Path]) -> None:
+    for file in files:
         with suppress(OSError):  # the next one may
-            leftover.unlink()
+            file.unlink()
 
 
-def _temporary(path: Path) -> str:
+def temporary_prefix(path: Path) -> str:
+    """Return how the names begin under which a file is written before it gets its own."""
     return f".{_digest(path.name, 16)}."  # the name itself may leave no room for more

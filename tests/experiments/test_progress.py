@@ -228,7 +228,7 @@ def test_the_bar_takes_what_is_on_record_as_done_and_as_a_measure(experiment, sh
     assert shown()[-1].startswith("50%|")
     assert "2/4 trainings" in shown()[-1]
     assert shown()[-1].endswith("<16:40]")  # 100 and 900 seconds
-    (run,) = studies[1].open()
+    (run,) = studies[1].open.values()
     bar.starting(studies[1], run)
     clock.time += 450
     bar.step(2)

@@ -20,6 +20,7 @@ from support.result_factory import make_failure, make_result, make_trial
 from support.result_records import JSON_VALUES, RECORDS, content_of, leaves_of, old_content, parent_of
 from zipeft.errors import UserError
 from zipeft.results import Failure, Result, Store, Trial, from_json, read_records, read_results, save_result
+from zipeft.results.packing import pack
 
 # Finding.
 
@@ -54,6 +55,42 @@ def test_what_is_not_there_is_not_found(tmp_path):
     assert store.find(Result, "vit", "fgvc", "typefaces", result.id) is None
     for kind in (Trial, Failure):
         assert store.find(kind, *place, result.id) is None
+
+
+def test_what_others_write_pack_and_delete_is_seen(tmp_path):
+    """By a store that has listed its folder before."""
+    ours, others, result = Store(tmp_path), Store(tmp_path), make_result()
+    other, trial, failure = make_result(seed=1), make_trial(), make_failure(make_result(seed=2))
+    names = {record.id: Store(tmp_path).path(record).name for record in (result, other, trial, failure)}
+
+    def found(record):
+        return ours.find(type(record), "vit", "fgvc", "icons", record.id, names[record.id])
+
+    ours.save(result)
+    assert [found(record) for record in (other, trial, failure)] == [None] * 3
+    for record in (other, trial, failure):
+        others.save(record)
+    assert [found(record) for record in (other, trial, failure)] == [other, trial, failure]
+    others.save(make_result(seed=2))
+    assert found(failure) is None
+    others.path(trial).unlink()
+    assert found(trial) is None
+    assert not ours.holds(trial)
+    list(pack(others))
+    assert not others.path(other).exists()
+    assert [found(record) for record in (result, other)] == [result, other]
+    assert ours.holds(other)
+
+
+def test_a_file_of_another_name_is_found_by_its_id_and_superseded(tmp_path):
+    """Two trials may have drawn the same, and a search of another length meets the second one first."""
+    first, second = make_trial(index=0), make_trial(index=3)
+    path = Store(tmp_path).save(first)
+    store = Store(tmp_path)
+    assert store.find(Trial, "vit", "fgvc", "icons", second.id, store.path(second).name) == first
+    assert store.holds(second)
+    assert store.save(second) != path
+    assert not path.exists()
 
 
 def cut(path):

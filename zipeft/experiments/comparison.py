@@ -52,6 +52,11 @@ class Run:
     def kind(self) -> type[Trained]:
         return Result if self.trial is None else Trial
 
+    @property
+    def which(self) -> str:
+        """What its record says of it in the name of the file: see ``Record.which``."""
+        return f"seed{self.seed}" if self.trial is None else f"trial{self.trial}"
+
     def __str__(self) -> str:
         what = f"seed {self.seed}" if self.trial is None else f"trial {self.trial + 1}"
         return f"{self.dataset} {self.contender.name} {what}"

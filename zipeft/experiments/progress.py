@@ -99,7 +99,7 @@ class ProgressBar:
         self._show()
 
     def starting(self, study: Study, run: Run) -> None:
-        self._running, self._steps = study.experiment.id(run), 0
+        self._running, self._steps = study.id(run), 0
         self._estimate.begin(self._running, study.kind)
         self._bar.set_description_str(str(run))
         self._show()

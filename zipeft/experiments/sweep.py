@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from zipeft.errors import CannotWrite, UserError, described, one_line
 from zipeft.experiments.comparison import Contender, Run
 from zipeft.experiments.experiment import Experiment
 from zipeft.results import Failure, Record, Result, Store, Trial, Tried
+from zipeft.results.listing import file_name
 
 log = logging.getLogger(__name__)
 
@@ -49,24 +50,41 @@ class Study:
             Run(dataset, candidate, self.protocol.search_seed, trial=index)
             for index, candidate in enumerate(contender.candidates(self.protocol))
         ]
+        self._ids: dict[tuple[int | None, int], str] = {}
+        self._runs: list[Run] | None = None
+        self.open = self._named(self.trials or self.runs())
+        """By their ids, trainings that have no record yet and need nothing that has none."""
+
+    def id(self, run: Run) -> str:
+        """Return the id of the record of a trial or run."""
+        key = run.trial, run.seed
+        if key not in self._ids:
+            self._ids[key] = self.experiment.id(run)
+        return self._ids[key]
 
     def runs(self) -> list[Run]:
         """Return the runs, a seed each, with the setting chosen; none while trials are missing or if all failed."""
+        if self._runs is None:
+            if any(self.record(trial) is None for trial in self.trials):
+                return []
+            self._runs = self._chosen()
+        return self._runs
+
+    def _chosen(self) -> list[Run]:
         if not self.trials:
             return [Run(self.dataset, self.contender, seed) for seed in self.seeds]
-        if any(self.record(trial) is None for trial in self.trials):
-            return []
         tried = tuple(map(self._summary, self.trials))
         chosen = best([trial.validation for trial in tried])
         if chosen is None:
             return []
         return [Run(self.dataset, self.trials[chosen].contender, seed, tried=tried) for seed in self.seeds]
 
-    def open(self) -> list[Run]:
-        """Return what has no record yet and needs nothing that has none."""
-        return [run for run in self.trials if self.record(run) is None] or [
-            run for run in self.runs() if self.record(run) is None
-        ]
+    def _named(self, runs: list[Run]) -> dict[str, Run]:
+        """Return runs by their ids, the first of those that share one: two trials may have drawn the same."""
+        named: dict[str, Run] = {}
+        for run in runs:
+            named.setdefault(self.id(run), run)
+        return named
 
     @property
     def kind(self) -> tuple[str, str, str, str]:
@@ -80,22 +98,33 @@ class Study:
 
     def record(self, run: Run) -> Record | None:
         """Return what came of a trial or run, as far as this study knows."""
-        return self.records.get(self.experiment.id(run))
+        return self.records.get(self.id(run))
+
+    def learn(self, records: Mapping[str, Record]) -> None:
+        """Take in what came of trainings, by their ids; once all trials are done, the runs are open."""
+        self.records.update(records)
+        for id in records:
+            self.open.pop(id, None)
+        if not self.open and self._runs is None:
+            self.open = {id: run for id, run in self._named(self.runs()).items() if id not in self.records}
 
     def look(self, store: Store, policy: ResumePolicy) -> None:
         """Learn from the store what other processes, or earlier ones, have done."""
         while True:
-            found = [self._find(run, store, policy) for run in self.open()]
-            learnt = {record.id: record for record in found if record is not None}
-            if not learnt:
-                return
-            self.records.update(learnt)  # and look again: all trials lead to runs
+            found = {id: self.find(run, store, policy) for id, run in self.open.items()}
+            self.learn({id: record for id, record in found.items() if record is not None})
+            if not self.open or not self.open.keys().isdisjoint(found):
+                return  # else all trials are done, which leads to runs
 
-    def _find(self, run: Run, store: Store, policy: ResumePolicy) -> Record | None:
+    def find(self, run: Run, store: Store, policy: ResumePolicy) -> Record | None:
+        """Return what the store has of a run: its record, or else that it failed."""
         if policy.redo or (run.trial is None and not policy.is_kept(self.experiment, run)):
             return None
-        record = find(store, self.experiment, run)
-        return None if isinstance(record, Failure) and policy.retry_failed else record
+        comparison, id, name = self.experiment.comparison, self.id(run), run.contender.name
+        place = comparison.backbone.name, comparison.task.name, run.dataset, id
+        if record := store.find(run.kind, *place, file_name(name, run.which, id)):
+            return record
+        return None if policy.retry_failed else store.find(Failure, *place, file_name(name, run.kind.kind, id))
 
     def results(self) -> list[Result]:
         return [record for record in self.records.values() if isinstance(record, Result)]
@@ -116,13 +145,6 @@ class Study:
             return Tried(record.id, settings, record.validation[record.task.metric], seconds, "")
         assert isinstance(record, Failure)  # not None: there are runs once every trial has its record
         return Tried(record.id, settings, None, 0.0, record.reason)
-
-
-def find(store: Store, experiment: Experiment, run: Run) -> Record | None:
-    """Return what the store has of a run: its record, or else that it failed."""
-    comparison = experiment.comparison
-    where = (comparison.backbone.name, comparison.task.name, run.dataset, experiment.id(run))
-    return store.find(run.kind, *where) or store.find(Failure, *where)
 
 
 class Executor(Protocol):
@@ -252,7 +274,7 @@ class Sweep:
         studies = [Study(experiment, dataset, contender) for contender in experiment.comparison.contenders]
         for study in studies:
             study.look(self.store, self.policy)
-        if any(study.open() for study in studies):
+        if any(study.open for study in studies):
             experiment.prepare(dataset)
         for study in studies:
             self.progress.entered(study)
@@ -262,30 +284,27 @@ class Sweep:
         """Hand out work as long as there are room and work that nobody else has claimed."""
         while self.executor.has_capacity() and (found := self._next()):
             study, run, claim = found
-            self._running[study.experiment.id(run)] = study, claim
+            self._running[study.id(run)] = study, claim
             self.progress.starting(study, run)
             self.executor.submit(study.experiment, run)
 
     def _next(self) -> tuple[Study, Run, ExitStack] | None:
         for study in self._candidates():
-            for run in study.open():
-                if claim := self._claim(study, run):
-                    return study, run, claim
+            if found := self._claim(study):
+                return study, *found
+            self._unfinished(study)  # others may have done all that was left of it
         return None
 
     def _candidates(self) -> Iterator[Study]:
-        """Yield entries that are not finished, begun ones first; let go of those that are."""
-        for study in list(self._waiting):
-            study.look(self.store, self.policy)
-            if self._unfinished(study):
-                yield study
+        """Yield studies that are not finished, begun ones first; let go of those that are."""
+        yield from filter(self._unfinished, list(self._waiting))
         for study in self._fresh:
             self._waiting.append(study)
             if self._unfinished(study):
                 yield study
 
     def _unfinished(self, study: Study) -> bool:
-        if study.open():
+        if study.open:
             return True
         self._waiting.remove(study)
         self.report.results += study.results()
@@ -293,18 +312,22 @@ class Sweep:
         self.progress.ended(study)
         return False
 
-    def _claim(self, study: Study, run: Run) -> ExitStack | None:
-        """Return the claim on a run, or None if it is taken, or done by now."""
-        name = study.experiment.id(run)
-        if name in self._running:
-            return None
-        claim = ExitStack()
-        if claim.enter_context(self.store.claim(name)):
-            study.look(self.store, self.policy)  # its last holder may have finished it
-            if study.record(run) is None:
-                return claim
-        claim.close()
-        return None
+    def _claim(self, study: Study) -> tuple[Run, ExitStack] | None:
+        """Return the first open run of a study that is neither claimed nor done by now, and the claim on it."""
+        while True:
+            done: dict[str, Record] = {}
+            for id, run in study.open.items():
+                claim = ExitStack()
+                if id not in self._running and claim.enter_context(self.store.claim(id)):
+                    record = study.find(run, self.store, self.policy)  # its last holder may have finished it
+                    if record is None:
+                        study.learn(done)
+                        return run, claim
+                    done[id] = record
+                claim.close()
+            study.learn(done)
+            if not done:
+                return None
 
     def _finish(self, run: Run, record: Record) -> None:
         study, claim = self._running[record.id]
@@ -315,7 +338,7 @@ class Sweep:
                 raise
             record = study.experiment.failure(run, _in_one_line(error))
             self.store.save(record)
-        study.records[record.id] = record
+        study.learn({record.id: record})
         del self._running[record.id]
         claim.close()
         self.progress.finished(study, run, record)

@@ -7,7 +7,10 @@ such a file takes the place of the archive's line of the same kind and id.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any, NamedTuple
 
 from zipeft import strict_json
 from zipeft.errors import UserError, one_line
-from zipeft.files import read_whole, write_atomically
+from zipeft.files import open_file, write_atomically
 
 SUFFIX = ".jsonl"
 
@@ -52,20 +55,42 @@ def folder_of(archive: Path) -> Path:
     return archive.with_name(archive.name.removesuffix(SUFFIX))
 
 
-def heads(archive: Path) -> tuple[Head, ...]:
+class Heads:
+    """The heads of an archive's lines, to be found by kind and id."""
+
+    def __init__(self, heads: Iterable[Head]) -> None:
+        self._by_kind: dict[str, dict[str, list[Head]]] = defaultdict(lambda: defaultdict(list))
+        for head in heads:
+            self._by_kind[head.kind][head.id].append(head)
+
+    def all(self, kind: str) -> list[Head]:
+        """Return those of a kind."""
+        return [head for same in self._by_kind.get(kind, {}).values() for head in same]
+
+    def of(self, kind: str, id: str) -> Sequence[Head]:
+        """Return those of a record: one, but in a file that was edited."""
+        return self._by_kind.get(kind, {}).get(id, ())
+
+    def __iter__(self) -> Iterator[Head]:
+        """Yield all in the order of their lines."""
+        return iter(sorted(head for kind in self._by_kind for head in self.all(kind)))
+
+
+def heads(archive: Path) -> Heads:
     """Return the head of every line. Raises ``OSError`` for a file that cannot be read."""
-    status = archive.stat()
-    return _heads(archive, status.st_ino, status.st_mtime_ns, status.st_size)
+    return _index(archive, *_stamp(archive.stat())).heads
 
 
 def read_line(line: Line) -> Any:
     """Return the JSON of a line. Raises ``OSError`` and ``UserError``, the latter without the line's place."""
-    status = line.archive.stat()
-    lines = _lines(line.archive, status.st_ino, status.st_mtime_ns, status.st_size)
-    if line.number > len(lines):
-        raise UserError("is no longer there; run again")
+    with open_file(line.archive) as file:
+        starts = _index(line.archive, *_stamp(os.fstat(file.fileno()))).starts
+        if line.number > len(starts):
+            raise UserError("is no longer there; run again")
+        file.seek(starts[line.number - 1])
+        text = file.readline()
     try:
-        return strict_json.parse(lines[line.number - 1])
+        return strict_json.parse(text)
     except ValueError as error:
         raise UserError(f"not JSON ({one_line(error)}); delete the line and run again") from error
 
@@ -79,20 +104,26 @@ def write_archive(archive: Path, contents: Mapping[tuple[str, str], Any]) -> Non
 # A sweep looks into an archive for each of its records: it is read again only when it was written again.
 
 
-@lru_cache(maxsize=64)
-def _lines(archive: Path, *stamp: int) -> tuple[bytes, ...]:
-    return tuple(read_whole(archive).splitlines())
+class _Index(NamedTuple):
+    starts: array[int]
+    """Where each line starts: the lines themselves may be more than memory has room for."""
+    heads: Heads
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=64)
-def _heads(archive: Path, *stamp: int) -> tuple[Head, ...]:
-    return tuple(_each_head(archive, _lines(archive, *stamp)))
-
-
-def _each_head(archive: Path, lines: tuple[bytes, ...]) -> Iterator[Head]:
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield _head(Line(archive, number), line)
+def _index(archive: Path, *stamp: int) -> _Index:
+    starts, found, at = array("q"), [], 0
+    with open_file(archive) as file:
+        for number, text in enumerate(file, start=1):
+            starts.append(at)
+            at += len(text)
+            if text.strip():
+                found.append(_head(Line(archive, number), text))
+    return _Index(starts, Heads(found))
 
 
 def _head(line: Line, text: bytes) -> Head:

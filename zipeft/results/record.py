@@ -11,6 +11,7 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 from zipeft.errors import UserError
@@ -51,7 +52,7 @@ class Record:
         """What tells this record from others of its method, for the name of its file: "seed0"."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def id(self) -> str:
         """16 hexadecimal digits: the hash of what decides this record."""
         return record_id(self.kind, self.backbone, self.task, self.method, self.protocol, self.seed, self.version)
@@ -187,7 +188,7 @@ class Failure(Record):
     def which(self) -> str:
         return self.of
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The id of what failed."""
         return record_id(self.of, self.backbone, self.task, self.method, self.protocol, self.seed, self.version)

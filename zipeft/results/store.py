@@ -10,15 +10,16 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from zipeft import locks
 from zipeft.errors import UserError
-from zipeft.files import NotAFile, clear_leftovers, safe_name, write_atomically
-from zipeft.results.archive import Head, Line, archive_of, heads
+from zipeft.files import NotAFile, delete_leftovers, safe_name, write_atomically
+from zipeft.results.archive import Heads, Line, archive_of, heads
+from zipeft.results.listing import Listing, file_name
 from zipeft.results.reading import Place, read_record
 from zipeft.results.record import Failure, Record, Result, checked
 
@@ -32,9 +33,13 @@ CLAIMS = ".claims"
 
 @dataclass(frozen=True)
 class Store:
-    """The records under one folder, which need not exist yet. Many processes may use it at once."""
+    """The records under one folder, which need not exist yet. Many processes may use it at once.
+
+    Each folder in it is listed once: to find a record, or to save one, takes as long however many there are.
+    """
 
     root: Path
+    _listings: dict[Path, Listing] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def path(self, record: Record) -> Path:
         """Return where a record is kept."""
@@ -52,23 +57,31 @@ class Store:
         fields = record.to_json().items()
         lines = [f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in fields]
         write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
-        clear_leftovers(path)  # nobody else writes it, as the claim is held
-        for kind in {type(record), Failure}:
-            for file in _of_id(self.root / _folder(kind, *_place(record)), record.id):
-                if file != path:
-                    _delete(file)
+        place = _place(record)
+        listing = self._listing(type(record), *place)
+        delete_leftovers(listing.leftovers(path))  # nobody else writes it, as the claim is held
+        failed = file_name(record.method.name, record.kind, record.id)
+        for file in (*listing.files(record.id), *self._listing(Failure, *place).files(record.id, failed)):
+            if file != path:
+                _delete(file)
         return path
 
-    def find(self, kind: type[R], backbone: str, task: str, dataset: str, id: str) -> R | None:
+    def find(self, kind: type[R], backbone: str, task: str, dataset: str, id: str, name: str = "") -> R | None:
         """Return the record with this id, or None if there is none yet.
+
+        ``name`` is that of its file, as ``file_name`` makes it; without it, the data set's folder is listed anew.
 
         A file that does not hold what its name says counts as none, with a warning: what it should hold is to be
         measured again, and ``save`` then replaces it. Raises ``UserError`` for what is no file, such as a FIFO.
         """
-        for place in self._places(kind, backbone, task, dataset, id):
+        if not name:
+            self._listings.pop(_folder(kind, backbone, task, dataset), None)
+        for place in self._places(kind, backbone, task, dataset, id, name):
             try:
                 record = read_record(place)
             except UserError as error:
+                if isinstance(error.__cause__, FileNotFoundError):
+                    continue
                 if isinstance(error.__cause__, NotAFile):  # which ``save`` does not replace
                     raise UserError(f"{place} {error}: remove it") from error
                 _pass_over(place, str(error))
@@ -80,7 +93,8 @@ class Store:
 
     def holds(self, record: Record) -> bool:
         """Return whether a record has its file, or its line in an archive; what that holds is not looked at."""
-        return any(self._places(type(record), *_place(record), record.id))
+        places = self._places(type(record), *_place(record), record.id, self.path(record).name)
+        return any(isinstance(place, Line) or place.exists() for place in places)
 
     def newest(self, kind: type[R], backbone: str, task: str, dataset: str, method: str, most: int) -> list[R]:
         """Return the newest records of a method, at most so many: those in files of their own, then those in the
@@ -90,7 +104,7 @@ class Store:
         for file in folder.glob(f"{glob.escape(safe_name(method))}-*.json"):
             with suppress(OSError):
                 dated.append((file.stat().st_mtime, file))
-        packed = [head for head in self._heads(kind, backbone, task, dataset) if head.method == method]
+        packed = [head for head in self._heads(backbone, task, dataset).all(kind.kind) if head.method == method]
         packed.sort(key=lambda head: (head.created, head.line), reverse=True)
         places: list[Place] = [file for _, file in sorted(dated, reverse=True)]
         records = []
@@ -99,23 +113,31 @@ class Store:
                 records.append(read_record(place))
         return [record for record in records if isinstance(record, kind)]
 
-    def _places(self, kind: type[Record], backbone: str, task: str, dataset: str, id: str) -> Iterator[Place]:
-        """Yield where a record may be kept: its own file goes before a line of an archive."""
-        yield from _of_id(self.root / _folder(kind, backbone, task, dataset), id)
-        yield from (head.line for head in self._heads(kind, backbone, task, dataset) if head.id == id)
+    def _places(
+        self, kind: type[Record], backbone: str, task: str, dataset: str, id: str, name: str
+    ) -> Iterator[Place]:
+        """Yield where a record may be kept: its own file, which need not be there, goes before a line of an archive."""
+        yield from self._listing(kind, backbone, task, dataset).files(id, *([name] if name else []))
+        yield from (head.line for head in self._heads(backbone, task, dataset).of(kind.kind, id))
 
-    def _heads(self, kind: type[Record], backbone: str, task: str, dataset: str) -> list[Head]:
-        """Return the lines of a kind in the archive of a data set, if it has one."""
+    def _listing(self, kind: type[Record], backbone: str, task: str, dataset: str) -> Listing:
+        folder = _folder(kind, backbone, task, dataset)
+        if folder not in self._listings:
+            self._listings[folder] = Listing(self.root / folder)
+        return self._listings[folder]
+
+    def _heads(self, backbone: str, task: str, dataset: str) -> Heads:
+        """Return the lines in the archive of a data set, if it has one."""
         archive = archive_of(self.root / _folder(Result, backbone, task, dataset))
         try:
-            return [head for head in heads(archive) if head.kind == kind.kind]
+            return heads(archive)
         except FileNotFoundError:
-            return []
+            return Heads(())
         except NotAFile as error:
             raise UserError(f"{archive} cannot be read: {error.strerror}: remove it") from error
         except OSError as error:
             _pass_over(archive, f"cannot be read: {error.strerror}")
-            return []
+            return Heads(())
 
     @contextmanager
     def claim(self, id: str) -> Iterator[bool]:
@@ -158,7 +180,7 @@ def _folder(kind: type[Record], backbone: str, task: str, dataset: str) -> Path:
 
 def relative_path(record: Record, id: str) -> Path:
     """Return where a store keeps a record under the id that its file says: in an older schema it was another."""
-    return _folder(type(record), *_place(record)) / f"{safe_name(record.method.name)}-{record.which}-{id}.json"
+    return _folder(type(record), *_place(record)) / file_name(record.method.name, record.which, id)
 
 
 def check_place(place: Place, record: Record, id: str) -> None:
@@ -169,10 +191,6 @@ def check_place(place: Place, record: Record, id: str) -> None:
         file, right = place, relative_path(record, id)
     if file.resolve().parts[-len(right.parts) :] != right.parts:
         raise UserError(f"its content belongs into {right.as_posix()}; move it there")
-
-
-def _of_id(folder: Path, id: str) -> list[Path]:
-    return sorted(folder.glob(f"*-{id}.json"))
 
 
 @cache  # who waits for a record looks for it again and again; one warning is enough
