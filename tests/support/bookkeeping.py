@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import json
 from pathlib import Path
 
 from support import experiments
 from support.result_factory import make_result, make_trial
+from support.toys import ToyTask
 from zipeft.api.search import Range
 from zipeft.experiments.comparison import Contender, Run
 from zipeft.experiments.experiment import Experiment
 from zipeft.experiments.sweep import ResumePolicy, Study, Sweep, SweepReport
 from zipeft.methods.linear import Linear
 from zipeft.results import Record, Store, Trial
+from zipeft.results.archive import archive_of
+from zipeft.results.identity import file_hash
+from zipeft.results.listing import file_name
 
 SPACE = {"learning_rate": Range(1e-4, 1e-2)}
 
 
-def experiment(seeds: int, methods: int = 1, trials: int = 0) -> Experiment:
-    """Return a comparison of ``methods`` that differ in their names."""
+def experiment(seeds: int, methods: int = 1, trials: int = 0, examples: int = 12) -> Experiment:
+    """Return a comparison of ``methods`` that differ in their names, on test data of so many examples."""
     contenders = tuple(Contender(f"method{index}", Linear(), SPACE if trials else {}) for index in range(methods))
-    return experiments.experiment(contenders=contenders, seeds=tuple(range(seeds)), trials=trials)
+    task = ToyTask(examples=examples)
+    return experiments.experiment(task=task, contenders=contenders, seeds=tuple(range(seeds)), trials=trials)
 
 
 def record_of(experiment: Experiment, run: Run) -> Record:
@@ -65,8 +70,23 @@ def sweep(folder: Path, *experiments: Experiment) -> SweepReport:
     return Sweep(Store(folder), Invented(), ResumePolicy(), Untold()).go(experiments)
 
 
-def runs_of(experiment: Experiment) -> Iterable[Run]:
-    """Return the runs of a comparison without a search."""
-    for dataset in experiment.comparison.datasets():
-        for contender in experiment.comparison.contenders:
-            yield from Study(experiment, dataset, contender).runs()
+def write_all(folder: Path, experiment: Experiment, packed: bool = False) -> None:
+    """Write the record of every run of a comparison without a search, in a file each or into an archive."""
+    (dataset,) = experiment.comparison.datasets()
+    lines = {}
+    for contender in experiment.comparison.contenders:
+        runs = Study(experiment, dataset, contender).runs()
+        record = record_of(experiment, runs[0])
+        content, place = record.to_json(), Store(folder).path(record).parent
+        place.mkdir(parents=True, exist_ok=True)
+        for run in runs:
+            right = [(index * 7 + run.seed) % 10 < 6 for index in range(len(content["targets"]))]
+            scores = {"accuracy": sum(right) / len(right)}
+            content |= {"seed": run.seed, "id": experiment.id(run), "test": scores, "item_scores": [*map(float, right)]}
+            content["sha256"] = file_hash(content)
+            if packed:
+                lines[content["id"]] = json.dumps(content)
+            else:
+                (place / file_name(contender.name, run.which, content["id"])).write_text(json.dumps(content))
+    if packed:
+        archive_of(place).write_text("".join(lines[id] + "\n" for id in sorted(lines)))

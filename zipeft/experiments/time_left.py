@@ -19,6 +19,19 @@ class _Running:
     share: float = 0.0
 
 
+@dataclass
+class _Mean:
+    number: int = 0
+    total: float = 0.0
+
+    def add(self, value: float) -> None:
+        self.number, self.total = self.number + 1, self.total + value
+
+    @property
+    def value(self) -> float:
+        return self.total / self.number
+
+
 class TimeLeft:
     """Trainings of known kinds that are still to be done, those that run, and the seconds that each kind takes.
 
@@ -30,8 +43,10 @@ class TimeLeft:
         self._clock = clock
         self._all: Counter[Kind] = Counter()
         self._left: Counter[Kind] = Counter()
-        self._here: dict[Kind, list[float]] = defaultdict(list)
-        self._earlier: dict[Kind, list[float]] = {}
+        self._here: dict[Kind, _Mean] = defaultdict(_Mean)
+        self._earlier: dict[Kind, float] = {}
+        self._of_all: float | None = None
+        """The mean over all kinds of which anything is known; None where it is to be made anew."""
         self._running: dict[str, _Running] = {}
         self._at_once = 1
 
@@ -54,7 +69,8 @@ class TimeLeft:
     def remember(self, kind: Kind, seconds: Iterable[float]) -> None:
         """Say what earlier trainings of a kind took."""
         if seconds := list(seconds):
-            self._earlier[kind] = seconds
+            self._earlier[kind] = fmean(seconds)
+            self._of_all = None
 
     def begin(self, name: str, kind: Kind) -> None:
         """Say that one more training runs from now on; ``name`` tells it from others that run at once."""
@@ -70,7 +86,8 @@ class TimeLeft:
         run = self._running.pop(name)
         self._left[run.kind] = max(0, self._left[run.kind] - 1)
         if whole:
-            self._here[run.kind].append(self._clock() - run.since)
+            self._here[run.kind].add(self._clock() - run.since)
+            self._of_all = None
 
     # What can be said.
 
@@ -90,13 +107,17 @@ class TimeLeft:
 
     def seconds(self, kind: Kind) -> float | None:
         """Return what a training of a kind takes; None where nothing is known of any."""
-        if known := self._here.get(kind) or self._earlier.get(kind):
-            return fmean(known)
-        kinds = {*filter(self._here.get, self._here), *self._earlier}
-        if kinds:
-            return fmean(fmean(self._here.get(each) or self._earlier[each]) for each in sorted(kinds))
+        if (known := self._known(kind)) is not None:
+            return known
+        if self._of_all is None and (kinds := {*self._here, *self._earlier}):
+            self._of_all = fmean(self._known(each) or 0.0 for each in sorted(kinds))
+        if self._of_all is not None:
+            return self._of_all
         begun = [whole for run in self._running.values() if (whole := self._by_its_steps(run)) is not None]
         return fmean(begun) if begun else None
+
+    def _known(self, kind: Kind) -> float | None:
+        return self._here[kind].value if kind in self._here else self._earlier.get(kind)
 
     def left(self) -> float | None:
         """Return the seconds until all is done, as many trainings at once as ever; None where it is not known."""

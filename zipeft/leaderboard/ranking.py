@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -108,12 +109,13 @@ def score_column(runs: Mapping[str, Runs], weights: Sequence[float] | None = Non
     """
     runs = {label: own for label, own in sorted(runs.items()) if own}
     tables = {label: _tables([own], list(own))[0] for label, own in runs.items()}
-    gaps = {(a, b): gap for a, b in combinations(runs, 2) if (gap := _gap(runs[a], runs[b]))}
     if weights:
         tables = {label: _weighted(own, weights) for label, own in tables.items()}
-        gaps = {pair: _weighted(own, weights) for pair, own in gaps.items()}
     scores = {label: _score(own, tables[label], weights) for label, own in runs.items()}
-    found = {pair: estimate(gap) for pair, gap in gaps.items()}
+    found = {}
+    for a, b in combinations(runs, 2):  # one pair at a time: the tables of all may be more than memory has room for
+        if gap := _gap(runs[a], runs[b]):
+            found[a, b] = estimate(_weighted(gap, weights) if weights else gap)
     return _judged(scores, found, holm({pair: each.p_value() for pair, each in found.items()}))
 
 
@@ -170,12 +172,13 @@ def _judged(
     compared = {label for pair in gaps for label in pair}
     best = min(compared, key=lambda label: (-scores[label].mean, label))
     losses = {(b, a) if gap.mean > 0 else (a, b) for (a, b), gap in gaps.items() if p[a, b] < 1 - CONFIDENCE}
+    lost = Counter(loser for loser, _ in losses)
     judged = dict(scores)
     for label in compared:
         pair = (min(label, best), max(label, best))
         if label == best or pair in p:
             verdict = BEST if label == best else WORSE if (label, best) in losses else TIED
-            rank = 1 + sum(loser == label for loser, _ in losses)
+            rank = 1 + lost[label]
             ratio = gaps[pair].seed_ratio if pair in gaps else None
             judged[label] = replace(scores[label], verdict=verdict, rank=rank, p=p.get(pair), seed_ratio=ratio)
     return judged

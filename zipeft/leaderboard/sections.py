@@ -27,7 +27,7 @@ def sections(results: Iterable[Result]) -> list[Section]:
     for key, group in grouped(results, conditions_key).items():
         for revisions in grouped(group, lambda result: result.task.dataset).values():
             contents = grouped(revisions, lambda result: (result.task.checksum, result.task.metric))
-            newest_first = sorted(contents.values(), key=lambda content: max(map(_age, content)), reverse=True)
+            newest_first = sorted(contents.values(), key=_age, reverse=True) if len(contents) > 1 else contents.values()
             for revision, content in enumerate(newest_first):
                 groups[key, revision] += content
     order = sorted(groups, key=lambda key: (-len(groups[key]), key))
@@ -42,14 +42,22 @@ def grouped(results: Iterable[Result], key: Callable[[Result], Any]) -> dict[Any
     return dict(groups)
 
 
-def _age(result: Result) -> tuple[Any, ...]:
-    """Return what orders results of one run by age: content breaks ties, so the order of files never matters."""
-    return result.when, result.to_json()["sha256"]
+def _age(results: Sequence[Result]) -> tuple[Any, ...]:
+    """Return what orders groups of results by the age of the newest in each."""
+    newest = _newest_of(results)
+    return newest.when, newest.to_json()["sha256"]
+
+
+def _newest_of(results: Sequence[Result]) -> Result:
+    """Return the newest result; content breaks ties, so that the order of files never matters."""
+    latest = max(result.when for result in results)
+    tied = [result for result in results if result.when == latest]
+    return tied[0] if len(tied) == 1 else max(tied, key=lambda result: result.to_json()["sha256"])
 
 
 def _newest(results: Iterable[Result]) -> Section:
     runs = grouped(results, lambda result: result.id)
-    kept = [max(group, key=_age) for group in runs.values()]
+    kept = list(map(_newest_of, runs.values()))
     kept.sort(key=lambda result: (result.method.name, result.task.dataset, result.seed, result.id))
     return Section(kept, sum(map(len, runs.values())) - len(kept))
 

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -49,12 +50,23 @@ def read_records(roots: Iterable[Path]) -> tuple[dict[Place, Record], dict[Place
     """
     records: dict[Place, Record] = {}
     faults: dict[Place, str] = {}
+    shared: dict[str, Any] = {}
     for place in places(roots):
         try:
-            records[place] = read_record(place)
+            records[place] = _sharing(read_record(place), shared)
         except UserError as error:
             faults[place] = str(error)
     return records, faults
+
+
+SHARED = ("backbone", "task", "method", "protocol", "environment", "targets")
+"""What many records have alike."""
+
+
+def _sharing(record: Record, known: dict[str, Any]) -> Record:
+    """Return a record in which parts that an earlier one had are that one's: thousands of records are held at once."""
+    parts = {name: getattr(record, name) for name in SHARED if hasattr(record, name)}
+    return replace(record, **{name: known.setdefault(repr(part), part) for name, part in parts.items()})
 
 
 def read_results(roots: Iterable[Path]) -> dict[Place, Result]:

@@ -62,21 +62,24 @@ class Record:
         """What all rows of one table share, on whatever data set."""
         return conditions(self.backbone, self.task, self.protocol, self.version)
 
-    @property
+    @cached_property
     def comparability(self) -> str:
         """The hash of all that decides this record but method and seed: records that differ in it are not compared."""
         return digest({**self.conditions, "dataset": data_key(self.task)})
 
-    @property
+    @cached_property
     def when(self) -> datetime:
         """The time of ``created``."""
         return _utc(self.created)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of this record's file."""
-        head = {"schema": SCHEMA, "kind": self.kind, "id": self.id, "comparability": self.comparability}
-        file = {**head, **dataclasses.asdict(self)}
+        file = {**self.envelope(), **dataclasses.asdict(self)}
         return {**file, "sha256": file_hash(file)}
+
+    def envelope(self) -> dict[str, Any]:
+        """Return what a file says first: its layout, and what its record is known by."""
+        return {"schema": SCHEMA, "kind": self.kind, "id": self.id, "comparability": self.comparability}
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with a record whose fields have the right types."""
@@ -221,7 +224,7 @@ def _record(data: Any) -> Record:
     for problem in record.problems():
         raise UserError(problem)
     if not older:
-        _check_envelope(content, record.to_json())
+        _check_envelope(content, record)
     return record
 
 
@@ -238,13 +241,16 @@ def _class_of(content: Mapping[str, Any]) -> type[Record]:
     return KINDS[kind]
 
 
-def _check_envelope(found: Mapping[str, Any], right: Mapping[str, Any]) -> None:
+def _check_envelope(content: Mapping[str, Any], record: Record) -> None:
+    right = record.envelope()
     for name in ENVELOPE:
-        if name not in found:
+        if name not in content:
             raise UserError(f"{name} is missing")
-        if found[name] != right[name]:
-            value = reprlib.repr(found[name])
-            raise UserError(f"{name} is {value}, but the content has {right[name]}: the file was edited")
+        # The hash comes last: by then all of the content is known to be JSON, of which one can be taken.
+        expected = right[name] if name in right else file_hash(content)
+        if content[name] != expected:
+            value = reprlib.repr(content[name])
+            raise UserError(f"{name} is {value}, but the content has {expected}: the file was edited")
 
 
 def _score_problems(split: str, scores: Mapping[str, float], metric: str) -> Iterator[str]:

@@ -8,7 +8,8 @@ import reprlib
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from zipeft.errors import UserError
@@ -32,8 +33,18 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
         return {key: decode(arguments[1], item, dotted(where, key)) for key, item in value.items()}
     if origin is tuple:
         _require(isinstance(value, list | tuple), where, "a list", value)
+        if _are_all(arguments[0], value):
+            return tuple(value)
         return tuple(decode(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     return _decode_scalar(kind, value, where)
+
+
+def _are_all(kind: Any, values: Sequence[Any]) -> bool:
+    """Whether values need no decoding one by one: a record has several lists of one for each test example."""
+    found = set(map(type, values))
+    if kind is Any:
+        return found <= {str, bool, int, type(None)}
+    return found == {kind} and (kind is str or (kind is float and all(map(isfinite, values))))
 
 
 def _decode_dataclass(kind: type, value: Any, where: str) -> Any:
