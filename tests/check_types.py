@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MAPPED = ("backbones", "tasks")
+MAPPED = ("backbones", "recipes", "tasks")
 
 
 def link_package(folder: Path) -> None:

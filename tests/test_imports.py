@@ -10,14 +10,14 @@ from support.modules import imports, modules
 from support.rooms import ENTRANCES
 
 LAYERS = [
-    {"checkouts", "errors", "extras", "formatting", "last_only", "strict_json"},
+    {"checkouts", "errors", "extras", "formatting", "last_only", "recipes", "strict_json"},
     {"files", "locks", "metrics", "modules"},
     {"json_lines", "results", "sources"},
     {"api"},
     {"registry", "text", "training"},
     # Objectives generate answers to score them; gated prompts find their splices as plug-ins.
     {"generation", "objectives", "splices"},
-    {"images", "leaderboard", "methods"},
+    {"images", "leaderboard", "methods", "prediction"},
     {"backbones", "vqa"},
     {"adapters", "demo", "doctor", "judge", "tasks"},
     # Above the leaderboard, for the table at the end of a run is one of its.

@@ -120,7 +120,7 @@ def test_every_file_that_is_no_module_is_installed():
     data = [
         ROOT / name
         for name in tracked.split()
-        if name.startswith(("zipeft/", "backbones/", "tasks/", "examples/zipeft-"))
+        if name.startswith(("zipeft/", "backbones/", "tasks/", "recipes/", "examples/zipeft-"))
     ]
     folders = {**tool["package-dir"]}
     installed = set()

@@ -16,7 +16,7 @@ from support.pictures import save_noisy
 
 pytestmark = pytest.mark.slow
 
-BUILT = ("pyproject.toml", "README.md", "LICENSE", "zipeft", "backbones", "tasks", "examples")
+BUILT = ("pyproject.toml", "README.md", "LICENSE", "zipeft", "backbones", "tasks", "examples", "recipes")
 
 
 def required(names):

@@ -79,6 +79,10 @@ class CheckpointBackbone(TextBackbone):
             return self.tokenizer().model_max_length
         return min(self.kind.longest_input(self._config()), self.embedded.longest)
 
+    def vocabulary(self) -> int:
+        """Return how many ids of tokens the model takes, at random weights by its config: a tokenizer need not fit."""
+        return len(self.tokenizer()) if self.pretrained else self._config().vocab_size
+
     def blocks(self, model: PreTrainedModel) -> Sequence[nn.Module]:
         """Return the layers; each takes and returns hidden states (batch, tokens, width)."""
         return layers(model)

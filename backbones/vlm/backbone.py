@@ -117,6 +117,9 @@ class VLM(VisionLanguageBackbone):
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return self.decoder.tokenizer()
 
+    def vocabulary(self) -> int:
+        return self.decoder.vocabulary()
+
     def max_length(self) -> int:
         """Return how many tokens the decoder takes beside an image's."""
         return self.decoder.max_length() - self.image_tokens

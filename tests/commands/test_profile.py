@@ -132,3 +132,32 @@ def test_a_form_of_a_method_is_profiled_without_what_it_is_not_shown(capsys):
     shown, blind = rows["zero_gated"], rows["zero_gated_blind"]
     assert shown["exactly"] == blind["exactly"]
     assert (shown["projection"], blind["projection"]) == ("2.1K", "0")
+
+
+def test_memory_and_time_of_a_training_are_predicted(capsys):
+    shown = ["--backbone", "toy_text", "--meta", "--method", "lora", "--gpu", "h100", "--batch-size", "4"]
+    assert main([*shown, "--length", "16", "--micro-batch", "2", "--devices", "2", "--shard", "--examples", "9"]) == 0
+    output = capsys.readouterr().out
+    assert (
+        "Predicted for each of 2 x H100 SXM 80 GB, over which the model is sharded: batches of 4, 2 at once" in output
+    )
+    plain, checkpointed = output.splitlines()[-2:]
+    assert plain.startswith("lora ")
+    assert checkpointed.startswith("lora, checkpointed ")
+    assert "yes" in plain
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gpu", "h100"], "write --meta beside it"),
+        (["--gpu", "h1000", "--meta"], "no device 'h1000'; did you mean 'h100'?"),
+        (["--gpu", "h100", "--meta", "--share", "0"], "is no fraction"),
+    ],
+    ids=["meta", "unknown", "share"],
+)
+def test_a_prediction_that_cannot_be_made_is_one_line(capsys, arguments, message):
+    assert main(["--backbone", "toy", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

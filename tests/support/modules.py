@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support import ROOT
 
-FOLDERS = {"zipeft": "zipeft", "zipeft.backbones": "backbones", "zipeft.tasks": "tasks"}
+FOLDERS = {"zipeft": "zipeft", "zipeft.backbones": "backbones", "zipeft.recipes": "recipes", "zipeft.tasks": "tasks"}
 """The packages, and where their modules lie."""
 
 

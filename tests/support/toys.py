@@ -144,6 +144,9 @@ class ToyEncoder(Roberta):
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return toy_tokenizer()
 
+    def vocabulary(self) -> int:
+        return len(self.tokenizer())
+
     def max_length(self) -> int:
         return 64
 
@@ -214,6 +217,9 @@ class ToyDecoder(Llama):
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return toy_decoder_tokenizer()
+
+    def vocabulary(self) -> int:
+        return len(self.tokenizer())
 
     def max_length(self) -> int:
         return 64

@@ -204,6 +204,10 @@ class TextBackbone(Backbone):
     def max_length(self) -> int:
         """Return how many tokens the model takes, special ones included."""
 
+    def vocabulary(self) -> int:
+        """Return how many ids of tokens the model takes."""
+        return len(self.tokenizer())
+
     def length(self, inputs: dict[str, Tensor]) -> int:
         return len(inputs["input_ids"])
 
@@ -213,7 +217,7 @@ class TextBackbone(Backbone):
         if length > self.max_length():
             raise UserError(f"the length is {length}, but the backbone takes {self.max_length()} tokens")
         generator = torch.Generator().manual_seed(0)
-        ids = torch.randint(len(self.tokenizer()), (batch_size, length), generator=generator)
+        ids = torch.randint(self.vocabulary(), (batch_size, length), generator=generator)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     def collate(self, inputs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -6,13 +6,23 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from zipeft import registry
 from zipeft.api.settings import override, parse_assignments
-from zipeft.commands.common import ArgumentParser, add_backbone, command_parser, exit_status, named_backbone, whole
+from zipeft.commands.common import (
+    ArgumentParser,
+    add_backbone,
+    command_parser,
+    exit_status,
+    fraction,
+    named_backbone,
+    whole,
+)
 from zipeft.errors import UserError
+from zipeft.prediction.devices import SHARE, device_named
 from zipeft.registry import Named
 
 if TYPE_CHECKING:
@@ -23,6 +33,9 @@ EXAMPLES = """\
 examples:
   zipeft profile --backbone llama --checkpoint llama-7b --meta --method full lora zero_gated --set zero_gated.layers=30
       counts what trains and what is saved, of a model that is never in memory
+  zipeft profile --backbone llama --checkpoint llama-7b --meta --method zero_gated --gpu a100-80gb --devices 8 \\
+      --batch-size 64 --micro-batch 4 --length 512 --examples 52002 --epochs 5
+      also predicts the memory and the hours of a training, still of a model that is nowhere
   zipeft profile --backbone vit --checkpoint vit_base_patch16_224 --image-size 224 --batch-size 8
       takes some steps of every method on random pictures, at random weights
   zipeft profile --backbone vlm --meta --set vlm.language=llama:llama-7b --set vlm.vision=clip:ViT-L-14
@@ -57,6 +70,10 @@ class Profile:
 def main(argv: Sequence[str] | None = None) -> int:
     """Profile methods, print a table and return the exit status."""
     options = _parser().parse_args(argv)
+    if bool(options.gpu) > options.meta:
+        raise UserError("--gpu predicts by shapes alone: write --meta beside it")
+    if options.gpu:
+        device_named(options.gpu)  # before anything is built
     backbone, methods = _plugins(options)
     from tqdm import tqdm
 
@@ -66,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             bar.set_description(method.name)
             profiles.append(_profile(method, backbone, options))
     print(_table(profiles, options.format, "projection" if backbone.modality == "image-instruction" else "head"))
+    if options.gpu:
+        print(f"\n{_predicted(methods, backbone, options)}")
     return 0
 
 
@@ -112,6 +131,30 @@ def _profile(method: Named[Method], backbone: Backbone, options: argparse.Namesp
     with PeakMemory(device) as memory:
         seconds = _step_seconds(learner, batch, options.steps)
     return replace(profile, step_seconds=seconds, peak_bytes=memory.bytes)
+
+
+def _predicted(methods: Sequence[Named[Method]], backbone: Backbone, options: argparse.Namespace) -> str:
+    """Return the table of memory and time that trainings would take, in words and numbers."""
+    from tabulate import tabulate
+
+    from zipeft.api.protocol import TrainingProtocol
+    from zipeft.prediction.table import explanation, headers, prediction_rows
+    from zipeft.prediction.training import Devices, Prediction
+
+    def batch(size: int) -> Any:
+        return backbone.random_batch(size, image_size=options.image_size, length=options.length)
+
+    protocol = TrainingProtocol(epochs=options.epochs, batch_size=options.batch_size, precision=options.precision)
+    devices = Devices(device_named(options.gpu), options.devices, options.shard, options.share)
+    rows = []
+    for method in methods:
+        build = partial(_learner, backbone, method.plugin)
+        prediction = Prediction(build, batch, method.plugin, protocol, devices, options.micro_batch)
+        rows += prediction_rows(method.name, prediction, options.examples)
+    titles = headers(options.examples)
+    aligned = ("left", *["right"] * (len(titles) - 1))
+    table = tabulate(rows, headers=titles, tablefmt=options.format, colalign=aligned, disable_numparse=True)
+    return f"{explanation(prediction)}\n\n{table}"
 
 
 def _learner(backbone: Backbone, method: Method) -> Any:
@@ -189,6 +232,16 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--length", type=SIZE, default=128, metavar="N", help="tokens of a text (default: 128)")
     parser.add_argument("--image-size", type=SIDE, metavar="N", help="pixels (default: 224, or the model's own)")
     parser.add_argument("--steps", type=SIZE, default=3, metavar="N", help="steps that are timed (default: 3)")
+    parser.add_argument(
+        "--gpu", metavar="NAME", help="predict the memory and time of trainings on it, such as a100-80gb; with --meta"
+    )
+    parser.add_argument("--devices", type=SIZE, default=1, metavar="N", help="how many of it (default: 1)")
+    parser.add_argument("--shard", action="store_true", help="with the model sharded over them")
+    parser.add_argument("--micro-batch", type=SIZE, metavar="N", help="examples that go through each at once")
+    parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16", "fp16"), help="(default: bf16)")
+    parser.add_argument("--share", type=fraction, default=SHARE, help=f"of its peak that is reached (default: {SHARE})")
+    parser.add_argument("--examples", type=SIZE, metavar="N", help="training examples, for the time of all epochs")
+    parser.add_argument("--epochs", type=SIZE, default=1, metavar="N", help="(default: 1)")
     parser.add_argument("--format", default="simple", choices=("simple", "github", "latex_booktabs"))
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME.SETTING=VALUE", help="a setting of any part, repeatable"
