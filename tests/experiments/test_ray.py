@@ -28,7 +28,8 @@ from support.toys import ToyTask, methods_for, registered
 from zipeft import registry
 from zipeft.api.method import Method
 from zipeft.api.search import Space
-from zipeft.commands.run import _accelerator, _cluster, main
+from zipeft.commands.devices import accelerator
+from zipeft.commands.run import _cluster, main
 from zipeft.errors import UserError
 from zipeft.experiments.adapter_store import AdapterStore
 from zipeft.experiments.experiment import Experiment
@@ -282,12 +283,12 @@ def wait_until(holds, seconds: float) -> None:
 @pytest.fixture
 def remote(ray_executor):
     """What runs on a machine, in this process."""
-    accelerator = partial(_accelerator, "cpu", "fp32")
-    return ray_executor.RemoteProcess(accelerator, threads=1, folder=os.getcwd(), keeps=True)
+    on_cpu = partial(accelerator, "cpu", "fp32")
+    return ray_executor.RemoteProcess(on_cpu, threads=1, folder=os.getcwd(), keeps=True)
 
 
 def experiment(task) -> Experiment:
-    return Experiment(experiments.comparison(task=task, epochs=1), _accelerator("cpu", "fp32"), "a command")
+    return Experiment(experiments.comparison(task=task, epochs=1), accelerator("cpu", "fp32"), "a command")
 
 
 RUN = experiments.run("colours", "linear")

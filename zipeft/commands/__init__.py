@@ -37,6 +37,10 @@ COMMANDS = {
     "pull": Command("pull", "get an adapter from the Hugging Face hub"),
     "leaderboard": Command("leaderboard", "turn result files into leaderboard pages"),
     "validate": Command("validate", "check result files, and print their JSON schema"),
+    "compare": Command("compare", "say what moved between two sets of results, and whether beyond noise"),
+    "reproduce": Command(
+        "reproduce", "run one row of a board again from its record, and say whether it gives the same"
+    ),
     "pack": Command("pack", "put the records of each data set into one file"),
 }
 

@@ -17,6 +17,7 @@ from zipeft.api.protocol import MOST
 from zipeft.api.settings import path
 from zipeft.commands import sweep_file
 from zipeft.commands.common import ArgumentParser, command_parser, exit_status, whole
+from zipeft.commands.devices import accelerator
 from zipeft.errors import UserError, printable
 from zipeft.experiments import ray_local
 from zipeft.experiments.comparison import Comparison
@@ -25,8 +26,6 @@ from zipeft.experiments.plan import make_plan
 from zipeft.formatting import counted
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-
     from zipeft.experiments.adapter_store import AdapterStore
     from zipeft.experiments.experiment import Experiment
     from zipeft.experiments.ray_executor import RayExecutor
@@ -94,10 +93,10 @@ def _experiments(plan: Sequence[Comparison], options: RunOptions, command: str) 
     if len(precisions) > 1:
         raise UserError(f"the tasks' presets differ in precision ({', '.join(sorted(precisions))}): set --precision")
     # Where a cluster computes, this machine need not have its devices.
-    accelerator = _accelerator("cpu", "fp32") if options.ray else _accelerator(options.device, precisions.pop())
+    own = accelerator("cpu", "fp32") if options.ray else accelerator(options.device, precisions.pop())
     loader, execution = Loader(), _execution(options)
-    execution.check(accelerator.num_processes)
-    return [Experiment(comparison, accelerator, command, loader, execution) for comparison in plan]
+    execution.check(own.num_processes)
+    return [Experiment(comparison, own, command, loader, execution) for comparison in plan]
 
 
 def _execution(options: RunOptions) -> Execution:
@@ -158,8 +157,8 @@ def _cluster(experiment: Experiment, options: RunOptions, adapters: AdapterStore
         ray_local.close()
     from zipeft.experiments.ray_executor import RayExecutor
 
-    accelerator = partial(_accelerator, precision=experiment.comparison.protocol.precision)
-    return RayExecutor(options.ray, options.ray_cpus, options.ray_gpus, options.device, accelerator, adapters)
+    on_device = partial(accelerator, precision=experiment.comparison.protocol.precision)
+    return RayExecutor(options.ray, options.ray_cpus, options.ray_gpus, options.device, on_device, adapters)
 
 
 def _report(report: SweepReport, folder: Path) -> int:
@@ -292,21 +291,6 @@ def _check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror}); choose another folder") from error
-
-
-def _accelerator(device: str, precision: str) -> Accelerator:
-    """Set up device and precision. Raises ``UserError`` for a device that this machine does not have."""
-    import torch
-
-    from zipeft.training.parallel import new_accelerator
-
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(device, True):
-        raise UserError(f"--device {device}: this machine has none, or this torch was built without it")
-    try:
-        return new_accelerator(cpu=device == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
-    except ValueError as error:
-        raise UserError(f"--precision {precision}: {error}") from error
 
 
 if __name__ == "__main__":

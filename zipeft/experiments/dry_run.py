@@ -68,7 +68,7 @@ def dry_run(experiments: Sequence[Experiment], store: Store, policy: ResumePolic
     With ``steps``, so many of each method are taken on each data set that is at hand, and timed.
     """
     estimate, outlooks = TimeLeft(), []
-    with _offline():
+    with offline():
         for each in experiments:
             foreseen = Foreseen(each.comparison, each.accelerator, each.describer.command, each.loader)
             outlooks.append(_outlook(Outlook(foreseen), store, policy, estimate, steps))
@@ -198,7 +198,7 @@ def _summary(outlooks: Sequence[Outlook], estimate: TimeLeft, steps: int) -> str
 
 
 @contextmanager
-def _offline() -> Iterator[None]:
+def offline() -> Iterator[None]:
     """Let nothing be downloaded; the hub's client reads that once, when it is imported."""
     before = {name: os.environ.get(name) for name in OFFLINE}
     os.environ.update(dict.fromkeys(OFFLINE, "1"))

@@ -16,7 +16,8 @@ from zipeft.results import Result
 class Quantity:
     """One cost of a run. ``combine`` makes one number of several runs; without it a table shows their range.
 
-    ``remark`` is what has to be said of the number of these runs, or "".
+    ``remark`` is what has to be said of the number of these runs, or "". A cost ``of_machine`` is that of the machine
+    too: on another one it is another.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Quantity:
     show: Callable[[float], str]
     combine: Callable[[Iterable[float]], float] | None = None
     remark: Callable[[Sequence[Result]], str] = lambda results: ""
+    of_machine: bool = False
 
     def number(self, results: Iterable[Result]) -> float | None:
         """Return the runs' cost in plain units (a count, bytes, seconds); None if no run measured it."""
@@ -58,10 +60,11 @@ def _busy_threads(result: Result) -> float:
 
 def _alike(result: Result) -> tuple[Any, ...]:
     """Return what runs of a row share that keep as many threads busy, if nothing disturbs them."""
-    return result.task.dataset, result.cost.threads, *_machine(result)
+    return result.task.dataset, result.cost.threads, *machine(result)
 
 
-def _machine(result: Result) -> tuple[Any, ...]:
+def machine(result: Result) -> tuple[str, str, int]:
+    """Return the hardware of a run, by which its times and memory may be compared: device, CPU and cores."""
     return result.environment.device, result.environment.cpu, result.environment.cores
 
 
@@ -97,19 +100,27 @@ def _examples_per_second(result: Result) -> float | None:
 
 
 PARAMETERS = Quantity("trainable_parameters", "trainable\nparameters", lambda r: r.cost.trainable_parameters, count)
-TRAINING_TIME = Quantity("training_seconds", "training\ntime", _training_seconds, duration, fmean, _held_up)
-MEMORY = Quantity("peak_memory_bytes", "peak\nmemory", lambda r: r.cost.peak_memory_bytes, size, median)
+TRAINING_TIME = Quantity(
+    "training_seconds", "training\ntime", _training_seconds, duration, fmean, _held_up, of_machine=True
+)
+MEMORY = Quantity(
+    "peak_memory_bytes", "peak\nmemory", lambda r: r.cost.peak_memory_bytes, size, median, of_machine=True
+)
 ALL = (
     PARAMETERS,
     Quantity("head_parameters", "head\nparameters", lambda r: r.cost.head_parameters, count),
     Quantity("adapter_bytes", "adapter\nfile", lambda r: r.cost.adapter_bytes, size),
     TRAINING_TIME,
-    Quantity("cpu_seconds", "CPU\ntime", lambda r: r.cost.cpu_seconds, duration, fmean),
-    Quantity("step_seconds", "time per\nstep", _step_seconds, duration, fmean),
-    Quantity("examples_per_second", "examples\nper second", _examples_per_second, rate, fmean),
-    Quantity("tokens_per_second", "tokens\nper second", lambda r: r.cost.tokens_per_second, rate, fmean),
+    Quantity("cpu_seconds", "CPU\ntime", lambda r: r.cost.cpu_seconds, duration, fmean, of_machine=True),
+    Quantity("step_seconds", "time per\nstep", _step_seconds, duration, fmean, of_machine=True),
+    Quantity("examples_per_second", "examples\nper second", _examples_per_second, rate, fmean, of_machine=True),
+    Quantity(
+        "tokens_per_second", "tokens\nper second", lambda r: r.cost.tokens_per_second, rate, fmean, of_machine=True
+    ),
     MEMORY,
-    Quantity("evaluation_seconds", "evaluation\ntime", lambda r: r.cost.evaluation_seconds, duration, fmean),
+    Quantity(
+        "evaluation_seconds", "evaluation\ntime", lambda r: r.cost.evaluation_seconds, duration, fmean, of_machine=True
+    ),
     Quantity("training_flops", "training\nGFLOPs", lambda r: r.cost.training_flops, giga),
     Quantity("inference_flops", "inference\nGFLOPs", lambda r: r.cost.inference_flops, giga),
 )
@@ -153,6 +164,6 @@ def memory_meaning(results: Iterable[Result]) -> str:
 
 def hardware_note(results: Sequence[Result]) -> list[str]:
     """Return a warning where costs come from different machines."""
-    machines = set(map(_machine, results))
+    machines = set(map(machine, results))
     note = f"Times and memory were measured on {len(machines)} kinds of hardware, listed below; do not compare them."
     return [note] if len(machines) > 1 else []

@@ -29,8 +29,17 @@ def differences(a: Record, b: Record) -> list[str]:
     short = {key: re.sub(r"^protocol\.|^.*?\.settings\.", "", key).replace(".", " ") for key in keys}
     uses = Counter(short.values())
     labels = {key: short[key] if uses[short[key]] == 1 else key for key in keys}
-    values = {key: [brief(side[key]) if key in side else "unset" for side in sides] for key in keys}
-    return [f"{labels[key]} {' / '.join(values[key])}" for key in keys]
+    return [f"{labels[key]} {_both(key, *sides)}" for key in keys]
+
+
+def unequal(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, str]:
+    """Return where nested mappings differ and how, by dotted keys: {"protocol.epochs": "3 / 10"}."""
+    sides = flatten(a), flatten(b)
+    return {key: _both(key, *sides) for key in sorted({*sides[0], *sides[1]}) if _differ(key, *sides)}
+
+
+def _both(key: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+    return " / ".join(brief(side[key]) if key in side else "unset" for side in (a, b))
 
 
 def _differ(key: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

@@ -43,17 +43,28 @@ def record_id(
     version: int = RESULT_VERSION,
 ) -> str:
     """Return the id of a trial or run, 16 hexadecimal digits, before or after it has run."""
-    return digest(
-        {
-            "kind": kind,
-            "backbone": _backbone_key(backbone),
-            "task": {name: getattr(task, name) for name in ("name", "dataset", "checksum", "settings")},
-            "method": dataclasses.asdict(method),
-            "protocol": protocol,
-            "seed": seed,
-            "version": version,
-        }
-    )
+    return digest(identity(kind, backbone, task, method, protocol, seed, version))
+
+
+def identity(
+    kind: str,
+    backbone: BackboneRecord,
+    task: TaskRecord,
+    method: MethodRecord,
+    protocol: Mapping[str, Any],
+    seed: int,
+    version: int = RESULT_VERSION,
+) -> dict[str, Any]:
+    """Return what decides a trial or run, of which its id is the hash."""
+    return {
+        "kind": kind,
+        "backbone": _backbone_key(backbone),
+        "task": {name: getattr(task, name) for name in ("name", "dataset", "checksum", "settings")},
+        "method": dataclasses.asdict(method),
+        "protocol": protocol,
+        "seed": seed,
+        "version": version,
+    }
 
 
 def conditions(backbone: BackboneRecord, task: TaskRecord, protocol: Mapping[str, Any], version: int) -> dict[str, Any]:

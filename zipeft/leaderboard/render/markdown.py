@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import singledispatch
 from urllib.parse import quote
 
-from zipeft.leaderboard.blocks import Bullets, Cell, Commands, Figure, Gallery, Heading, Paragraph, Table
+from zipeft.leaderboard.blocks import Block, Bullets, Cell, Commands, Figure, Gallery, Heading, Paragraph, Table
 from zipeft.leaderboard.page import Page
 from zipeft.leaderboard.tables import tabulated
 
 
 def markdown(page: Page) -> str:
     """Return the page's text."""
-    return "\n\n".join([f"# {escape(page.title)}", *map(_shown, page.blocks)]) + "\n"
+    return document(page.title, page.blocks)
+
+
+def document(title: str, blocks: Iterable[Block]) -> str:
+    """Return the text of blocks under a title."""
+    return "\n\n".join([f"# {escape(title)}", *map(_shown, blocks)]) + "\n"
 
 
 def escape(text: str) -> str:
