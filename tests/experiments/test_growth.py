@@ -7,9 +7,11 @@ from collections import Counter
 
 import pytest
 
+from support import experiments
 from support.bookkeeping import experiment, sweep
 from zipeft import files
 from zipeft.experiments import description
+from zipeft.experiments import experiment as experiment_module
 from zipeft.experiments.sweep import Sweep
 from zipeft.results import Store, archive, record
 from zipeft.results.packing import pack
@@ -86,3 +88,14 @@ def test_bookkeeping_grows_linearly(tmp_path, counted, before, shape):
         small, middle, large = (each[what] for each in done)
         assert large - middle <= middle - small, what
         assert large - middle <= 8 * (SIZES[2] - SIZES[1]), what
+
+
+def test_flops_are_counted_once_for_all_trials_and_seeds_of_a_setting(monkeypatch):
+    found = []
+    monkeypatch.setattr(experiment_module, "count_flops", lambda *_: found.append(len(found)) or (len(found), 1))
+    comparison = experiments.experiment(epochs=1, batch_size=8, max_steps=1)
+    costs = [
+        comparison.measure(experiments.run("colours", "lora", seed, trial=trial, learning_rate=rate, rank=rank))[0].cost
+        for seed, trial, rate, rank in ((7, 0, 1e-3, 2), (7, 1, 1e-2, 2), (0, None, 1e-2, 2), (1, None, 1e-2, 4))
+    ]
+    assert [cost.training_flops for cost in costs] == [1, 1, 1, 2]

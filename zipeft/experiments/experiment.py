@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
 
 from zipeft.api.learner import Learner, build_learner
+from zipeft.api.method import Method
 from zipeft.api.objective import Objective
 from zipeft.api.sealed import TestKey, training
 from zipeft.errors import UserError
@@ -140,9 +141,12 @@ class Experiment:
     def _count_flops(
         self, run: Run, loaded: LoadedSet, learner: Learner, objective: Objective, train: EncodedSplit
     ) -> tuple[int, int]:
-        """Return ``count_flops``, which runs share that differ in their seed alone, unless each seed draws its data."""
+        """Return ``count_flops``, which trials and runs share that differ in seed and rates alone, unless each seed
+        draws its data. The settings that every method has say how fast it learns, not what it computes."""
         drawn = run.seed if loaded.data.draw else None
-        key = (run.dataset, drawn, run.contender.name, repr(run.contender.method), train.trunk_output is None)
+        method = run.contender.method
+        own = {name: getattr(method, name) for name in sorted(vars(method).keys() - Method.__dataclass_fields__.keys())}
+        key = (run.dataset, drawn, run.contender.name, type(method), repr(own), train.trunk_output is None)
         if key not in self._flops:
             device, batch_size = self.accelerator.device, self.comparison.protocol.batch_size
             self._flops[key] = count_flops(learner, objective, train, device, batch_size)
