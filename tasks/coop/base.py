@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from zipeft.api.protocol import Augmentation
 from zipeft.api.published_sets import PublishedSetsTask
 from zipeft.errors import require
+from zipeft.images.augmentation import AUGMENTATIONS, augmented
 from zipeft.last_only import LastOnly
 from zipeft.sources.named_sets import NamedSets
 from zipeft.sources.splits import check_seed
@@ -32,7 +34,8 @@ ICON_TEMPLATE = "a {} icon"
 class NamedClassesTask(PublishedSetsTask):
     """Images with named classes, in CoOp's layout or embedded.
 
-    Images go through the model's own preprocessing, in training too, without CoOp's random crops and flips.
+    Images go through the model's own preprocessing, in training too, unless the protocol augments them: CoOp's random
+    crops and flips are "crop_flip".
     """
 
     template: str = ""
@@ -45,6 +48,7 @@ class NamedClassesTask(PublishedSetsTask):
     """Seed of the validation data where the data bring none: of the embedded icons and of ImageNet."""
 
     modality: ClassVar[str] = "image-text"
+    augmentations: ClassVar[tuple[Augmentation, ...]] = AUGMENTATIONS
     named: ClassVar[NamedSets] = NAMED
     embedded: ClassVar[Sequence[str]] = (EMBEDDED,)
 
@@ -56,6 +60,14 @@ class NamedClassesTask(PublishedSetsTask):
     def encoder(self, backbone: ImageTextBackbone) -> Callable[[Image], Tensor]:
         """Return the model's own preprocessing of an RGB image."""
         return backbone.preprocess()
+
+    def augmented_encoder(self, backbone: ImageTextBackbone, augmentation: Augmentation) -> Callable[[Image], Tensor]:
+        """Return the model's own preprocessing at random: see ``augmented``."""
+        import PIL.Image
+
+        encode = self.encoder(backbone)
+        size = encode(PIL.Image.new("RGB", (256, 256))).shape[-1]
+        return augmented(augmentation, encode, encode, size)
 
     def pool(self, name: str) -> Pool:
         """Return a data set in full; the last one is kept, as several data sets of few shots share it."""

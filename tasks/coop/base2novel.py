@@ -42,7 +42,11 @@ class BaseToNovelTask(NamedClassesTask):
     presets: ClassVar[Mapping[str, Preset]] = {
         "quick": Preset(protocol={"epochs": 20, "batch_size": 32}, methods=METHODS, settings=SETTINGS, spaces=SPACES),
         "standard": Preset(protocol={"epochs": 30, "batch_size": 32, "trials": 4}, methods=METHODS, spaces=SPACES),
-        "paper": Preset(protocol={"epochs": 50, "batch_size": 32, "trials": 4}, methods=METHODS, spaces=SPACES),
+        "paper": Preset(
+            protocol={"epochs": 50, "batch_size": 32, "trials": 4, "augmentation": "crop_flip"},
+            methods=METHODS,
+            spaces=SPACES,
+        ),
     }
 
     published: ClassVar[Sequence[PublishedTable]] = read_published(Path(__file__).with_name("base2novel.toml"))

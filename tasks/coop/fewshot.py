@@ -59,7 +59,9 @@ class FewShot(NamedClassesTask):
             methods=("linear", *METHODS),
             spaces=SPACES,
         ),
-        "paper": Preset(protocol={"epochs": 200, "batch_size": 32, "trials": 4}, spaces=SPACES),
+        "paper": Preset(
+            protocol={"epochs": 200, "batch_size": 32, "trials": 4, "augmentation": "crop_flip"}, spaces=SPACES
+        ),
     }
 
     published: ClassVar[Sequence[PublishedTable]] = read_published(Path(__file__).with_name("fewshot.toml"))

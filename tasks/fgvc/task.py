@@ -77,7 +77,7 @@ class FGVC(PublishedSetsTask, ImageTask):
         "standard": Preset(task={"image_size": 56}, protocol={"epochs": 6, "batch_size": 32, "trials": 8}),
         "paper": Preset(
             task={"image_size": 224, "resize": "crop"},
-            protocol={"epochs": 100, "batch_size": 64, "trials": 8},
+            protocol={"epochs": 100, "batch_size": 64, "trials": 8, "augmentation": "crop_flip"},
             seeds=5,
         ),
     }

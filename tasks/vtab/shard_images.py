@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zipeft.api.data import Split
 from zipeft.errors import UserError, one_line
@@ -15,6 +16,9 @@ from zipeft.images.lazy import Lazy
 from zipeft.images.reading import decoded, suffixes
 from zipeft.sources.folder import composed, unreadable
 from zipeft.tasks.vtab.sets import SETS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 LARGEST = 1 << 30
 """Bytes: what a tar claims to be an image of more is none."""
@@ -143,8 +147,12 @@ def encoded_images(items: Sequence[Item]) -> Sequence[bytes] | Mapping[int, byte
 
 def split_of(root: Path, items: Sequence[Item], contents: Sequence[bytes] | Mapping[int, bytes]) -> Split:
     names = [f"{item.shard.relative_to(root).as_posix()}/{item.key}" for item in items]
-    images = Lazy(lambda index: decoded(contents[index], names[index]), range(len(items)))
+    images = Lazy(partial(_decoded, contents, names), range(len(items)))
     return Split(images, [item.label for item in items], names)
+
+
+def _decoded(contents: Sequence[bytes] | Mapping[int, bytes], names: Sequence[str], index: int) -> Image:
+    return decoded(contents[index], names[index])
 
 
 def _piece(item: Item) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,15 +87,15 @@ def _pool(name: str, root: Path, arguments: dict[str, Any]) -> Split:
         ) from None
     count = len(found)
     names = [f"{split} {index}" for index in range(count)]
-    images = Lazy(lambda index: _image(found, index, f"{root}, image {names[index]}"), range(count))
+    images = Lazy(partial(_image, found, f"{root}, image {split}"), range(count))
     return Split(images, [int(label) for label in labels], names)
 
 
-def _image(found: Any, index: int, place: str) -> Any:
+def _image(found: Any, place: str, index: int) -> Any:
     try:
         return found[index][0]
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise BrokenImage(place, one_line(error)) from error
+        raise BrokenImage(f"{place} {index}", one_line(error)) from error
 
 
 def _pixels(part: Split) -> list[str]:

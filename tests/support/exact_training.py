@@ -31,7 +31,8 @@ from zipeft.objectives.options import Options
 from zipeft.objectives.regression import Regression
 from zipeft.objectives.responses import Responses
 from zipeft.objectives.sequence_labelling import SequenceLabelling
-from zipeft.training.dataset import EncodedSplit, encode, shuffled_batches
+from zipeft.training.batches import shuffled_batches
+from zipeft.training.dataset import EncodedSplit, encode
 from zipeft.training.execution import BY_DEFAULT, Execution
 from zipeft.training.optimizers import learning_rate_factor, new_optimizer
 from zipeft.training.parallel import Shard, prepare

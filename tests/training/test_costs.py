@@ -17,8 +17,9 @@ from zipeft import registry
 from zipeft.api.data import Split
 from zipeft.api.learner import Learner
 from zipeft.errors import UserError
+from zipeft.training.batches import ordered_batches
 from zipeft.training.costs import count_flops
-from zipeft.training.dataset import encode, ordered_batches
+from zipeft.training.dataset import encode
 
 METHODS = methods_for("image")
 CPU = torch.device("cpu")

@@ -16,7 +16,8 @@ from zipeft.api.data import Split, Window
 from zipeft.api.learner import Learner
 from zipeft.api.protocol import TrainingProtocol
 from zipeft.errors import UserError
-from zipeft.training.dataset import encode, ordered_batches, shuffled_batches
+from zipeft.training.batches import ordered_batches, shuffled_batches
+from zipeft.training.dataset import encode
 from zipeft.training.evaluation import Evaluator
 from zipeft.training.loop import Trainer
 from zipeft.training.parallel import Shard

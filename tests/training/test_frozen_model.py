@@ -17,7 +17,8 @@ from zipeft import registry
 from zipeft.api.learner import build_learner
 from zipeft.api.method import Method
 from zipeft.errors import UserError
-from zipeft.training.dataset import encode, ordered_batches
+from zipeft.training.batches import ordered_batches
+from zipeft.training.dataset import encode
 from zipeft.training.frozen_model import FrozenModel, storages
 
 CPU = torch.device("cpu")

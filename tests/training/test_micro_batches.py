@@ -15,7 +15,8 @@ from support.toys import ToyTask, ToyViT, registered
 from zipeft import registry
 from zipeft.commands.run import main
 from zipeft.experiments.comparison import Contender, Run
-from zipeft.training.dataset import encode, shuffled_batches
+from zipeft.training.batches import shuffled_batches
+from zipeft.training.dataset import encode
 from zipeft.training.execution import Execution
 from zipeft.training.micro_batches import MicroBatches, is_out_of_memory
 

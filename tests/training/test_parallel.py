@@ -132,7 +132,9 @@ def test_each_example_is_trained_on_by_one_process_with_weight(examples, batch, 
     for share in shares:
         assert len(share) == len(share.weights()) == len(shares[0])
         assert all(list(share))
-        taken += [index for part, weight in zip(share, share.weights(), strict=True) if weight for index in part]
+        taken += [
+            index for part, weight in zip(share, share.weights(), strict=True) if weight for index in part.indices
+        ]
     assert sorted(taken) == list(range(examples))
 
 

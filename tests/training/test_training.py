@@ -17,7 +17,8 @@ from zipeft.api.data import Window
 from zipeft.api.learner import Learner
 from zipeft.api.protocol import TrainingProtocol
 from zipeft.errors import UserError
-from zipeft.training.dataset import encode, shuffled_batches
+from zipeft.training.batches import shuffled_batches
+from zipeft.training.dataset import encode
 from zipeft.training.loop import Best, Trainer, total_steps
 
 LINEAR = registry.methods.get("linear")()

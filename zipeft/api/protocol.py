@@ -8,6 +8,8 @@ from typing import ClassVar, Literal
 from zipeft.api.search import SAMPLER
 from zipeft.errors import require
 
+Augmentation = Literal["none", "flip", "crop_flip"]
+
 SEEDS = 2**32
 """Seeds are below this: NumPy takes no others."""
 
@@ -45,6 +47,9 @@ class TrainingProtocol:
     """Of SGD; AdamW has none of it."""
     warmup_epochs: float = 0.0
     """The warm-up in epochs, which then takes the place of ``warmup``; 0 for that."""
+    augmentation: Augmentation = "none"
+    """What is done to training images, anew in each epoch: mirrored at random, or cropped at random too. It depends on
+    the seed, the epoch and the example alone."""
 
     selection: ClassVar[str] = "best epoch on validation, the later of ties"
 
@@ -76,6 +81,8 @@ class TrainingProtocol:
             unused.append("momentum")
         if not self.warmup_epochs:
             unused.append("warmup_epochs")
+        if self.augmentation == "none":  # as in all records from before there was any
+            unused.append("augmentation")
         settings = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in unused}
         if self.warmup_epochs:
             settings["warmup"] = 0.0

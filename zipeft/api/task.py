@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.api.data import Data, Window
+from zipeft.api.protocol import Augmentation
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class Task(abc.ABC):
     averages: ClassVar[Sequence[Average]] = ()
     """Means over groups of data sets, by the names that they have on a page."""
     summaries: ClassVar[Sequence[Summary]] = ()
+    augmentations: ClassVar[tuple[Augmentation, ...]] = ("none",)
+    """The augmentations of a protocol that ``augmented_encoder`` knows."""
     unrecorded: ClassVar[tuple[str, ...]] = ("data_dir",)
     """Settings that do not decide a result: where the data lies (their checksum is on record), which sets are run."""
 
@@ -129,10 +132,20 @@ class Task(abc.ABC):
         """Return the function from one raw example to what the backbone takes (without the batch dimension)."""
         raise NotImplementedError(f"{type(self).__name__} has neither an encoder nor windows")
 
+    def augmented_encoder(self, backbone: Any, augmentation: Augmentation) -> Callable[[Any], Any]:
+        """Return the encoder of training examples under one of the ``augmentations`` but "none".
+
+        It draws from PyTorch's random numbers of the CPU, and from nothing else: who calls it seeds them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no encoder that augments")
+
+    def augmented_windows(self, backbone: Any, augmentation: Augmentation) -> Callable[[Any, Any], Sequence[Window]]:
+        """Return the function from a training example and its target to the one window, by ``augmented_encoder``."""
+        return _OneWindow(self.augmented_encoder(backbone, augmentation))
+
     def windows(self, backbone: Any) -> Callable[[Any, Any], Sequence[Window]]:
         """Return the function from one raw example and its target to the windows on it: one, by ``encoder``."""
-        encode = self.encoder(backbone)
-        return lambda example, target: [Window(encode(example), target)]
+        return _OneWindow(self.encoder(backbone))
 
     def credit(self, dataset: str) -> str:
         """Return whose the images of a data set are, and by which licence a page may show some of its test data; ""
@@ -149,3 +162,13 @@ class Task(abc.ABC):
         it. What is there already is verified, not fetched. Raises ``UserError`` for a task that has nothing to fetch.
         """
         raise UserError("this task has nothing to fetch: its data are a folder of yours, or come when they are needed")
+
+
+@dataclass(frozen=True)
+class _OneWindow:
+    """Makes the one window of an example by an encoder. Processes that read data may get it pickled."""
+
+    encode: Callable[[Any], Any]
+
+    def __call__(self, example: Any, target: Any) -> list[Window]:
+        return [Window(self.encode(example), target)]

@@ -13,11 +13,11 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from zipeft import locks
-from zipeft.api.protocol import MOST
 from zipeft.api.settings import path
 from zipeft.commands import sweep_file
 from zipeft.commands.common import ArgumentParser, command_parser, exit_status, whole
 from zipeft.commands.devices import accelerator
+from zipeft.commands.execution import add_execution_options, execution_of
 from zipeft.errors import UserError, printable
 from zipeft.experiments import ray_local
 from zipeft.experiments.comparison import Comparison
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from zipeft.experiments.experiment import Experiment
     from zipeft.experiments.ray_executor import RayExecutor
     from zipeft.experiments.sweep import ResumePolicy, SweepReport
-    from zipeft.training.execution import Execution
 
 SOME_FAILED = 1
 
@@ -94,17 +93,10 @@ def _experiments(plan: Sequence[Comparison], options: RunOptions, command: str) 
         raise UserError(f"the tasks' presets differ in precision ({', '.join(sorted(precisions))}): set --precision")
     # Where a cluster computes, this machine need not have its devices.
     own = accelerator("cpu", "fp32") if options.ray else accelerator(options.device, precisions.pop())
-    loader, execution = Loader(), _execution(options)
+    execution = execution_of(options)
     execution.check(own.num_processes)
+    loader = Loader(execution.readers(own.device))
     return [Experiment(comparison, own, command, loader, execution) for comparison in plan]
-
-
-def _execution(options: RunOptions) -> Execution:
-    from zipeft.training.execution import Execution
-
-    text = options.micro_batch
-    micro_batch: Any = int(text) if text and text != "auto" else text
-    return Execution(micro_batch)
 
 
 def _foresee(experiments: Sequence[Experiment], options: RunOptions) -> int:
@@ -242,13 +234,7 @@ def _parser() -> ArgumentParser:
     how.add_argument("--steps", metavar="N", help="stop each training after so many optimiser steps (0: never)")
     how.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"))
     how.add_argument("--precision", choices=("fp32", "bf16", "fp16"))
-    how.add_argument(
-        "--micro-batch",
-        type=_micro_batch,
-        metavar="N",
-        help="examples that go through the model at once, which changes no result (default: the batch); auto halves "
-        "them when memory runs out",
-    )
+    add_execution_options(how)
     how.add_argument("--set", action="append", metavar="NAME.SETTING=VALUE", help="a setting of any part, repeatable")
     how.add_argument(
         "--dry-run",
@@ -276,11 +262,6 @@ def _parser() -> ArgumentParser:
     who.add_argument("--ray-cpus", type=int, metavar="N", help="CPUs of each training (default: up to 4)")
     who.add_argument("--ray-gpus", type=float, metavar="N", help="its GPUs, such as 0.5 (default: 1 if there are any)")
     return parser
-
-
-def _micro_batch(text: str) -> str:
-    """Return the text of a number of examples, or "auto"."""
-    return text if text == "auto" else str(whole(1, MOST)(text))
 
 
 def _check_writable(folder: Path) -> None:

@@ -27,6 +27,7 @@ from zipeft.training.execution import BY_DEFAULT, Execution
 from zipeft.training.frozen_model import FrozenModel
 from zipeft.training.frozen_trunk import FrozenTrunk
 from zipeft.training.loop import Trainer
+from zipeft.training.readers import told_of_dead_workers
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Experiment:
         execution: Execution = BY_DEFAULT,
     ) -> None:
         self.comparison, self.accelerator, self.execution = comparison, accelerator, execution
-        self.loader = loader or Loader()
+        self.loader = loader or Loader(execution.readers(accelerator.device))
         self._flops: dict[tuple[object, ...], tuple[int, int]] = {}
         self.trunk = FrozenTrunk(accelerator, comparison.protocol.batch_size)
         self.describer = Describer(
@@ -67,7 +68,10 @@ class Experiment:
 
     def loaded(self, dataset: str) -> LoadedSet:
         """Return a data set of the task for the backbone."""
-        return self.loader.dataset(self.comparison.task.plugin, dataset, self.comparison.backbone.plugin)
+        comparison = self.comparison
+        return self.loader.dataset(
+            comparison.task.plugin, dataset, comparison.backbone.plugin, comparison.protocol.augmentation
+        )
 
     def prepare(self, dataset: str) -> None:
         """Load weights and data, encoded. Raises ``UserError`` for whatever is missing or broken in them."""
@@ -90,7 +94,7 @@ class Experiment:
         self.prepare(run.dataset)
         loaded, key = self.loaded(run.dataset), TestKey(str(run))
         with self._own_memory(run):
-            with training(str(run)):
+            with training(str(run)), told_of_dead_workers(self.accelerator):
                 objective = self._objective(run)
                 outcome = self._train(run, loaded, objective, on_step)
             if run.trial is not None:
@@ -161,7 +165,8 @@ class Experiment:
         batch_size, micro_batches = self.comparison.protocol.batch_size, self.execution.micro_batches()
         evaluator = Evaluator(objective, self.accelerator, batch_size, micro_batches)
         start = stopwatch.now()
-        with training(str(run)):  # the method's code runs here too, and could look the answers up
+        # The method's code runs here too, and could look the answers up.
+        with training(str(run)), told_of_dead_workers(self.accelerator):
             scores, predictions = evaluator.test(outcome.learner, test)
             for name, split in shifted.items():
                 there, _ = evaluator.test(outcome.learner, split)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -12,11 +13,13 @@ from torch import Tensor
 
 from zipeft.api.backbone import Backbone
 from zipeft.api.data import Draw, Split
+from zipeft.api.protocol import Augmentation
 from zipeft.api.sealed import SealedSplit, TestLocked
 from zipeft.api.task import Task
 from zipeft.last_only import LastOnly
-from zipeft.training.dataset import EncodedSplit, encode
+from zipeft.training.dataset import EncodedSplit, augment, encode
 from zipeft.training.frozen_model import FrozenModel
+from zipeft.training.readers import READERS, Readers
 
 
 class Encoded(NamedTuple):
@@ -31,11 +34,20 @@ class Encoded(NamedTuple):
 class LoadedSet:
     """One data set for one backbone. It is read at once; it is encoded when its splits are first needed.
 
+    Under an ``augmentation`` of the task its training examples are made anew in every epoch.
     Raises ``UserError`` for whatever is missing or broken in it.
     """
 
-    def __init__(self, task: Task, name: str, backbone: Backbone) -> None:
+    def __init__(
+        self,
+        task: Task,
+        name: str,
+        backbone: Backbone,
+        augmentation: Augmentation = "none",
+        readers: Readers = READERS,
+    ) -> None:
         self.name, self.task, self.backbone = name, task, backbone
+        self.augmentation, self.readers = augmentation, readers
         self.data = task.load_for(name, backbone)
 
     @cached_property
@@ -44,22 +56,27 @@ class LoadedSet:
         windows_of = self.task.windows(self.backbone)
 
         def read(split: Split) -> EncodedSplit:
-            return encode(split, windows_of, self.backbone)
+            return encode(split, windows_of, self.backbone, self.readers)
 
         def read_test(split: Split) -> EncodedSplit:
             test = read(split)
             _check_unlike(validation, test, self.name)
             return test
 
-        train, validation = read(self.data.train), read(self.data.validation)
+        train, validation = self._augmented() or read(self.data.train), read(self.data.validation)
         sealed = {name: split.map(read_test) for name, split in self.data.sealed_splits().items()}
         return Encoded(train, validation, sealed.pop("test"), sealed)
 
+    def _augmented(self) -> EncodedSplit | None:
+        if self.augmentation == "none":
+            return None
+        windows_of = self.task.augmented_windows(self.backbone, self.augmentation)
+        return augment(self.data.train, windows_of, self.backbone, 0, self.readers)
+
     def draw(self, seed: int) -> tuple[EncodedSplit, EncodedSplit]:
         """Return the training and validation data that runs of a seed take; those of the last seed are kept."""
-        if self._drawn is None:
-            return self.encoded.train, self.encoded.validation
-        return self._drawn.get(seed)
+        train, validation = self._drawn.get(seed) if self._drawn else self.encoded[:2]
+        return (train if train.augmented is None else replace(train, augmented=seed)), validation
 
     @cached_property
     def _drawn(self) -> LastOnly[int, tuple[EncodedSplit, EncodedSplit]] | None:
@@ -74,12 +91,14 @@ class LoadedSet:
 class Loader:
     """Loads models and data sets when they are first needed, and keeps one of each: the one that was needed last.
 
-    The experiments of one process share it.
+    The experiments of one process share it. ``readers`` read what does not fit in memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, readers: Readers = READERS) -> None:
         self._models = LastOnly(_frozen)
-        self._sets: LastOnly[tuple[Task, str, Backbone], LoadedSet] = LastOnly(lambda key: LoadedSet(*key))
+        self._sets: LastOnly[tuple[Task, str, Backbone, Augmentation], LoadedSet] = LastOnly(
+            lambda key: LoadedSet(*key, readers)
+        )
 
     def model(self, backbone: Backbone, device: torch.device) -> FrozenModel:
         """Return the frozen model, on a device, that every run on a backbone starts from."""
@@ -89,9 +108,9 @@ class Loader:
         """Keep no model: it is loaded anew when it is next needed."""
         self._models.clear()
 
-    def dataset(self, task: Task, name: str, backbone: Backbone) -> LoadedSet:
+    def dataset(self, task: Task, name: str, backbone: Backbone, augmentation: Augmentation = "none") -> LoadedSet:
         """Return a data set of a task for a backbone."""
-        return self._sets.get((task, name, backbone))
+        return self._sets.get((task, name, backbone, augmentation))
 
 
 def _draw(draw: Draw, encoded: Encoded, seed: int) -> tuple[EncodedSplit, EncodedSplit]:

@@ -27,6 +27,7 @@ class RunOptions:
     device: str = "auto"
     precision: str | None = None
     micro_batch: str | None = None
+    workers: int | None = None
     set: tuple[str, ...] = ()
     dry_run: int | None = None
 

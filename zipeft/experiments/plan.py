@@ -89,12 +89,19 @@ def _comparison(backbone_name: str, task_name: str, options: RunOptions, assigne
     flags = {name: getattr(options, name) for name in ("epochs", "batch_size", "precision", "trials")}
     protocol = TrainingProtocol(preset=options.preset, **preset.protocol)
     protocol = _with(protocol, ("protocol",), {**flags, "max_steps": options.steps}, assigned)
+    _check_augmentation(task_name, task, protocol)
     names = _fitting(
         _method_names(options.method, preset), task_class.modality, named=options.method not in (None, ("all",))
     )
     contenders = tuple(_contender(name, preset, protocol, assigned) for name in names)
     seeds = tuple(range(preset.seeds)) if options.seeds is None else _seeds(options.seeds)
     return Comparison(Named(backbone_name, backbone), Named(task_name, task), contenders, protocol, seeds)
+
+
+def _check_augmentation(name: str, task: Task, protocol: TrainingProtocol) -> None:
+    if protocol.augmentation not in task.augmentations:
+        takes = " or ".join(task.augmentations)
+        raise UserError(f"the task {name} cannot be augmented by {protocol.augmentation}: augmentation is {takes}")
 
 
 def _contender(name: str, preset: Preset, protocol: TrainingProtocol, assigned: Assigned) -> Contender:

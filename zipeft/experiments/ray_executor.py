@@ -32,6 +32,7 @@ from zipeft.experiments.ray_cluster import alive, check_slot, join, slot_for
 from zipeft.experiments.sweep import POLL, attempt
 from zipeft.last_only import LastOnly
 from zipeft.results import Record
+from zipeft.training.readers import MOST_BY_DEFAULT
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -62,7 +63,7 @@ class RemoteProcess:
         with suppress(OSError):  # paths on the command line may be relative to where it was given
             os.chdir(folder)
         torch.set_num_threads(threads)
-        self.accelerator, self.keeps = accelerator, keeps
+        self.accelerator, self.threads, self.keeps = accelerator, threads, keeps
         self._experiments = LastOnly(self._build)  # one model in memory is enough
 
     def measure(self, parts: bytes, run: bytes) -> Answer:
@@ -76,6 +77,8 @@ class RemoteProcess:
 
     def _build(self, parts: bytes) -> Experiment:
         comparison, command, execution = cloudpickle.loads(parts)
+        if execution.workers is None:  # of the slot's CPUs, not of the machine's
+            execution = replace(execution, workers=min(MOST_BY_DEFAULT, max(0, self.threads - 1)))
         return Experiment(comparison, self.accelerator(), command, execution=execution)
 
     def _measure(self, experiment: Experiment, run: Run) -> Answer:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from zipeft.api.protocol import Augmentation
 from zipeft.api.settings import setting
 from zipeft.api.task import Task
 from zipeft.errors import UserError
+from zipeft.images.augmentation import AUGMENTATIONS, augmented
 from zipeft.images.reading import fit, to_rgb
 from zipeft.objectives.classification import Classification
 from zipeft.sources.splits import check_seed
@@ -44,6 +46,7 @@ class ImageTask(Task):
     """Seed of the splits (and of the choice of classes) where the data bring none of their own."""
 
     modality: ClassVar[str] = "image"
+    augmentations: ClassVar[tuple[Augmentation, ...]] = AUGMENTATIONS
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,6 +63,11 @@ class ImageTask(Task):
         """Return the function from one PIL image to the backbone's tensor (3, image_size, image_size)."""
         transform = backbone.image_transform(self.image_size)
         return partial(_encode, size=self.image_size, resize=self.resize, transform=transform)
+
+    def augmented_encoder(self, backbone: ImageBackbone, augmentation: Augmentation) -> Callable[[Image], Tensor]:
+        """Return the function from one PIL image to a tensor as ``encoder`` gives it, at random: see ``augmented``."""
+        normalise = backbone.image_transform(self.image_size)
+        return augmented(augmentation, self.encoder(backbone), normalise, self.image_size)
 
 
 def _encode(image: Image, size: int, resize: str, transform: Callable[[Image], Tensor]) -> Tensor:

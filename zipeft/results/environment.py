@@ -37,7 +37,7 @@ def current_environment(
 ) -> Environment:
     """Return the environment of this process, which ``command`` started and which computes on ``device``."""
     commit, dirty = _checkout(Path(__file__).resolve().parents[2])
-    return Environment(_versions(), commit, dirty, device, _cpu(), _cores(), command, dict(execution))
+    return Environment(_versions(), commit, dirty, device, _cpu(), cores(), command, dict(execution))
 
 
 def _versions() -> dict[str, str]:
@@ -76,5 +76,5 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _cores() -> int:
+def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

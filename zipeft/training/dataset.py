@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, overload
 
 import psutil
-import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, Subset, default_collate
+from torch.utils.data import Dataset, Subset, default_collate
 from tqdm import tqdm
 
 from zipeft.api.backbone import Backbone
 from zipeft.api.data import NO_LABEL, Split, Window
 from zipeft.errors import UserError
-from zipeft.training.micro_batches import MicroBatch, MicroBatches
-from zipeft.training.parallel import ALL, Shard, ShardedBatches
+from zipeft.training.drawing import drawing
+from zipeft.training.readers import READERS, Readers, processes_here
 
 MEMORY_SHARE = 0.25
 """The part of the memory that is free at the time which one encoded split, or one trunk's output, may take."""
 
-WHOLE = MicroBatches()
-"""Each batch in one part."""
-
 WindowsOf = Callable[[Any, Any], Sequence[Window]]
 """Returns the windows on an example, which it gets with its target; see ``Task.windows``."""
-
-BATCHES_SORTED = 32
-"""So many batches of shuffled examples are sorted by length together: little padding, and little order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +45,12 @@ class EncodedSplit(Dataset[dict[str, Any]]):
     trunk_output: Sequence[Tensor] | None = None
     """What leaves the learner's frozen trunk, one tensor a window."""
     needs_inputs: bool = True
+    readers: Readers = READERS
+    """Who reads what is not in memory."""
+    augmented: int | None = None
+    """The seed of what ``windows_of`` draws for an example, with the epoch and the name of the example; None where it
+    draws nothing. What is drawn is never kept."""
+    epoch: int = 0
 
     def __len__(self) -> int:
         return len(self.example_of)
@@ -70,7 +69,9 @@ class EncodedSplit(Dataset[dict[str, Any]]):
         """Return a window. Raises ``UserError`` where examples are read one by one and this one has several."""
         if self.kept is not None:
             return self.kept[index]
-        window, *more = self.windows_of(self.split.examples[index], self.split.targets[index])
+        random = drawing(self.augmented, self.epoch, self.split.names[index]) if self.augmented is not None else None
+        with random or nullcontext():
+            window, *more = self.windows_of(self.split.examples[index], self.split.targets[index])
         if more:
             raise UserError("examples with several windows do not fit in memory: take fewer, or shorter ones")
         return window
@@ -80,8 +81,10 @@ class EncodedSplit(Dataset[dict[str, Any]]):
         own = self.split
         examples: Any = Subset(own.examples, indices)  # type: ignore[arg-type]  # torch takes any sequence
         split = Split(examples, *([v[i] for i in indices] for v in (own.targets, own.names)))
-        if self.kept is None:
-            return encode(split, self.windows_of, self.backbone)  # a few may fit in memory, where all of them do not
+        if self.augmented is not None:
+            return replace(self, split=split, example_of=range(len(split)))
+        if self.kept is None:  # a few may fit in memory, where all of them do not
+            return encode(split, self.windows_of, self.backbone, self.readers)
         of_example: dict[int, list[int]] = {}
         for window, example in enumerate(self.example_of):
             of_example.setdefault(example, []).append(window)
@@ -95,6 +98,15 @@ class EncodedSplit(Dataset[dict[str, Any]]):
             trunk_output=None,
             needs_inputs=True,
         )
+
+    def in_epoch(self, epoch: int) -> EncodedSplit:
+        """Return the split as an epoch (numbered from 0) reads it: another one only where it is augmented."""
+        return self if self.augmented is None else replace(self, epoch=epoch)
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether items are there without reading an example."""
+        return self.kept is not None or not self.needs_inputs
 
     def inputs(self, indices: Sequence[int]) -> Any:
         """Return the inputs alone of some windows, collated; they are there even if ``needs_inputs`` is False."""
@@ -133,11 +145,11 @@ class EncodedSplit(Dataset[dict[str, Any]]):
             at = end
 
 
-def encode(split: Split, windows_of: WindowsOf, backbone: Backbone) -> EncodedSplit:
+def encode(split: Split, windows_of: WindowsOf, backbone: Backbone, readers: Readers = READERS) -> EncodedSplit:
     """Return a split encoded: at once where its inputs fit in memory, else each window when it is read."""
     first = windows_of(split.examples[0], split.targets[0])
     if not fits(sum(_size(window.inputs) for window in first) * len(split)):
-        return EncodedSplit(split, windows_of, backbone, kept=None, example_of=range(len(split)), lengths=None)
+        return _read_one_by_one(split, windows_of, backbone, readers)
     kept: list[Window] = []
     example_of: list[int] = []
     for index in tqdm(range(len(split)), desc="encoding", unit="example", leave=False, delay=2, disable=None):
@@ -145,51 +157,22 @@ def encode(split: Split, windows_of: WindowsOf, backbone: Backbone) -> EncodedSp
         kept += windows
         example_of += [index] * len(windows)
     lengths = [backbone.length(window.inputs) for window in kept]
-    return EncodedSplit(split, windows_of, backbone, kept, example_of, lengths if len(set(lengths)) > 1 else None)
+    lengths_or_none = lengths if len(set(lengths)) > 1 else None
+    return EncodedSplit(split, windows_of, backbone, kept, example_of, lengths_or_none, readers=readers)
 
 
-def ordered_batches(
-    data: EncodedSplit, batch_size: int, shard: Shard = ALL, micro_batches: MicroBatches = WHOLE
-) -> DataLoader[list[MicroBatch]]:
-    """Return the shard of the windows, in the order of ``data.order``, in batches that with those of all make
-    ``batch_size``."""
-    batches = BatchSampler(shard.of(data.order()), -(-batch_size // shard.processes), drop_last=False)
-    # A loader without a generator draws from the stream of dropout masks: what trains after it would then depend on
-    # whether a trunk's output was computed or known.
-    return _loader(data, batches, torch.Generator(), micro_batches)
+def augment(
+    split: Split, windows_of: WindowsOf, backbone: Backbone, seed: int, readers: Readers = READERS
+) -> EncodedSplit:
+    """Return a split of which ``windows_of`` makes another window of each example in every epoch.
+
+    It draws from PyTorch's random numbers, which depend on ``seed``, the epoch and the example's name alone.
+    """
+    return replace(_read_one_by_one(split, windows_of, backbone, readers), augmented=seed)
 
 
-def shuffled_batches(
-    data: EncodedSplit, batch_size: int, seed: int, shard: Shard = ALL, micro_batches: MicroBatches = WHOLE
-) -> DataLoader[list[MicroBatch]]:
-    """Return the shard of every batch; ``seed`` decides the order, another in each epoch."""
-    generator = torch.Generator().manual_seed(seed)
-    sampler: Sampler[int] = RandomSampler(data, generator=generator)
-    if data.lengths:
-        sampler = _Bucketed(sampler, data.lengths, batch_size, generator)
-    return _loader(data, ShardedBatches(sampler, batch_size, shard), generator, micro_batches)
-
-
-def _loader(
-    data: EncodedSplit, batches: Sampler[list[int]], generator: torch.Generator, micro_batches: MicroBatches
-) -> DataLoader[list[MicroBatch]]:
-    """Return a loader of batches, whose ``sampler`` yields their indices."""
-    parts = _MicroBatched(data, micro_batches)
-    return DataLoader(parts, None, sampler=batches, generator=generator, collate_fn=_as_it_is)
-
-
-class _MicroBatched(Dataset[list[MicroBatch]]):
-    """A split by batches: an item is what some indices stand for, in micro-batches."""
-
-    def __init__(self, data: EncodedSplit, micro_batches: MicroBatches) -> None:
-        self.data, self.micro_batches = data, micro_batches
-
-    def __getitem__(self, indices: list[int]) -> list[MicroBatch]:
-        return self.micro_batches.of(self.data.batch, indices)
-
-
-def _as_it_is(batch: list[MicroBatch]) -> list[MicroBatch]:
-    return batch
+def _read_one_by_one(split: Split, windows_of: WindowsOf, backbone: Backbone, readers: Readers) -> EncodedSplit:
+    return EncodedSplit(split, windows_of, backbone, None, range(len(split)), None, readers=readers)
 
 
 class _Windows(Sequence[Window]):
@@ -211,34 +194,9 @@ class _Windows(Sequence[Window]):
         return self.data.window(self.indices[index])
 
 
-class _Bucketed(Sampler[int]):
-    """Shuffled indices in which those that share a batch are of about the same length; whole batches are shuffled.
-
-    The smaller one that is left over comes last, as without buckets.
-    """
-
-    def __init__(self, sampler: Sampler[int], lengths: Sequence[int], size: int, generator: torch.Generator) -> None:
-        self.sampler, self.lengths, self.size, self.generator = sampler, lengths, size, generator
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        shuffled = iter(self.sampler)
-        full = len(self) - len(self) % self.size
-        batches: list[list[int]] = []
-        while len(batches) * self.size < full:
-            many = list(islice(shuffled, min(BATCHES_SORTED * self.size, full - len(batches) * self.size)))
-            many.sort(key=self.lengths.__getitem__)
-            batches += [many[at : at + self.size] for at in range(0, len(many), self.size)]
-        for index in torch.randperm(len(batches), generator=self.generator).tolist():
-            yield from batches[index]
-        yield from shuffled
-
-
 def fits(size: int) -> bool:
-    """Whether so many bytes may be kept in memory."""
-    return size <= MEMORY_SHARE * psutil.virtual_memory().available
+    """Whether so many bytes may be kept in memory, by each of the processes that train together on this machine."""
+    return size * processes_here() <= MEMORY_SHARE * psutil.virtual_memory().available
 
 
 def _collate_targets(targets: list[Any]) -> Any:

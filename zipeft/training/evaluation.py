@@ -13,7 +13,8 @@ from zipeft.api.backbone import LanguageBackbone
 from zipeft.api.learner import Learner
 from zipeft.api.objective import Objective
 from zipeft.training import parallel
-from zipeft.training.dataset import WHOLE, EncodedSplit, ordered_batches
+from zipeft.training.batches import WHOLE, ordered_batches
+from zipeft.training.dataset import EncodedSplit
 from zipeft.training.micro_batches import MicroBatch, MicroBatches
 
 BATCH_SIZE = 32

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+
 from zipeft.errors import UserError
 from zipeft.training.micro_batches import MicroBatches
+from zipeft.training.readers import Readers
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,9 @@ class Execution:
     micro_batch: int | Literal["auto"] | None = None
     """How many windows go through the model at once, in each process; None for a whole batch. "auto" halves that
     whenever memory runs out."""
+
+    workers: int | None = None
+    """How many processes read the data that do not fit in memory; see ``Readers``."""
 
     def check(self, processes: int) -> None:
         """Raise ``UserError`` for what so many processes that train together cannot do."""
@@ -29,9 +35,13 @@ class Execution:
         automatic = self.micro_batch == "auto"
         return MicroBatches(None if automatic else self.micro_batch, automatic)  # type: ignore[arg-type]  # no text here
 
+    def readers(self, device: torch.device) -> Readers:
+        """Return who reads data for trainings on a device."""
+        return Readers(self.workers, pinned=device.type == "cuda")
+
     def as_record(self) -> dict[str, Any]:
         """Return what is not as it is by default, as a record's environment has it."""
-        return {} if self.micro_batch is None else {"micro_batch": self.micro_batch}
+        return {name: value for name in ("micro_batch", "workers") if (value := getattr(self, name)) is not None}
 
 
 BY_DEFAULT = Execution()

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from zipeft.api.learner import Learner
 from zipeft.training import stopwatch
-from zipeft.training.dataset import WHOLE, EncodedSplit, fits, ordered_batches
+from zipeft.training.batches import WHOLE, ordered_batches
+from zipeft.training.dataset import EncodedSplit, fits
 from zipeft.training.micro_batches import MicroBatch, MicroBatches
 from zipeft.training.stopwatch import NOTHING, Spent
 
@@ -50,9 +51,10 @@ class FrozenTrunk:
     ) -> tuple[EncodedSplit, Spent]:
         """Return a split with the output for its windows, and the time that computing it took, now or before.
 
-        A learner without a frozen trunk, one in which nothing trains, and a lack of memory leave it as it is.
+        A learner without a frozen trunk, one in which nothing trains, examples that are augmented and a lack of memory
+        leave it as it is.
         """
-        if not learner.has_trunk or not learner.trainable():
+        if not learner.has_trunk or not learner.trainable() or split.augmented is not None:
             return split, NOTHING
         learner.eval()
         first = self._compute(learner, split, micro_batches, batches=1)

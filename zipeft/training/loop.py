@@ -20,7 +20,8 @@ from zipeft.api.protocol import TrainingProtocol
 from zipeft.errors import UserError
 from zipeft.results import Epoch
 from zipeft.training import parallel
-from zipeft.training.dataset import WHOLE, EncodedSplit, shuffled_batches
+from zipeft.training.batches import WHOLE, shuffled_batches
+from zipeft.training.dataset import EncodedSplit
 from zipeft.training.evaluation import Evaluator
 from zipeft.training.micro_batches import MicroBatches
 from zipeft.training.optimizers import learning_rate_factor, new_optimizer
@@ -117,6 +118,8 @@ class Trainer:
         log, best = TrainingLog(), Best(self.objective.metric)
         while log.steps < steps:
             start = now()
+            sampler.epoch = len(log.history)
+            step.data = train.in_epoch(sampler.epoch)
             losses = []
             batches = zip(parallel.read(self.accelerator, loader), sampler.weights(), strict=True)
             for batch, weight in islice(batches, steps - log.steps):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from accelerate import Accelerator
@@ -47,17 +47,31 @@ class Shard:
 ALL = Shard()
 
 
-class ShardedBatches(BatchSampler):
+class EpochBatch(NamedTuple):
+    """The indices of a batch, and the number of the epoch, from 0, in which they are read."""
+
+    indices: list[int]
+    epoch: int = 0
+
+
+class ShardedBatches(Sampler["EpochBatch"]):
     """Batches of indices, of which each holds a process's shard. Where the shard is empty it holds one index of the
-    batch nevertheless, with weight 0: every process has to take part in every step."""
+    batch nevertheless, with weight 0: every process has to take part in every step.
+
+    ``epoch`` is the number, from 0, of the epoch that is iterated over next; who trains sets it.
+    """
 
     def __init__(self, sampler: Sampler[int], batch_size: int, shard: Shard) -> None:
-        super().__init__(sampler, batch_size, drop_last=False)
-        self.shard = shard
+        self.sampler, self.batch_size, self.shard = sampler, batch_size, shard
+        self.epoch = 0
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in super().__iter__():
-            yield list(self.shard.of(batch) or batch[:1])
+    def __len__(self) -> int:
+        return -(-len(cast(Sized, self.sampler)) // self.batch_size)
+
+    def __iter__(self) -> Iterator[EpochBatch]:
+        epoch = self.epoch
+        for batch in BatchSampler(self.sampler, self.batch_size, drop_last=False):
+            yield EpochBatch(list(self.shard.of(batch) or batch[:1]), epoch)
 
     def weights(self) -> list[float]:
         """Return the weight of each batch's mean loss; see ``Shard.weight``."""
