@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from support.fitting import accelerated
 from support.toys import ToyDecoder
 from zipeft.api.data import NO_LABEL, Split, Window
 from zipeft.api.learner import Learner
@@ -106,6 +107,26 @@ def test_test_examples_are_answered_too_and_validation_examples_are_not(monkeypa
     assert [each.answer for each in predictions] == ["good so"] * 4
     assert {name: scores[name] for name in before} == before
     assert scores["exact_match"] == 0.5
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_answers_are_generated_in_the_precision_of_training(precision, monkeypatch):
+    computed, generate, model = [], ToyDecoder.generate, BACKBONE.build()
+
+    def spy(self, model, prompts, max_new_tokens):
+        computed.append((prompts, model(**prompts).logits))
+        return generate(self, model, prompts, max_new_tokens)
+
+    monkeypatch.setattr(ToyDecoder, "generate", spy)
+    data = encode(Split(WINDOWS, [("y",)] * 4, [*"abcd"]), lambda inputs, target: [Window(inputs, 0)], BACKBONE)
+    objective = Responses(max_new_tokens=2)
+    with accelerated(torch.device("cpu"), precision) as accelerator:
+        Evaluator(objective, accelerator).test(Learner(BACKBONE, model, nn.Identity(), objective.read), data)
+    ((prompts, logits),) = computed
+    assert logits.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    if precision == "fp32":  # to the last bit
+        with torch.no_grad():
+            assert torch.equal(logits, model(**prompts).logits)
 
 
 def test_generated_tokens_become_answers():

@@ -81,7 +81,8 @@ class Evaluator:
             if max_new_tokens:
                 assert isinstance(backbone, LanguageBackbone)  # objectives read nothing else to generate from
                 prompts = backbone.prompt_ids(content["inputs"])
-                generated = backbone.generate(learner.model, prompts, max_new_tokens)
+                with self.accelerator.autocast():  # as in training; the learner's own forward pass has it already
+                    generated = backbone.generate(learner.model, prompts, max_new_tokens)
                 own = self.objective.with_generated(own, generated, backbone)
             predictions += own
         return predictions
