@@ -28,7 +28,7 @@ from zipeft.training.readers import Readers
 
 pytestmark = pytest.mark.slow
 
-IMAGES, BATCH, ROUNDS = 192, 16, 3
+IMAGES, BATCH, ROUNDS = 96, 8, 2
 WORKERS = (0, 1, 2)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import weakref
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
+import pytest
 import torch
 
 from support import experiments
@@ -65,6 +67,34 @@ def test_what_a_seed_draws_is_encoded_once_until_another_seed_draws():
     assert loaded.draw(3)[0] is train
     assert loaded.draw(4)[0] is not train
     assert loaded.targets(3) == [0, 1]
+
+
+@dataclass(frozen=True)
+class Pooled(ManySets):
+    """The toy as a pool of 48, of which it counts the images that are encoded."""
+
+    shots: int = 2
+    encoded: ClassVar[list[int]] = []
+
+    def load(self, dataset):
+        return replace(super().load(dataset), draw=lambda seed: (range(seed, seed + self.shots), [seed]))
+
+    def encoder(self, backbone):
+        encode = super().encoder(backbone)
+        return lambda image: self.encoded.append(1) or encode(image)
+
+
+@pytest.mark.parametrize(("shots", "of_train"), [(2, 1 + 2), (6, 48)])
+def test_of_a_large_pool_only_what_a_run_draws_is_encoded(shots, of_train, monkeypatch):
+    monkeypatch.setattr(Pooled, "encoded", [])
+    loaded = Loader().dataset(Pooled(shots=shots), "a", ToyViT())
+    train, validation = loaded.draw(0)
+    _ = train.inputs(range(shots)), validation.inputs([0])
+    of_validation, of_test, to_know_sizes = 1 + 1, 48, 1
+    # One example of each split that is encoded is made to know its size.
+    assert len(Pooled.encoded) <= of_train + of_validation + of_test + 2 * to_know_sizes
+    whole = Loader().dataset(ManySets(), "a", ToyViT()).encoded.train
+    assert torch.equal(train.inputs(range(shots)), whole.inputs(range(shots)))
 
 
 def test_all_is_taken_where_nothing_is_drawn_and_test_splits_hold_what_is_encoded():

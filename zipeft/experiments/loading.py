@@ -17,9 +17,12 @@ from zipeft.api.protocol import Augmentation
 from zipeft.api.sealed import SealedSplit, TestLocked
 from zipeft.api.task import Task
 from zipeft.last_only import LastOnly
-from zipeft.training.dataset import EncodedSplit, augment, encode
+from zipeft.training.dataset import EncodedSplit, augment, encode, read_one_by_one
 from zipeft.training.frozen_model import FrozenModel
 from zipeft.training.readers import READERS, Readers
+
+WASTE = 10
+"""A pool from which runs draw is not encoded at once if it is so many times larger than what a run takes."""
 
 
 class Encoded(NamedTuple):
@@ -63,7 +66,14 @@ class LoadedSet:
             _check_unlike(validation, test, self.name)
             return test
 
-        train, validation = self._augmented() or read(self.data.train), read(self.data.validation)
+        def read_pool(pool: Split, taken: int) -> EncodedSplit:
+            if len(pool) <= WASTE * taken:
+                return read(pool)
+            return read_one_by_one(pool, windows_of, self.backbone, self.readers)  # each draw's few are encoded then
+
+        train_taken, validation_taken, _ = self.data.counts()
+        train = self._augmented() or read_pool(self.data.train, train_taken)
+        validation = read_pool(self.data.validation, validation_taken)
         sealed = {name: split.map(read_test) for name, split in self.data.sealed_splits().items()}
         return Encoded(train, validation, sealed.pop("test"), sealed)
 

@@ -149,7 +149,7 @@ def encode(split: Split, windows_of: WindowsOf, backbone: Backbone, readers: Rea
     """Return a split encoded: at once where its inputs fit in memory, else each window when it is read."""
     first = windows_of(split.examples[0], split.targets[0])
     if not fits(sum(_size(window.inputs) for window in first) * len(split)):
-        return _read_one_by_one(split, windows_of, backbone, readers)
+        return read_one_by_one(split, windows_of, backbone, readers)
     kept: list[Window] = []
     example_of: list[int] = []
     for index in tqdm(range(len(split)), desc="encoding", unit="example", leave=False, delay=2, disable=None):
@@ -168,10 +168,11 @@ def augment(
 
     It draws from PyTorch's random numbers, which depend on ``seed``, the epoch and the example's name alone.
     """
-    return replace(_read_one_by_one(split, windows_of, backbone, readers), augmented=seed)
+    return replace(read_one_by_one(split, windows_of, backbone, readers), augmented=seed)
 
 
-def _read_one_by_one(split: Split, windows_of: WindowsOf, backbone: Backbone, readers: Readers) -> EncodedSplit:
+def read_one_by_one(split: Split, windows_of: WindowsOf, backbone: Backbone, readers: Readers) -> EncodedSplit:
+    """Return a split of which each window is made when it is read, and none is kept."""
     return EncodedSplit(split, windows_of, backbone, None, range(len(split)), None, readers=readers)
 
 
