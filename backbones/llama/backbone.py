@@ -35,6 +35,7 @@ _LLAMA_13B = {
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     smollm2.MODEL.name: ("llama", _SMOL),
     "llama-7b": ("llama", _LLAMA_7B),
+    "huggyllama/llama-7b": ("llama", _LLAMA_7B),
     "llama-13b": ("llama", _LLAMA_13B),
 }
 """What can be had at random weights: a type of model of transformers and its sizes, by the name of the weights."""

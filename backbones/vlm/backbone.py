@@ -146,7 +146,9 @@ class VLM(VisionLanguageBackbone):
         import torch
 
         batch = super().random_batch(batch_size, length=length)
-        images = torch.randn(batch_size, self.encoder.width, generator=torch.Generator().manual_seed(0))
+        with torch.device("meta"):
+            width = self.encoder.width
+        images = torch.randn(batch_size, width, generator=torch.Generator().manual_seed(0))
         return {**batch, "image": images, "has_image": torch.ones(batch_size, 1, dtype=torch.bool)}
 
     # --- images -------------------------------------------------------------------------------------------------------

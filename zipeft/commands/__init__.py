@@ -24,6 +24,7 @@ COMMANDS = {
     "fetch": Command("fetch", "get a task's data before it is run, and verify what is there"),
     "doctor": Command("doctor", "say whether this machine is ready, and what to do where it is not"),
     "run": Command("run", "fine-tune a backbone on a task with some or all methods"),
+    "recipes": Command("recipes", "list the published results that there are recipes for"),
     "profile": Command("profile", "tell what methods cost on a backbone, before anything is trained"),
     "evaluate": Command("evaluate", "score a saved adapter on its task's test data"),
     "generate": Command("generate", "answer prompts with a saved adapter, or with a backbone as it is"),

@@ -18,6 +18,7 @@ from zipeft.commands import sweep_file
 from zipeft.commands.common import ArgumentParser, command_parser, exit_status, whole
 from zipeft.commands.devices import accelerator
 from zipeft.commands.execution import add_execution_options, execution_of
+from zipeft.commands.recipe_file import recipe_named
 from zipeft.errors import UserError, printable
 from zipeft.experiments import ray_local
 from zipeft.experiments.comparison import Comparison
@@ -52,6 +53,8 @@ examples:
   python -m zipeft.run --backbone vit --task fgvc --trials 4 --dry-run
       what that would run, on how many examples, how much of it is done, and how long the rest takes; --dry-run 3 times
       three steps of every method where no earlier training tells
+  python -m zipeft.run --recipe llama-adapter --dry-run
+      a published row: what it takes, from where its weights and data come, and the numbers to be met
   python -m zipeft.run --config sweep.toml
       a sweep from a file of these options: backbone = ["vit"], task = ["fgvc", "folder"], trials = 4, ...
 
@@ -66,6 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = _parse(arguments)
     plan = make_plan(options)
+    if options.recipe and options.dry_run is not None:
+        from zipeft.commands.recipe_outlook import outlook
+
+        print(outlook(recipe_named(options.recipe), plan, options))
+        if not options.data_dir:
+            return 0
     for comparison in plan:
         comparison.datasets()  # before anything is loaded: it says what is wrong with the task's settings
     for folder in filter(None, (options.results, options.save_adapters) if options.dry_run is None else ()):
@@ -182,7 +191,12 @@ def _parse(arguments: Sequence[str]) -> RunOptions:
     parser = _parser()
     given = vars(parser.parse_args(arguments))
     printed = given.pop("print_config", False)
-    if config := given.pop("config", None):
+    config = given.pop("config", None)
+    if recipe := given.get("recipe"):
+        if config:
+            raise UserError("--recipe and --config both name a sweep file: keep one")
+        config = recipe_named(recipe).path
+    if config:
         written = vars(parser.parse_args(sweep_file.read_arguments(config)))
         own = given.get("set", [])
         others = [each for each in written.get("set", []) if _target(each) not in map(_target, own)]
@@ -223,6 +237,7 @@ def _parser() -> ArgumentParser:
         "--data-dir", type=path, metavar="DIR", help="folder of the task's data (default: the embedded sets)"
     )
     what.add_argument("--method", **several, help="methods, or 'all' (default: the preset's)")
+    what.add_argument("--recipe", metavar="NAME", help="take these options from a recipe (zipeft recipes lists them)")
     what.add_argument("--config", type=path, metavar="FILE", help="take these options from a TOML or YAML file")
     what.add_argument("--print-config", action="store_true", help="print the options as a TOML file, and do no more")
     how = parser.add_argument_group("how")

@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -27,6 +28,9 @@ BARE = ("dry_run", "ray")
 
 OPTIONS = get_type_hints(RunOptions)
 
+NOTES = "recipe"
+"""The table of a sweep file that says what it is for; it asks for nothing."""
+
 
 def read_arguments(path: Path) -> list[str]:
     """Return the command line that a sweep file stands for.
@@ -35,7 +39,7 @@ def read_arguments(path: Path) -> list[str]:
     Raises ``UserError`` for a file that cannot be read and for what is no option of ``RunOptions``.
     """
     arguments: list[str] = []
-    content = _content(path)
+    content = {key: value for key, value in _content(path).items() if key != NOTES}
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name != key and name in content:
@@ -48,6 +52,7 @@ def read_arguments(path: Path) -> list[str]:
 
 def written(options: RunOptions) -> str:
     """Return the sweep file, in TOML, that asks for the same."""
+    options = replace(options, recipe=None)  # what it asks for is among the options
     said = {name: value for name, value in vars(options).items() if value not in (None, ()) and value is not False}
     return "".join(f"{name} = {json.dumps(value, default=str)}\n" for name, value in said.items())
 

@@ -36,6 +36,8 @@ class RunOptions:
     retry_failed: bool = False
     save_adapters: Path | None = None
 
+    recipe: str | None = None
+
     ray: str | None = None
     ray_cpus: int | None = None
     ray_gpus: float | None = None
