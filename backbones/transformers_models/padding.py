@@ -28,10 +28,16 @@ def located(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 def known(inputs: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """Let models make the same masks as ever in this context without a look at the padding, if its places are known;
     yield the inputs that they take."""
+    import torch
+
+    taken = {name: value for name, value in inputs.items() if name != PADDING}
+    if torch.compiler.is_compiling():  # a graph looks at no values
+        yield taken
+        return
     _install()
     token = _padded.set(len(inputs[PADDING]) > 0 if PADDING in inputs else None)
     try:
-        yield {name: value for name, value in inputs.items() if name != PADDING}
+        yield taken
     finally:
         _padded.reset(token)
 
@@ -39,13 +45,12 @@ def known(inputs: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 @cache
 def _install() -> None:
     """Wrap the function that makes masks for fused attention; outside of ``known`` it does what it did."""
-    import torch
     from transformers import AttentionMaskInterface
 
     make: Callable[..., Any] = AttentionMaskInterface()["sdpa"]
 
     def sdpa_mask(*args: Any, **options: Any) -> Any:
-        if not torch.compiler.is_compiling() and (padded := _padded.get()) is not None:
+        if (padded := _padded.get()) is not None:
             if padded:  # no mask can be left out, which is what it would look for
                 options |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
             else:

@@ -21,6 +21,7 @@ from zipeft import registry
 from zipeft.api.data import Split, Window
 from zipeft.api.learner import Learner
 from zipeft.api.protocol import TrainingProtocol
+from zipeft.backbones.transformers_models.padding import PADDING
 from zipeft.objectives.classification import Classification
 from zipeft.training.dataset import EncodedSplit, encode
 from zipeft.training.loop import Trainer
@@ -41,6 +42,7 @@ class Padded(ROBERTA):
 
     def collate(self, inputs):
         batch = super().collate(inputs)
+        del batch[PADDING]  # what is padded here is not in it
         room = LONGEST - batch["input_ids"].shape[1]
         return {name: torch.nn.functional.pad(values, (0, room)) for name, values in batch.items()}
 

@@ -115,7 +115,7 @@ def test_a_missing_requirement_is_named(monkeypatch):
 def test_a_training_that_goes_another_way_is_noticed(name, monkeypatch):
     backbone = toys()[name]
     method = registry.methods.make("zero_gated_random", {"learning_rate": 0.1, "head_learning_rate": 0.1}).plugin
-    with self_test._accelerator(torch.device("cpu"), "fp32") as accelerator:
+    with self_test.accelerated(torch.device("cpu"), "fp32") as accelerator:
         first, again = (self_test.train(backbone, method, accelerator) for _ in range(2))
         assert first.distance(again) == 0
         attend = zero_gated_prompt.attend

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from support.toys import TOYS, methods_for
@@ -23,7 +20,6 @@ from zipeft.api.protocol import TrainingProtocol
 from zipeft.experiments.loading import Loader
 from zipeft.training.dataset import EncodedSplit
 from zipeft.training.loop import Trainer, TrainingLog
-from zipeft.training.parallel import new_accelerator
 
 CASES = [(toy, method) for toy, (backbone, _) in TOYS.items() for method in methods_for(backbone.modality)]
 """Every method on the toy of each kind of backbone that it goes with."""
@@ -66,16 +62,6 @@ def without_dropout(learner: Learner) -> Learner:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return learner
-
-
-@contextmanager
-def accelerated(device: torch.device, precision: str = "fp32") -> Iterator[Accelerator]:
-    """An accelerator of a device and a precision while this context lasts; accelerate has one a process."""
-    AcceleratorState._reset_state(True)
-    try:
-        yield new_accelerator(cpu=device.type == "cpu", mixed_precision={"fp32": "no"}.get(precision, precision))
-    finally:
-        AcceleratorState._reset_state(True)
 
 
 @cache

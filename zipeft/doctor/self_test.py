@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import GradScalerKwargs
 from torch import Tensor
 
 from zipeft import registry
@@ -39,17 +40,19 @@ BUDGET = 35.0
 Found = dict[str, dict[str, float | str]]
 """By precision, and by toy and method: how far apart, or what was raised."""
 
-TOLERANCES = {"fp32": 0.02, "fp16": 0.05, "bf16": 0.1}
+TOLERANCES = {"fp32": 0.02, "fp16": 0.05, "bf16": 0.15}
 """How far the movement of all parameters may lie from the CPU's in float32, as a part of it. TF32 has 10 bits of
-mantissa as fp16 has, bf16 has 7; a kernel that computes something else is off by a factor."""
+mantissa as fp16 has, bf16 has 7. On a CPU in bf16 the farthest toy, a CLIP
+whose text tower is gated, lies 10 % away; a kernel that computes something else is off by more."""
 
-PROTOCOL = TrainingProtocol(epochs=2, batch_size=8, optimizer="SGD", schedule="constant", warmup=0.0)
-"""Plain steps: AdamW's first ones have the sign of a gradient whatever its size, and so of its rounding."""
+PROTOCOL = TrainingProtocol(epochs=1, batch_size=4, optimizer="SGD", schedule="constant", warmup=0.0)
+"""Plain steps: AdamW's first ones have the sign of a gradient whatever its size, and so of its rounding. Of one epoch:
+rounding would decide which of several is the best."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training went: the mean loss of each epoch, and how far the parameters moved, those of the method and those
+    """How a training went: the mean loss of each step, and how far the parameters moved, those of the method and those
     of the head apart, each as one vector."""
 
     losses: list[float]
@@ -111,10 +114,10 @@ def compare(device: torch.device) -> Found:
             if (now() - start).wall > BUDGET or not _trains(method_name, backbone):
                 continue
             method = replace(registry.methods.get(method_name)(), learning_rate=0.1, head_learning_rate=0.1)
-            with _accelerator(torch.device("cpu"), "fp32") as accelerator:
+            with accelerated(torch.device("cpu"), "fp32") as accelerator:
                 reference = train(backbone, method, accelerator)
             for precision in found:
-                with _accelerator(device, precision) as accelerator:
+                with accelerated(device, precision) as accelerator:
                     try:
                         apart: float | str = train(backbone, method, accelerator).distance(reference)
                     except Exception as error:  # whatever a driver, a kernel or a library raises
@@ -137,7 +140,7 @@ def train(backbone: Backbone, method: Method, accelerator: Accelerator) -> Train
     for part in (learner.method_parameters(), learner.head_parameters()):
         each = [(parameter.detach() - start[name]).flatten().cpu() for name, parameter in part.items()]
         moved.append(torch.cat(each) if each else torch.empty(0))
-    return Trained([epoch.train_loss for epoch in log.history], moved)
+    return Trained(list(log.history[0].losses), moved)
 
 
 def _trains(method: str, backbone: Backbone) -> bool:
@@ -151,10 +154,20 @@ def _precisions(device: torch.device) -> list[str]:
 
 
 @contextmanager
-def _accelerator(device: torch.device, precision: str) -> Iterator[Accelerator]:
-    """An accelerator of a device and a precision; accelerate has one a process, which is forgotten afterwards."""
+def accelerated(device: torch.device, precision: str) -> Iterator[Accelerator]:
+    """An accelerator of a device and a precision; accelerate has one a process, which is forgotten before and after.
+
+    Raises: ``ValueError`` for a precision that accelerate does not take on the device.
+    """
+    # Gradients of toys would overflow fp16 at the first scales that torch tries, and the steps be left out.
+    scaler = GradScalerKwargs(init_scale=256.0)
+    AcceleratorState._reset_state(True)
     try:
-        yield new_accelerator(cpu=device.type == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+        yield new_accelerator(
+            cpu=device.type == "cpu",
+            mixed_precision="no" if precision == "fp32" else precision,
+            kwargs_handlers=[scaler],
+        )
     finally:
         AcceleratorState._reset_state(True)
 
