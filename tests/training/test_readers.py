@@ -18,6 +18,7 @@ from support.pictures import save_noisy
 from support.toys import SIZE, ToyViT
 from zipeft import registry
 from zipeft.api.data import Split, Window
+from zipeft.api.learner import Learner
 from zipeft.errors import UserError
 from zipeft.experiments.experiment import Experiment
 from zipeft.experiments.loading import Loader
@@ -25,6 +26,7 @@ from zipeft.tasks.folder import Folder
 from zipeft.training.batches import shuffled_batches
 from zipeft.training.dataset import augment, encode
 from zipeft.training.execution import Execution
+from zipeft.training.frozen_trunk import FrozenTrunk
 from zipeft.training.parallel import ALL, Shard
 from zipeft.training.readers import Readers, processes_here, told_of_dead_workers
 
@@ -107,6 +109,16 @@ def test_validation_and_test_are_never_augmented(folder):
         assert torch.equal(crops[1].in_epoch(epoch).inputs([0, 1]), plain[1].inputs([0, 1]))
     assert crops[1].kept is not None
     assert crops[0].kept is None
+
+
+def test_the_output_of_a_frozen_trunk_is_kept_of_images_that_are_the_same_in_each_epoch_alone(folder):
+    backbone, trunk = ToyViT(), FrozenTrunk(Accelerator(cpu=True), 4)
+    learner = Learner(backbone, backbone.build().requires_grad_(False), torch.nn.Linear(32, 2))
+    data, validation = Loader(Readers(0)).dataset(task(folder), "folder", backbone, "flip").draw(0)
+    learner.find_trunk(data.sample_inputs(2))
+    assert learner.has_trunk
+    assert trunk.extend(learner, data)[0] is data
+    assert trunk.extend(learner, validation)[0].trunk_output is not None
 
 
 def measured(folder, method, workers, augmentation="crop_flip"):
