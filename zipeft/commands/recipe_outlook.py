@@ -32,7 +32,8 @@ def predictions(recipe: Recipe, comparison: Comparison, options: RunOptions) -> 
         return
     backbone = replace(comparison.backbone.plugin, pretrained=False)
     devices = Devices(device_named(recipe.gpu), recipe.devices, recipe.sharded)
-    at_once = int(options.micro_batch) if (options.micro_batch or "").isdigit() else None
+    asked = options.micro_batch or ""
+    at_once = int(asked) if asked.isdigit() else None
 
     def batch(examples: int) -> Any:
         return backbone.random_batch(examples, image_size=recipe.image_size, length=recipe.length)
@@ -67,7 +68,7 @@ def costs(recipe: Recipe, prediction: Prediction) -> dict[str, str]:
 
 def targets(recipe: Recipe, comparison: Comparison, method: str) -> str:
     """Return the numbers that a method is to meet, by their columns, from the task's published tables."""
-    row = recipe.targets.get(method)
+    row = recipe.targets.get(method, "")
     tables = [table for table in comparison.task.plugin.published if row in table.rows]
     cells = [
         f"{column} {value}" for table in tables for column, value in zip(table.columns, table.rows[row], strict=True)

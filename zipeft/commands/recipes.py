@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from zipeft.commands.common import command_parser, exit_status
+from zipeft.commands.common import ArgumentParser, command_parser, exit_status
 from zipeft.commands.recipe_file import predicted, recipes
 from zipeft.formatting import DASH
 
@@ -25,14 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table and return the exit status."""
     from tabulate import tabulate
 
-    parser = command_parser(
-        "zipeft recipes",
-        "List recipes: sweep files for published results, with the hardware, the predicted memory of each device and "
-        "the predicted time of one training of each method.",
-        EXAMPLES,
-    )
-    parser.add_argument("--format", default="simple", choices=("simple", "github"))
-    options = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
     print(tabulate(rows(), headers=HEADERS, tablefmt=options.format, disable_numparse=True))
     return 0
 
@@ -46,6 +39,17 @@ def rows() -> list[list[str]]:
             first = [recipe.name, recipe.title, recipe.hardware] if not index else ["", "", ""]
             found.append([*first, method, costs["memory"], costs["time"]])
     return found
+
+
+def _parser() -> ArgumentParser:
+    parser = command_parser(
+        "zipeft recipes",
+        "List recipes: sweep files for published results, with the hardware, the predicted memory of each device and "
+        "the predicted time of one training of each method.",
+        EXAMPLES,
+    )
+    parser.add_argument("--format", default="simple", choices=("simple", "github"))
+    return parser
 
 
 if __name__ == "__main__":
