@@ -8,11 +8,11 @@ import os
 import re
 import stat
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from zipeft.errors import CannotWrite
 
@@ -109,13 +109,18 @@ def _digest(name: str, length: int) -> str:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, folders included. Raises ``CannotWrite`` where that is not possible."""
+    write_parts_atomically(path, lambda file: file.write(content))
+
+
+def write_parts_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file whole or not at all, as ``write_atomically`` does: ``write`` puts its content into an open file."""
     check_target(path)
     temporary = path.with_name(f"{temporary_prefix(path)}{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "xb") as file:
-                file.write(content)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

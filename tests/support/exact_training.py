@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -31,6 +32,7 @@ from zipeft.objectives.options import Options
 from zipeft.objectives.regression import Regression
 from zipeft.objectives.responses import Responses
 from zipeft.objectives.sequence_labelling import SequenceLabelling
+from zipeft.training.activation_checkpointing import checkpointed_activations
 from zipeft.training.batches import shuffled_batches
 from zipeft.training.dataset import EncodedSplit, encode
 from zipeft.training.execution import BY_DEFAULT, Execution
@@ -87,7 +89,8 @@ def after_five_steps(toy: str, name: str, objective: str, execution: Execution =
     model, optimizer = prepare(accelerator, learner, new_optimizer(learner, method, protocol))
     schedule = LambdaLR(optimizer.optimizer, learning_rate_factor(protocol, STEPS, len(loader)))
     step = TrainingStep(own, accelerator, model, optimizer, schedule, protocol.clip, train, micro_batches)
-    taken = [step.take(*each) for each in islice(zip(loader, loader.sampler.weights(), strict=True), STEPS)]
+    with checkpointed_activations(learner) if execution.checkpoint_activations else nullcontext():
+        taken = [step.take(*each) for each in islice(zip(loader, loader.sampler.weights(), strict=True), STEPS)]
     assert len(taken) == STEPS
     accelerator.free_memory()
     return {name: parameter.detach().clone() for name, parameter in learner.trainable().items()}

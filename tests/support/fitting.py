@@ -19,7 +19,8 @@ from zipeft.api.objective import Objective
 from zipeft.api.protocol import TrainingProtocol
 from zipeft.experiments.loading import Loader
 from zipeft.training.dataset import EncodedSplit
-from zipeft.training.loop import Trainer, TrainingLog
+from zipeft.training.loop import Trainer
+from zipeft.training.training_log import TrainingLog
 
 CASES = [(toy, method) for toy, (backbone, _) in TOYS.items() for method in methods_for(backbone.modality)]
 """Every method on the toy of each kind of backbone that it goes with."""

@@ -19,7 +19,8 @@ from zipeft.api.protocol import TrainingProtocol
 from zipeft.errors import UserError
 from zipeft.training.batches import shuffled_batches
 from zipeft.training.dataset import encode
-from zipeft.training.loop import Best, Trainer, total_steps
+from zipeft.training.loop import Trainer, total_steps
+from zipeft.training.training_log import Best
 
 LINEAR = registry.methods.get("linear")()
 

@@ -25,6 +25,11 @@ def add_execution_options(how: argparse._ArgumentGroup) -> None:
         "them when memory runs out",
     )
     how.add_argument(
+        "--checkpoint-activations",
+        action="store_true",
+        help="compute activations twice instead of keeping them: less memory, more time, the same results",
+    )
+    how.add_argument(
         "--workers",
         type=whole(0, MOST_WORKERS),
         metavar="N",
@@ -39,7 +44,7 @@ def execution_of(options: RunOptions) -> Execution:
 
     text = options.micro_batch
     micro_batch: Any = int(text) if text and text != "auto" else text
-    return Execution(micro_batch, workers=options.workers)
+    return Execution(micro_batch, options.workers, options.checkpoint_activations)
 
 
 def _micro_batch(text: str) -> str:

@@ -96,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _experiments(plan: Sequence[Comparison], options: RunOptions, command: str) -> list[Experiment]:
     from zipeft.experiments.experiment import Experiment
     from zipeft.experiments.loading import Loader
+    from zipeft.results import Store
 
     precisions = {comparison.protocol.precision for comparison in plan}
     if len(precisions) > 1:
@@ -105,7 +106,8 @@ def _experiments(plan: Sequence[Comparison], options: RunOptions, command: str) 
     execution = execution_of(options)
     execution.check(own.num_processes)
     loader = Loader(execution.readers(own.device))
-    return [Experiment(comparison, own, command, loader, execution) for comparison in plan]
+    checkpoint_of = Store(options.results).checkpoint
+    return [Experiment(comparison, own, command, loader, execution, checkpoint_of) for comparison in plan]
 
 
 def _foresee(experiments: Sequence[Experiment], options: RunOptions) -> int:

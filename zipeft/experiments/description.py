@@ -36,8 +36,8 @@ from zipeft.results.environment import Environment, current_environment
 from zipeft.training.costs import PeakMemory
 from zipeft.training.dataset import EncodedSplit
 from zipeft.training.execution import BY_DEFAULT, Execution
-from zipeft.training.loop import TrainingLog
 from zipeft.training.stopwatch import Spent
+from zipeft.training.training_log import TrainingLog
 
 Kind = TypeVar("Kind", bound=Trained)
 
@@ -109,6 +109,18 @@ class Describer:
         backbone, task, contender = self.comparison.backbone, self.comparison.task, run.contender
         method = Named(contender.name, contender.method)
         return AdapterRecord.of(backbone, method, task, run.dataset, self._data(run.dataset).classes)
+
+    def checkpoint_head(self, run: Run) -> dict[str, Any]:
+        """Return what a checkpoint of a run must have been written with: another version may go on otherwise."""
+        here = self._environment
+        return {
+            "run": self.id(run),
+            "versions": here.versions,
+            "commit": here.commit,
+            "dirty": here.dirty,
+            "device": self.device.type,
+            "execution": here.execution,
+        }
 
     def lasts_as_long_as(self, record: Record) -> bool:
         """Whether what is on record was as much work as it would be here, on the same kind of device. Needs weights."""
@@ -183,7 +195,7 @@ def cost_of(
         steps=log.steps,
         evaluation_seconds=log.evaluation.wall,
         examples_per_second=rate,
-        peak_memory_bytes=memory.bytes,
+        peak_memory_bytes=max(memory.bytes, log.earlier_peak_bytes),
         peak_memory_kind=memory.kind,
         tokens_per_second=rate * fmean(train.lengths) if log.steps and train.lengths else None,
         training_flops=flops[0],

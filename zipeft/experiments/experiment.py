@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
@@ -20,6 +21,7 @@ from zipeft.experiments.description import Describer, TrainingOutcome, cost_of
 from zipeft.experiments.loading import LoadedSet, Loader
 from zipeft.results import Failure, Result, Trained, Trial, Trivial
 from zipeft.training import stopwatch
+from zipeft.training.checkpoints import Checkpoints
 from zipeft.training.costs import PeakMemory, count_flops
 from zipeft.training.dataset import EncodedSplit
 from zipeft.training.evaluation import Evaluator
@@ -48,8 +50,11 @@ class Experiment:
         command: str,
         loader: Loader | None = None,
         execution: Execution = BY_DEFAULT,
+        checkpoint_of: Callable[[str], Path] | None = None,
     ) -> None:
+        """``checkpoint_of`` returns the file in which a run, by its id, keeps what it needs to go on; None for none."""
         self.comparison, self.accelerator, self.execution = comparison, accelerator, execution
+        self.checkpoint_of = checkpoint_of
         self.loader = loader or Loader(execution.readers(accelerator.device))
         self._flops: dict[tuple[object, ...], tuple[int, int]] = {}
         self.trunk = FrozenTrunk(accelerator, comparison.protocol.batch_size)
@@ -135,12 +140,19 @@ class Experiment:
         train, of_train = self.trunk.extend(learner, train, micro_batches)
         validation, of_validation = self.trunk.extend(learner, validation, micro_batches)
         flops = self._count_flops(run, loaded, learner, objective, train)
-        trainer = Trainer(objective, protocol, self.accelerator, micro_batches)
+        trainer = Trainer(objective, protocol, self.accelerator, self.execution)
         with PeakMemory(device) as memory:
-            trained = trainer.fit(learner, method, train, validation, run.seed, on_step)
+            checkpoints = self._checkpoints(run, memory)
+            trained = trainer.fit(learner, method, train, validation, run.seed, on_step, checkpoints)
         return TrainingOutcome(
             learner, trained, cost_of(learner, train, trained, memory, of_train + of_validation, flops)
         )
+
+    def _checkpoints(self, run: Run, memory: PeakMemory) -> Checkpoints | None:
+        if self.checkpoint_of is None:
+            return None
+        path, head = self.checkpoint_of(self.id(run)), self.describer.checkpoint_head(run)
+        return Checkpoints(self.accelerator, path, head, memory.so_far)
 
     def _count_flops(
         self, run: Run, loaded: LoadedSet, learner: Learner, objective: Objective, train: EncodedSplit

@@ -28,6 +28,7 @@ class RunOptions:
     precision: str | None = None
     micro_batch: str | None = None
     workers: int | None = None
+    checkpoint_activations: bool = False
     set: tuple[str, ...] = ()
     dry_run: int | None = None
 

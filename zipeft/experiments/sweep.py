@@ -227,6 +227,8 @@ class Sweep:
         self.report = SweepReport()
         self._fresh: Iterator[Study] = iter(())
         self._waiting: list[Study] = []
+        self._done: set[str] = set()
+        """The ids of what is on record."""
         self._running: dict[str, tuple[Study, ExitStack]] = {}
 
     def go(self, experiments: Iterable[Experiment]) -> SweepReport:
@@ -249,6 +251,7 @@ class Sweep:
             for _, claim in self._running.values():
                 claim.close()
         self.store.forget_claims()
+        self.store.forget_checkpoints(self._done)
         self.report.lost = [result for result in self.report.results if not self.store.holds(result)]
         return self.report
 
@@ -284,7 +287,10 @@ class Sweep:
         """Hand out work as long as there are room and work that nobody else has claimed."""
         while self.executor.has_capacity() and (found := self._next()):
             study, run, claim = found
-            self._running[study.id(run)] = study, claim
+            name = study.id(run)
+            self._running[name] = study, claim
+            if self.policy.redo:
+                self.store.forget_checkpoint(name)
             self.progress.starting(study, run)
             self.executor.submit(study.experiment, run)
 
@@ -307,6 +313,7 @@ class Sweep:
         if study.open:
             return True
         self._waiting.remove(study)
+        self._done.update(study.records)
         self.report.results += study.results()
         self.report.failures += study.failures()
         self.progress.ended(study)
@@ -338,6 +345,7 @@ class Sweep:
                 raise
             record = study.experiment.failure(run, _in_one_line(error))
             self.store.save(record)
+        self.store.forget_checkpoint(record.id)
         study.learn({record.id: record})
         del self._running[record.id]
         claim.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from zipeft import locks
 from zipeft.errors import UserError
-from zipeft.files import NotAFile, delete_leftovers, safe_name, write_atomically
+from zipeft.files import NotAFile, clear_leftovers, delete_leftovers, safe_name, write_atomically
 from zipeft.results.archive import Heads, Line, archive_of, heads
 from zipeft.results.listing import Listing, file_name
 from zipeft.results.reading import Place, read_record
@@ -161,6 +161,23 @@ class Store:
             # of this name. But both come after the work under this claim, and find the record that it left. If it left
             # none, both measure, and the later one replaces the same file.
             locks.drop(file, lock)
+
+    def checkpoint(self, id: str) -> Path:
+        """Return where what is being measured keeps what it needs to go on, for who has its claim."""
+        return self.root / CLAIMS / f"{id}.checkpoint"
+
+    def forget_checkpoint(self, id: str) -> None:
+        """Delete a checkpoint that is not needed any more, and what a kill left beside it."""
+        file = self.checkpoint(id)
+        with suppress(OSError):  # it can wait for the next sweep
+            file.unlink(missing_ok=True)
+        clear_leftovers(file)
+
+    def forget_checkpoints(self, done: Collection[str]) -> None:
+        """Delete the checkpoints of what is on record: a process may have been killed between the two."""
+        for file in (self.root / CLAIMS).glob("*.checkpoint"):
+            if file.stem in done:
+                self.forget_checkpoint(file.stem)
 
     def forget_claims(self) -> None:
         """Delete the claims of processes that were killed; those that somebody holds stay."""

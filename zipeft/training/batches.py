@@ -38,7 +38,7 @@ def shuffled_batches(
     sampler: Sampler[int] = _Shuffled(data, generator=generator)
     if data.lengths:
         sampler = _Bucketed(sampler, data.lengths, batch_size, generator)
-    return _loader(data, ShardedBatches(sampler, batch_size, shard), micro_batches, epochs=True)
+    return _loader(data, ShardedBatches(sampler, batch_size, shard, generator), micro_batches, epochs=True)
 
 
 def _loader(

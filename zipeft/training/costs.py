@@ -42,6 +42,12 @@ class PeakMemory:
             self._sampler = None if _reset_high_water_mark() else _Sampler()
         return self
 
+    def so_far(self) -> int:
+        """Return the peak until now, inside the context."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return self._sampler.peak if self._sampler else _high_water_mark()
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.device.type == "cuda":
             self.bytes = torch.cuda.max_memory_allocated(self.device)

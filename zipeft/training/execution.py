@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
@@ -22,6 +22,8 @@ class Execution:
 
     workers: int | None = None
     """How many processes read the data that do not fit in memory; see ``Readers``."""
+    checkpoint_activations: bool = False
+    """Whether the blocks above the frozen trunk compute their activations again on the way back, and keep none."""
 
     def check(self, processes: int) -> None:
         """Raise ``UserError`` for what so many processes that train together cannot do."""
@@ -41,7 +43,7 @@ class Execution:
 
     def as_record(self) -> dict[str, Any]:
         """Return what is not as it is by default, as a record's environment has it."""
-        return {name: value for name in ("micro_batch", "workers") if (value := getattr(self, name)) is not None}
+        return {name: value for name, value in asdict(self).items() if value is not None and value is not False}
 
 
 BY_DEFAULT = Execution()

@@ -2,63 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from itertools import islice
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
 
 from zipeft.api.learner import Learner
 from zipeft.api.method import Method
 from zipeft.api.objective import Objective
 from zipeft.api.protocol import TrainingProtocol
-from zipeft.errors import UserError
-from zipeft.results import Epoch
 from zipeft.training import parallel
-from zipeft.training.batches import WHOLE, shuffled_batches
+from zipeft.training.activation_checkpointing import checkpointed_activations
+from zipeft.training.batches import shuffled_batches
+from zipeft.training.checkpoints import Checkpoints
 from zipeft.training.dataset import EncodedSplit
 from zipeft.training.evaluation import Evaluator
-from zipeft.training.micro_batches import MicroBatches
+from zipeft.training.execution import BY_DEFAULT, Execution
+from zipeft.training.micro_batches import MicroBatch
 from zipeft.training.optimizers import learning_rate_factor, new_optimizer
+from zipeft.training.state import TrainingState
 from zipeft.training.step import TrainingStep
-from zipeft.training.stopwatch import NOTHING, Spent, now
+from zipeft.training.stopwatch import now
+from zipeft.training.training_log import Best, TrainingLog
 
 LOSSES = 10
 """Parts of an epoch whose mean losses are kept: a training of one epoch has a curve too."""
 
-
-@dataclass
-class TrainingLog:
-    """How a training went, epoch by epoch, and the time that went into it.
-
-    ``validation`` holds the scores of the selected epoch. Where nothing trains there is no epoch, and 0 is selected.
-    """
-
-    validation: dict[str, float] = field(default_factory=dict)
-    history: list[Epoch] = field(default_factory=list)
-    selected_epoch: int = 0
-    steps: int = 0
-    examples: int = 0
-    training: Spent = NOTHING
-    evaluation: Spent = NOTHING
-    execution: dict[str, Any] = field(default_factory=dict)
-    """What is to be said of how it was carried out, beside ``Execution``."""
-
-    def add(
-        self, loss: float, losses: list[float], scores: dict[str, float], training: Spent, evaluation: Spent
-    ) -> None:
-        """Record an epoch, its mean loss and those of its parts. Raises ``UserError`` if that is not finite."""
-        epoch = len(self.history) + 1
-        if not math.isfinite(loss):
-            raise UserError(f"the training loss is {loss} in epoch {epoch}; lower the learning rate")
-        self.history.append(Epoch(epoch, loss, scores, tuple(losses)))
-        self.training += training
-        self.evaluation += evaluation
+Loader = DataLoader[list[MicroBatch]]
 
 
 class Trainer:
@@ -74,11 +49,11 @@ class Trainer:
         objective: Objective,
         protocol: TrainingProtocol,
         accelerator: Accelerator,
-        micro_batches: MicroBatches = WHOLE,
+        execution: Execution = BY_DEFAULT,
     ) -> None:
         self.objective, self.protocol, self.accelerator = objective, protocol, accelerator
-        self.micro_batches = micro_batches
-        self.evaluator = Evaluator(objective, accelerator, protocol.batch_size, micro_batches)
+        self.execution, self.micro_batches = execution, execution.micro_batches()
+        self.evaluator = Evaluator(objective, accelerator, protocol.batch_size, self.micro_batches)
         self.shard = parallel.Shard.of_process(accelerator)
 
     def fit(
@@ -89,50 +64,90 @@ class Trainer:
         validation: EncodedSplit,
         seed: int,
         on_step: Callable[[int], None] = lambda steps: None,
+        checkpoints: Checkpoints | None = None,
     ) -> TrainingLog:
         """Train a learner in place and leave it as it was after its best epoch on validation data.
 
-        ``on_step`` is called after each optimiser step with the number of all, on every process.
+        ``on_step`` is called after each optimiser step with the number of all, on every process. With ``checkpoints``
+        it goes on from the last one, and leaves more of them.
 
         Raises: ``UserError`` if the loss is not finite, on every process.
         """
         if not learner.trainable():
             return self._as_it_is(learner, validation)
         loader = shuffled_batches(train, self.protocol.batch_size, seed, self.shard, self.micro_batches)
-        sampler = loader.sampler
-        assert isinstance(sampler, parallel.ShardedBatches)  # as ``shuffled_batches`` makes it
-        steps = total_steps(len(loader), self.protocol)
-        model, optimizer = parallel.prepare(self.accelerator, learner, new_optimizer(learner, method, self.protocol))
-        parallel.draw_apart(self.accelerator, seed)
-        schedule = LambdaLR(optimizer.optimizer, learning_rate_factor(self.protocol, steps, len(loader)))
+        with checkpointed_activations(learner) if self.execution.checkpoint_activations else nullcontext():
+            state, step = self._prepare(learner, method, train, loader, seed)
+            steps = total_steps(len(loader), self.protocol)
+            if checkpoints and (saved := checkpoints.read()):
+                state.restore(saved)
+                for _ in range(state.steps):
+                    on_step(steps)
+            while state.log.steps < steps:
+                self._epoch(state, step, loader, steps, on_step, checkpoints)
+                self._validate(state, validation, train)
+                if checkpoints and checkpoints.due(epoch_ended=True, step=0):
+                    checkpoints.write(*state.saved())
+        return self._finish(state)
+
+    def _prepare(
+        self, learner: Learner, method: Method, train: EncodedSplit, loader: Loader, seed: int
+    ) -> tuple[TrainingState, TrainingStep]:
+        """Return a training before its first step, and what takes its steps."""
+        protocol, accelerator = self.protocol, self.accelerator
+        model, optimizer = parallel.prepare(accelerator, learner, new_optimizer(learner, method, protocol))
+        parallel.draw_apart(accelerator, seed)
+        factor = learning_rate_factor(protocol, total_steps(len(loader), protocol), len(loader))
+        schedule = LambdaLR(optimizer.optimizer, factor)
         step = TrainingStep(
-            self.objective,
-            self.accelerator,
-            model,
-            optimizer,
-            schedule,
-            self.protocol.clip,
-            train,
-            self.micro_batches,
+            self.objective, accelerator, model, optimizer, schedule, protocol.clip, train, self.micro_batches
         )
-        log, best = TrainingLog(), Best(self.objective.metric)
-        while log.steps < steps:
-            start = now()
-            sampler.epoch = len(log.history)
-            step.data = train.in_epoch(sampler.epoch)
-            losses = []
-            batches = zip(parallel.read(self.accelerator, loader), sampler.weights(), strict=True)
-            for batch, weight in islice(batches, steps - log.steps):
-                losses.append(step.take(batch, weight))
-                on_step(steps)
-            loss, of_parts = self._means(torch.stack(losses))
-            trained = now()
-            scores = self.evaluator.validate(learner, validation)
-            log.add(loss, of_parts, scores, trained - start, now() - trained)
-            log.steps += len(losses)
-            log.examples += min(len(losses) * self.protocol.batch_size, len(train))
-            best.keep(len(log.history), scores, learner)
-        best.restore(learner)
+        best = Best(self.objective.metric)
+        order = _sampler(loader).generator
+        state = TrainingState(
+            learner, optimizer.optimizer, schedule, accelerator.scaler, order, self.micro_batches, best
+        )
+        return state, step
+
+    def _epoch(
+        self,
+        state: TrainingState,
+        step: TrainingStep,
+        loader: Loader,
+        steps: int,
+        on_step: Callable[[int], None],
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        """Take the steps of an epoch that have not been taken, of ``steps`` in all."""
+        sampler = _sampler(loader)
+        state.begin()
+        sampler.skip, sampler.epoch = len(state.losses), len(state.log.history)
+        step.data = step.data.in_epoch(sampler.epoch)
+        batches = zip(parallel.read(self.accelerator, loader), sampler.weights(), strict=True)
+        for batch, weight in islice(batches, steps - state.steps):
+            state.losses.append(step.take(batch, weight))
+            on_step(steps)
+            unfinished = len(state.losses) < len(loader)
+            if checkpoints and unfinished and checkpoints.due(epoch_ended=False, step=state.steps):
+                checkpoints.write(*state.saved())
+        sampler.skip = 0
+
+    def _validate(self, state: TrainingState, validation: EncodedSplit, train: EncodedSplit) -> None:
+        """End an epoch: score what it has led to, and keep it if that is the best."""
+        log, taken = state.log, len(state.losses)
+        loss, of_parts = self._means(torch.stack(state.losses))
+        start = now()
+        scores = self.evaluator.validate(state.learner, validation)
+        log.add(loss, of_parts, scores, state.spent(start), now() - start)
+        log.steps += taken
+        log.examples += min(taken * self.protocol.batch_size, len(train))
+        state.best.keep(len(log.history), scores, state.learner)
+        state.end()
+
+    def _finish(self, state: TrainingState) -> TrainingLog:
+        """Leave the learner as it was after its best epoch; return how the training went."""
+        log, best = state.log, state.best
+        best.restore(state.learner)
         log.selected_epoch = best.epoch
         log.validation = log.history[best.epoch - 1].validation
         if self.micro_batches.automatic:
@@ -153,26 +168,10 @@ class Trainer:
         return mean, of_tenths
 
 
-class Best:
-    """What the learner was after the epoch with the best validation score, the later of ties; in the host's memory."""
-
-    def __init__(self, metric: str) -> None:
-        self.metric, self.epoch, self.score = metric, 0, -math.inf
-        self.parameters: dict[str, Tensor] = {}
-        self.chosen: dict[str, float] = {}
-
-    def keep(self, epoch: int, scores: dict[str, float], learner: Learner) -> None:
-        if scores[self.metric] >= self.score:
-            self.epoch, self.score, self.chosen = epoch, scores[self.metric], learner.chosen
-            for name, parameter in learner.trainable().items():
-                kept = self.parameters.setdefault(name, torch.empty_like(parameter, device="cpu"))
-                kept.copy_(parameter.detach())  # into what is there: the last best and this one may be too much
-
-    @torch.no_grad()
-    def restore(self, learner: Learner) -> None:
-        learner.chosen = self.chosen
-        for name, parameter in learner.trainable().items():
-            parameter.copy_(self.parameters[name])
+def _sampler(loader: Loader) -> parallel.ShardedBatches:
+    sampler = loader.sampler
+    assert isinstance(sampler, parallel.ShardedBatches)  # as ``shuffled_batches`` makes it
+    return sampler
 
 
 def total_steps(batches: int, protocol: TrainingProtocol) -> int:

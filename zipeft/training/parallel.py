@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -58,25 +59,32 @@ class ShardedBatches(Sampler["EpochBatch"]):
     """Batches of indices, of which each holds a process's shard. Where the shard is empty it holds one index of the
     batch nevertheless, with weight 0: every process has to take part in every step.
 
-    ``epoch`` is the number, from 0, of the epoch that is iterated over next; who trains sets it.
+    ``epoch`` is the number, from 0, of the epoch that is iterated over next; who trains sets it. ``generator`` is the
+    one that ``sampler`` draws from.
     """
 
-    def __init__(self, sampler: Sampler[int], batch_size: int, shard: Shard) -> None:
+    def __init__(
+        self, sampler: Sampler[int], batch_size: int, shard: Shard, generator: torch.Generator | None = None
+    ) -> None:
         self.sampler, self.batch_size, self.shard = sampler, batch_size, shard
+        self.generator = generator or torch.Generator()
         self.epoch = 0
+        self.skip = 0
+        """How many batches are left out at the start: those of an epoch that another process has done."""
 
     def __len__(self) -> int:
         return -(-len(cast(Sized, self.sampler)) // self.batch_size)
 
     def __iter__(self) -> Iterator[EpochBatch]:
         epoch = self.epoch
-        for batch in BatchSampler(self.sampler, self.batch_size, drop_last=False):
+        for batch in islice(BatchSampler(self.sampler, self.batch_size, drop_last=False), self.skip, None):
             yield EpochBatch(list(self.shard.of(batch) or batch[:1]), epoch)
 
     def weights(self) -> list[float]:
         """Return the weight of each batch's mean loss; see ``Shard.weight``."""
         examples = len(cast(Sized, self.sampler))  # torch leaves open whether a sampler is; ours are
-        return [self.shard.weight(min(self.batch_size, examples - at)) for at in range(0, examples, self.batch_size)]
+        starts = range(0, examples, self.batch_size)
+        return [self.shard.weight(min(self.batch_size, examples - at)) for at in starts[self.skip :]]
 
 
 def new_accelerator(cpu: bool = False, **settings: Any) -> Accelerator:
