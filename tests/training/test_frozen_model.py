@@ -21,7 +21,6 @@ from zipeft.training.batches import ordered_batches
 from zipeft.training.dataset import encode
 from zipeft.training.frozen_model import FrozenModel, storages
 
-CPU = torch.device("cpu")
 PAIRS = [(name, method) for name, (backbone, _) in TOYS.items() for method in methods_for(backbone.modality)]
 
 
@@ -37,7 +36,7 @@ def prepared(name):
     (dataset,) = task.datasets()
     data = task.load_for(dataset, backbone)
     batch = next(iter(ordered_batches(encode(data.train, task.windows(backbone), backbone), 4)))[0].content
-    return backbone, FrozenModel(backbone.build(), CPU), task.objective(dataset, data.classes), data.classes, batch
+    return backbone, FrozenModel(backbone.load()), task.objective(dataset, data.classes), data.classes, batch
 
 
 def of_size(*sizes):
@@ -145,7 +144,8 @@ def test_a_method_may_put_other_weights_in_the_place_of_frozen_ones():
 def test_a_copy_has_tied_parameters_tied_and_buffers_of_its_own():
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 3))
     model[2].weight = model[0].weight
-    frozen = FrozenModel(model, CPU)
+    model.requires_grad_(False)
+    frozen = FrozenModel(model)
     copied = frozen.copy()
     assert copied[2].weight is copied[0].weight is not model[0].weight
     copied[2].weight.requires_grad_(True)
@@ -159,8 +159,8 @@ def test_a_copy_has_tied_parameters_tied_and_buffers_of_its_own():
 
 
 def test_every_change_of_a_storage_is_seen():
-    model = ToyViT().build()
-    frozen = FrozenModel(model, CPU)
+    model = ToyViT().load()
+    frozen = FrozenModel(model)
     for name, parameter in frozen.copy().named_parameters():
         last = parameter.data.view(-1)[-1:]
         before = last.clone()

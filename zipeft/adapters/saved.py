@@ -88,7 +88,7 @@ def load_adapter(folder: Path, backbone: Backbone | None = None) -> tuple[Learne
     method = _plugin(registry.methods, record.method)
     _check_backbone(folder, record.backbone, backbone)
     objective = objective_of(record)
-    model = backbone.build().requires_grad_(False)
+    model = backbone.load()
     learner = build_learner(method.adapt, backbone, model, objective, record.classes)
     _fill(learner, folder)
     learner.chosen = record.chosen
@@ -129,9 +129,10 @@ def _check_backbone(folder: Path, made_for: BackbonePart, backbone: Backbone) ->
     if theirs not in (ours, (weights.checkpoint, weights.older)):
         names = [f"{checkpoint} ({checksum[:8] or 'no checksum'})" for checkpoint, checksum in (theirs, ours)]
         raise UserError(f"the adapter {folder} was made for the backbone {names[0]}, not for {names[1]}")
-    settings = as_json(backbone)
-    for name in sorted(settings.keys() & made_for.settings.keys() - set(backbone.weight_settings)):
-        then, now = made_for.settings[name], settings[name]
+    settings = {"dtype": backbone.dtype, **as_json(backbone)}
+    made = {"dtype": "fp32", **made_for.settings}
+    for name in sorted(settings.keys() & made.keys() - set(backbone.weight_settings)):
+        then, now = made[name], settings[name]
         if then != now:
             raise UserError(f"the adapter {folder} was made for {name} {then}, not for {now}: set it so")
 

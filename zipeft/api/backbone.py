@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zipeft.api.data import NO_LABEL, Picture
 from zipeft.api.precision import at_least_float32
+from zipeft.api.settings import later_setting
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerFast
@@ -37,6 +41,10 @@ class Weights:
     older: str | None = field(default=None, compare=False)
 
 
+COMPUTING = ("features", "tokens", "logits", "log_probs", "option_log_probs", "generate", "matches", "class_features")
+"""The methods of a backbone that run its model, the first argument."""
+
+
 @dataclass(frozen=True)
 class Backbone(abc.ABC):
     """One family of models. An instance is one choice of checkpoint; its fields are settings of the run.
@@ -49,6 +57,11 @@ class Backbone(abc.ABC):
     checkpoint: str = ""
     pretrained: bool = True
 
+    dtype: Literal["fp32", "bf16", "fp16", "int8", "nf4"] = later_setting("fp32")
+    """In what the frozen weights are held. int8 and nf4 are those of the linear layers in the blocks (LLM.int8(),
+    arXiv 2208.07339; QLoRA, arXiv 2305.14314), by bitsandbytes; others are then bf16. Vectors (biases, norms) stay
+    fp32."""
+
     modality: ClassVar[str]
     """What it is asked to do: "image", "text", "instruction", "image-text" or "image-instruction". A task of another
     one is refused."""
@@ -59,9 +72,42 @@ class Backbone(abc.ABC):
     weight_settings: ClassVar[tuple[str, ...]] = ("checkpoint", "pretrained")
     """Settings that say which weights to take, and nothing else: two that name the same weights are alike."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in COMPUTING:
+            if name in vars(cls):
+                setattr(cls, name, _under_autocast(vars(cls)[name]))
+
     @abc.abstractmethod
     def build(self) -> nn.Module:
         """Return the model in float32 and evaluation mode. Raises ``UserError`` for an unknown checkpoint."""
+
+    def load(self, device: torch.device | None = None) -> nn.Module:
+        """Return the model of ``build``, frozen, on a device (None for the default one), with weights in ``dtype``.
+
+        Raises ``UserError`` as ``build``.
+        """
+        import torch
+
+        from zipeft.modules import weights_dtype
+
+        model = self.build().requires_grad_(False).eval()
+        blocks = [block for tower in self.towers(model).values() for block in tower]
+        return weights_dtype.lower(model, blocks, self.dtype, device or torch.get_default_device())
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether weights are held in numbers that cannot train."""
+        return self.dtype in ("int8", "nf4")
+
+    def autocast(self, model: nn.Module) -> AbstractContextManager[Any]:
+        """Return the context in which a model with weights in ``dtype`` computes: none of its own for fp32, else
+        autocast as it is on already, or to fp16 for fp16 and to bf16 for others."""
+        if self.dtype == "fp32":
+            return nullcontext()
+        from zipeft.modules import weights_dtype
+
+        return weights_dtype.autocast(model, self.dtype)
 
     @abc.abstractmethod
     def weights(self) -> Weights:
@@ -119,6 +165,17 @@ class Backbone(abc.ABC):
         (batch_size, length). Raises ``UserError`` for more tokens than the backbone takes.
         """
         raise UserError(f"the backbone {type(self).__name__} gives no random inputs to measure costs by")
+
+
+def _under_autocast(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of a backbone that computes in the backbone's ``autocast``."""
+
+    @wraps(method)
+    def computing(self: Backbone, model: Any, *args: Any, **options: Any) -> Any:
+        with self.autocast(model):
+            return method(self, model, *args, **options)
+
+    return computing
 
 
 def _random_images(batch_size: int, size: int) -> Tensor:

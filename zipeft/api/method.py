@@ -105,7 +105,8 @@ class Method(abc.ABC):
         """Change ``model`` in place: ``apply``, and let images enter where the backbone shows them."""
         from zipeft.api.backbone import VisionLanguageBackbone
 
-        self.apply(backbone, model)
+        with backbone.autocast(model):  # some run a layer to see what it does
+            self.apply(backbone, model)
         if isinstance(backbone, VisionLanguageBackbone):
             backbone.admit_images(model, self.image_entry, self.hides_question)
 

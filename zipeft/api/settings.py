@@ -38,8 +38,14 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, dict[str, str]]:
     return settings
 
 
-RECORDED_NAME, RECORDED_VALUES = "zipeft recorded name", "zipeft recorded values"
+RECORDED_NAME, RECORDED_VALUES, CAME_LATER = "zipeft recorded name", "zipeft recorded values", "zipeft came later"
 """Of a field's metadata."""
+
+
+def later_setting(default: Any) -> Any:
+    """Return the field of a setting that came when there were records without it: at its default no record names it, so
+    that ids stay what they were. In Python it goes by its name alone, as subclasses have settings of their own."""
+    return dataclass_field(default=default, kw_only=True, metadata={CAME_LATER: True})
 
 
 def setting(default: Any, *, recorded_as: str = "", recorded_values: Mapping[str, str] | None = None) -> Any:
@@ -120,11 +126,17 @@ def override(target: Any, values: Mapping[str, str], name: str = "") -> Any:
 
 def as_json(instance: object) -> dict[str, Any]:
     """Return the fields of a dataclass instance as what ``json`` can write. Paths become text, tuples lists, and what
-    was renamed has the name that records have for it.
+    was renamed has the name that records have for it. What came later is left out at its default.
 
     Raises ``TypeError`` for a field of a type that JSON has no form for.
     """
-    return dict(_recorded(instance, field) for field in fields(instance))  # type: ignore[arg-type]  # a dataclass
+    recorded = (field for field in fields(instance) if not _left_out(instance, field))  # type: ignore[arg-type]  # a dataclass
+    return dict(_recorded(instance, field) for field in recorded)
+
+
+def _left_out(instance: object, field: Field[Any]) -> bool:
+    """Whether records do not name a setting that came later than the first of them."""
+    return CAME_LATER in field.metadata and getattr(instance, field.name) == field.default
 
 
 def _recorded(instance: object, field: Field[Any]) -> tuple[str, Any]:

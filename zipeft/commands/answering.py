@@ -69,7 +69,7 @@ def of_backbone(options: argparse.Namespace, sampling: Sampling) -> tuple[TextGe
     named = named_backbone(options)
     _check_speaks(type(named), f"the backbone {options.backbone}")
     backbone = cast("LanguageBackbone", named)  # by its modality
-    model = backbone.build()
+    model = backbone.load()
     own = "chat" if backbone.tokenizer().chat_template else "alpaca"
     template = _checked(own if options.template is None else options.template, options.backbone)
     blind = AS_IT_IS if backbone.modality == SEEING else ""

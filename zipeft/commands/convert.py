@@ -111,7 +111,7 @@ def _joined(gated: GatedPrompts, backbone: Backbone, task: Task, name: str) -> t
     if task.modality != backbone.modality:
         raise UserError(f"{name} is a task on {task.modality}s; the backbone takes {backbone.modality}s")
     dataset = task.datasets()[0]
-    model = backbone.build().requires_grad_(False)
+    model = backbone.load()
     learner = build_learner(gated.join, backbone, model, task.objective(dataset, []), [])
     if learner.head_parameters():
         raise UserError(f"the task {name} has a head, which no other format holds: take --task instruct")

@@ -92,7 +92,7 @@ def _model(options: argparse.Namespace) -> HFLM:
     if backbone.modality != "instruction":
         raise UserError(f"the benchmarks need a language model; {type(backbone).__name__} takes {backbone.modality}s")
     language = cast("LanguageBackbone", backbone)  # by its modality
-    model = model or backbone.build()
+    model = model or backbone.load()
     device = new_accelerator().device
     return HFLM(
         pretrained=model.to(device),

@@ -163,7 +163,7 @@ def _learner(backbone: Backbone, method: Method) -> Any:
 
     objective = method.objective(default_objective(backbone))
     classes = [f"class {index}" for index in range(CLASSES)]
-    return build_learner(method.adapt, backbone, backbone.build().requires_grad_(False), objective, classes)
+    return build_learner(method.adapt, backbone, backbone.load(), objective, classes)
 
 
 def _step_seconds(learner: Any, inputs: Any, steps: int) -> float | None:

@@ -83,7 +83,7 @@ def _of_backbone(options: argparse.Namespace) -> tuple[VisionLanguageBackbone, A
         raise UserError(f"--set {min(assigned)}...: the backbone is {options.backbone}")
     _check_sees(type(named), f"the backbone {options.backbone}")
     backbone = cast("VisionLanguageBackbone", named)  # by its modality
-    return backbone, backbone.build(), _origin(options.backbone, None, options.backbone, backbone)
+    return backbone, backbone.load(), _origin(options.backbone, None, options.backbone, backbone)
 
 
 def _check_sees(cls: type[Backbone], what: str) -> None:

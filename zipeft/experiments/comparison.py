@@ -12,6 +12,7 @@ from zipeft.api.method import Method
 from zipeft.api.protocol import TrainingProtocol
 from zipeft.api.search import Space, draw
 from zipeft.api.task import Task
+from zipeft.errors import UserError
 from zipeft.registry import Named
 from zipeft.results import Result, Trained, Trial, Tried
 
@@ -71,6 +72,11 @@ class Comparison:
     contenders: tuple[Contender, ...]
     protocol: TrainingProtocol
     seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        name, dtype = self.backbone.name, self.backbone.plugin.dtype
+        if dtype != "fp32" and self.protocol.precision == "fp32":
+            raise UserError(f"{name}.dtype is {dtype}, and precision is fp32: set --precision bf16 or fp16")
 
     @property
     def trainings(self) -> int:

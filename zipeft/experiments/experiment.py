@@ -19,6 +19,7 @@ from zipeft.errors import UserError
 from zipeft.experiments.comparison import Comparison, Run
 from zipeft.experiments.description import Describer, TrainingOutcome, cost_of
 from zipeft.experiments.loading import LoadedSet, Loader
+from zipeft.modules import weights_dtype
 from zipeft.results import Failure, Result, Trained, Trial, Trivial
 from zipeft.training import stopwatch
 from zipeft.training.checkpoints import Checkpoints
@@ -69,7 +70,7 @@ class Experiment:
 
     def parameters(self) -> int:
         """Return how many parameters the frozen model has."""
-        return sum(parameter.numel() for parameter in self.frozen.model.parameters())
+        return weights_dtype.parameter_count(self.frozen.model)
 
     def loaded(self, dataset: str) -> LoadedSet:
         """Return a data set of the task for the backbone."""

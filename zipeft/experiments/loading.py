@@ -130,7 +130,7 @@ def _draw(draw: Draw, encoded: Encoded, seed: int) -> tuple[EncodedSplit, Encode
 
 def _frozen(key: tuple[Backbone, torch.device]) -> FrozenModel:
     backbone, device = key
-    return FrozenModel(backbone.build(), device)
+    return FrozenModel(backbone.load(device))
 
 
 def _check_unlike(validation: EncodedSplit, test: EncodedSplit, dataset: str) -> None:

@@ -25,7 +25,9 @@ class BitFit(Method):
     space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2), **HEAD_SPACE}
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
-        """Raises ``UserError`` if the model has no bias."""
+        """Raises ``UserError`` if the model has no bias, and for quantised weights."""
+        if backbone.is_quantised:
+            raise UserError(f"bitfit does not go with {backbone.dtype} layers, whose biases stay: take dtype=bf16")
         biases = [parameter for name, parameter in model.named_parameters() if name.endswith("bias")]
         if not biases:
             raise UserError(f"bitfit trains biases, and {type(model).__name__} has none; take another method")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from zipeft.api.method import HEAD_SPACE, Method
 from zipeft.api.search import Range, Space
+from zipeft.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,4 +24,7 @@ class Full(Method):
     space: ClassVar[Space] = {"learning_rate": Range(1e-5, 3e-4), **HEAD_SPACE}
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
+        """Raises ``UserError`` for quantised weights."""
+        if backbone.is_quantised:
+            raise UserError(f"full trains every weight, and {backbone.dtype} weights cannot train: take dtype=bf16")
         model.float().requires_grad_(True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from zipeft.api.method import HEAD_SPACE, Method, require_float32, require_size
 from zipeft.api.search import Range, Space
-from zipeft.errors import require
+from zipeft.errors import UserError, require
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,11 +40,12 @@ class LoRA(Method):
         require(0 <= self.dropout < 1, "dropout must be at least 0 and below 1")
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
-        """Raises ``UserError`` if no layer of the model has a target's name."""
+        """Raises ``UserError`` if no layer of the model has a target's name, and for attention of PyTorch itself whose
+        weights are not fp32."""
         from peft import LoraConfig, inject_adapter_in_model
 
-        from zipeft.errors import UserError
-
+        if backbone.dtype != "fp32":
+            self._check_attention(model, self.targets or backbone.lora_targets, backbone.dtype)
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
@@ -56,3 +58,14 @@ class LoRA(Method):
             reason = str(error).splitlines()[0]
             raise UserError(f"lora: {reason}: name others with --set lora.targets=q_proj,v_proj") from error
         require_float32(parameter for parameter in model.parameters() if parameter.requires_grad)
+
+    def _check_attention(self, model: nn.Module, targets: Sequence[str], dtype: str) -> None:
+        """peft adds updates to the weights of such a layer for every forward, and takes them off again behind it."""
+        from torch import nn
+
+        for name, module in model.named_modules():
+            if isinstance(module, nn.MultiheadAttention) and name.rpartition(".")[2] in targets:
+                raise UserError(
+                    f"lora adds to the weights of {name}, and {dtype} ones would lose what is added: take dtype=fp32, "
+                    "or other layers, such as --set lora.targets=c_fc,c_proj"
+                )

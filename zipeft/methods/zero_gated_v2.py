@@ -60,8 +60,11 @@ class ZeroGatedV2(EarlyGated):
     space: ClassVar[Space] = {"learning_rate": Range(1e-3, 3e-2), **HEAD_SPACE}
 
     def apply(self, backbone: Backbone, model: nn.Module) -> None:
-        """Raises ``UserError`` if the model's blocks have no plain linear layer."""
+        """Raises ``UserError`` if the model's blocks have no plain linear layer, and for quantised weights."""
         from zipeft.modules.scaled_linear import scale_linears
+
+        if backbone.is_quantised:
+            raise UserError(f"zero_gated_v2 does not scale {backbone.dtype} layers: take dtype=bf16, or zero_gated")
 
         if not scale_linears(self.blocks(backbone, model)):
             raise UserError(f"zero_gated_v2 scales linear layers, and {type(model).__name__} has none; take zero_gated")

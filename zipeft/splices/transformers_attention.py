@@ -104,7 +104,8 @@ class TransformersSplice(InterfaceSplice, Splice):
     @torch.no_grad()
     def _keys_at(self, cosine: Tensor, sine: Tensor) -> Tensor:
         """Return the keys that the layer makes of a token of ones at given cosines and sines."""
-        seen, like = [], next(p for p in self.attention.parameters() if p.is_floating_point())
+        parameters = (p for p in self.attention.parameters() if p.dim() > 1 and p.is_floating_point())
+        seen, like = [], next(parameters, torch.empty(0, device=next(self.attention.parameters()).device))
         query_projection, *_ = _projections(self.attention)
 
         def keep(_kernel: str, query: Tensor, key: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:

@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from zipeft.modules.weights_dtype import alias
+
 
 class FrozenModel:
     """A model on its device that runs start from. It is in memory once, however many runs there are.
@@ -17,16 +19,14 @@ class FrozenModel:
     written into it after all.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
-        """Move a model to its device, in place: each tensor by itself, out of the file that it may be mapped from."""
-        for parameter in model.requires_grad_(False).parameters():
-            parameter.data = parameter.data.to(device, copy=True)
-        self.model = model.eval().to(device)
+    def __init__(self, model: nn.Module) -> None:
+        """Take a model, as ``Backbone.load`` returns it, for its own."""
+        self.model = model
         self._sums = self._sum_all()
 
     def copy(self) -> nn.Module:
         """Return a copy, of which nothing trains; parameters that are tied in the model are tied in the copy."""
-        return copy.deepcopy(self.model, {id(p): _alias(p) for p in self.model.parameters()})
+        return copy.deepcopy(self.model, {id(p): alias(p) for p in self.model.parameters()})
 
     @torch.no_grad()
     def part(self, module: nn.Module) -> None:
@@ -52,10 +52,6 @@ class FrozenModel:
 def storages(module: nn.Module) -> dict[int, int]:
     """Return the storages of a module's parameters: how many bytes each has, by its address."""
     return {_address(p): p.untyped_storage().nbytes() for p in module.parameters()}
-
-
-def _alias(parameter: nn.Parameter) -> nn.Parameter:
-    return nn.Parameter(parameter.detach(), requires_grad=False)
 
 
 def _address(tensor: Tensor) -> int:
