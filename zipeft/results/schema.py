@@ -42,9 +42,9 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
 def _are_all(kind: Any, values: Sequence[Any]) -> bool:
     """Whether values need no decoding one by one: a record has several lists of one for each test example."""
     found = set(map(type, values))
-    if kind is Any:
-        return found <= {str, bool, int, type(None)}
-    return found == {kind} and (kind is str or (kind is float and all(map(isfinite, values))))
+    if found == {float}:
+        return kind in (float, Any) and all(map(isfinite, values))
+    return found <= {str, bool, int, type(None)} if kind is Any else found == {str} and kind is str
 
 
 def _decode_dataclass(kind: type, value: Any, where: str) -> Any:
@@ -84,6 +84,8 @@ def _decode_any(value: Any, where: str) -> Any:
     if isinstance(value, Mapping):
         return decode(dict[str, Any], value, where)
     if isinstance(value, list | tuple):
+        if _are_all(Any, value):
+            return list(value)
         return [_decode_any(item, f"{where}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, float):
         return decode(float, value, where)
