@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from zipeft import strict_json
 from zipeft.errors import UserError, one_line
@@ -16,6 +16,8 @@ from zipeft.files import read_whole
 from zipeft.results import archive
 from zipeft.results.archive import Line
 from zipeft.results.record import KINDS, Failure, Record, Result, from_json
+
+R = TypeVar("R", bound=Record)
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ def read_records(roots: Iterable[Path]) -> tuple[dict[Place, Record], dict[Place
     shared: dict[str, Any] = {}
     for place in places(roots):
         try:
-            records[place] = _sharing(read_record(place), shared)
+            records[place] = sharing(read_record(place), shared)
         except UserError as error:
             faults[place] = str(error)
     return records, faults
@@ -63,7 +65,7 @@ SHARED = ("backbone", "task", "method", "protocol", "environment", "targets")
 """What many records have alike."""
 
 
-def _sharing(record: Record, known: dict[str, Any]) -> Record:
+def sharing(record: R, known: dict[str, Any]) -> R:
     """Return a record in which parts that an earlier one had are that one's: thousands of records are held at once."""
     parts = {name: getattr(record, name) for name in SHARED if hasattr(record, name)}
     return replace(record, **{name: known.setdefault(repr(part), part) for name, part in parts.items()})

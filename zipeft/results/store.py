@@ -13,14 +13,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from zipeft import locks
 from zipeft.errors import UserError
 from zipeft.files import NotAFile, clear_leftovers, delete_leftovers, safe_name, write_atomically
 from zipeft.results.archive import Heads, Line, archive_of, heads
 from zipeft.results.listing import Listing, file_name
-from zipeft.results.reading import Place, read_record
+from zipeft.results.reading import Place, read_record, sharing
 from zipeft.results.record import Failure, Record, Result, checked
 
 R = TypeVar("R", bound=Record)
@@ -40,6 +40,8 @@ class Store:
 
     root: Path
     _listings: dict[Path, Listing] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What records that were found have alike."""
 
     def path(self, record: Record) -> Path:
         """Return where a record is kept."""
@@ -87,7 +89,7 @@ class Store:
                 _pass_over(place, str(error))
                 continue
             if isinstance(record, kind) and record.id == id:
-                return record
+                return sharing(record, self._shared)
             _pass_over(place, f"holds the {record.kind} {record.id}")
         return None
 
