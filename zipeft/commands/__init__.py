@@ -42,6 +42,7 @@ COMMANDS = {
     "reproduce": Command(
         "reproduce", "run one row of a board again from its record, and say whether it gives the same"
     ),
+    "submit": Command("submit", "check results as the boards take them in, and pack them to be sent"),
     "pack": Command("pack", "put the records of each data set into one file"),
 }
 

@@ -78,3 +78,9 @@ def _cpu() -> str:
 
 def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_known_commit(commit: str) -> bool:
+    """Whether this checkout of zipeft has a commit; True where zipeft is no checkout, and nobody can tell."""
+    root = Path(__file__).resolve().parents[2]
+    return not _checkout(root)[0] or _git(root, "cat-file", "-t", commit) == "commit"

@@ -202,10 +202,15 @@ def relative_path(record: Record, id: str) -> Path:
     return _folder(type(record), *_place(record)) / file_name(record.method.name, record.which, id)
 
 
+def archive_path(record: Record) -> Path:
+    """Return where a store keeps the archive that a record is packed into."""
+    return archive_of(_folder(Result, *_place(record)))
+
+
 def check_place(place: Place, record: Record, id: str) -> None:
     """Raise ``UserError`` where a record, under the id that its file says, stands at another place than a store's."""
     if isinstance(place, Line):
-        file, right = place.archive, archive_of(_folder(Result, *_place(record)))
+        file, right = place.archive, archive_path(record)
     else:
         file, right = place, relative_path(record, id)
     if file.resolve().parts[-len(right.parts) :] != right.parts:
