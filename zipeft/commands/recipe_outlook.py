@@ -41,7 +41,7 @@ def predictions(recipe: Recipe, comparison: Comparison, options: RunOptions) -> 
     def build(contender: Contender) -> Learner:
         method = contender.method
         objective = method.objective(default_objective(backbone))
-        model = backbone.build().requires_grad_(False)
+        model = backbone.load()
         return build_learner(method.adapt, backbone, model, objective, ["one class", "another"])
 
     for contender in comparison.contenders:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from zipeft.api.learner import Learner
 from zipeft.api.method import Method
@@ -18,6 +16,7 @@ from zipeft.api.protocol import TrainingProtocol
 from zipeft.prediction.arithmetic import Arithmetic
 from zipeft.prediction.live_memory import LiveMemory
 from zipeft.prediction.weightless import weightless, without_values, without_weights
+from zipeft.training.activation_checkpointing import checkpointed_activations
 from zipeft.training.optimizers import new_optimizer
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -87,7 +86,7 @@ def step_cost(
         inputs = without_values(inputs)
         learner.find_trunk(inputs)
         learner.train()
-        with _checkpointed(learner) if checkpointing else _as_they_are():
+        with checkpointed_activations(learner) if checkpointing else nullcontext():
             return taken(learner, inputs, method, protocol, times)
 
 
@@ -151,20 +150,3 @@ def _by_dtype(tensors: Iterable[Tensor]) -> dict[str, int]:
 def _block_bytes(block: nn.Module) -> int:
     parameters = list(block.parameters())
     return _bytes(parameters) + _bytes(each for each in parameters if each.requires_grad)
-
-
-@contextmanager
-def _as_they_are() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _checkpointed(learner: Learner) -> Iterator[None]:
-    blocks = learner.backbone.blocks(learner.model)[learner.frozen_blocks :]
-    for block in blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-    try:
-        yield
-    finally:
-        for block in blocks:
-            del block.forward
