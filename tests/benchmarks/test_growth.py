@@ -4,7 +4,7 @@ Run with ``pytest -m slow tests/benchmarks/test_growth.py``; ZIPEFT_MOST_RECORDS
 figure is that of a process of its own: its CPU time, and its peak memory, both beyond those of the smallest one, which
 are what the imports take. The exponent is that of a power law through the two largest: 1 is linear, 2 quadratic.
 Records are of ten methods on one data set with 300 test examples, all in one folder or in one archive. Nothing is
-asserted of time; tests/experiments/test_growth.py asserts what is counted.
+asserted of time; tests/experiments/test_sweep_growth.py asserts what is counted.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from support.fitting import accelerated
 from support.toys import ToyDecoder
 from zipeft.api.data import NO_LABEL, Split, Window
 from zipeft.api.learner import Learner
+from zipeft.doctor.self_test import accelerated
 from zipeft.metrics.rouge import rouge_l
 from zipeft.objectives.responses import Response, Responses
 from zipeft.training.dataset import encode

@@ -1,10 +1,10 @@
 """What worker processes save on images: the time of reading an epoch of JPEGs, as a ratio to that without workers.
 
-Run with ``pytest -m slow tests/benchmarks/test_readers.py``. The files are the two photographs that scikit-learn brings
-(640 x 427), copied; each is decoded anew, cropped, resized to 224 pixels and normalised. Variants take turns, so that
-they see the same state of a busy machine; the ratio is that of the fastest rounds. Beside reading alone it is measured
-with a training step that takes as long as an epoch's reading does on one core: workers hide the one behind the other.
-Nothing is asserted of time; what is asserted is that all variants give the same images.
+Run with ``pytest -m slow tests/benchmarks/test_reader_throughput.py``. The files are the two photographs that scikit-
+learn brings (640 x 427), copied; each is decoded anew, cropped, resized to 224 pixels and normalised. Variants take
+turns, so that they see the same state of a busy machine; the ratio is that of the fastest rounds. Beside reading alone
+it is measured with a training step that takes as long as an epoch's reading does on one core: workers hide the one
+behind the other. Nothing is asserted of time; what is asserted is that all variants give the same images.
 """
 
 from __future__ import annotations
