@@ -19,7 +19,7 @@ OF_OBJECTIVES = [(toy, "zero_gated", objective) for objective, (toy, *_) in OBJE
 CHECKPOINTED = Execution(checkpoint_activations=True)
 
 
-@pytest.mark.parametrize("case", {*METHODS, *OF_OBJECTIVES}, ids="-".join)
+@pytest.mark.parametrize("case", dict.fromkeys((*METHODS, *OF_OBJECTIVES)), ids="-".join)
 def test_parameters_after_five_steps_are_those_without(case):
     assert_same(after_five_steps(*case, CHECKPOINTED), after_five_steps(*case))
 
