@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import re
 import shutil
@@ -16,11 +17,13 @@ from support.leaderboard_factory import build, cells, drawn_results, make_result
 from support.result_factory import PROTOCOL, make_result, unmeasured
 from zipeft import registry
 from zipeft.api.task import PublishedTable, Task
+from zipeft.commands.leaderboard import main as leaderboard
 from zipeft.formatting import DASH
 from zipeft.leaderboard.render.html import inline
 from zipeft.leaderboard.render.latex import escape as escape_latex
 from zipeft.leaderboard.render.markdown import escape as escape_markdown
-from zipeft.results import Tried, save_result
+from zipeft.results import Store, Tried, save_result
+from zipeft.results.packing import pack
 
 SPACE = {
     "head_learning_rate": {"low": 0.001, "high": 0.1, "log": True},
@@ -142,6 +145,46 @@ def test_superseded_results_are_counted(tmp_path):
 def test_hardware_that_differs_is_said(tmp_path):
     text = page(tmp_path, [make_result(), make_result(seed=1, **{"environment.cpu": "Another CPU"})])
     assert "Times and memory were measured on 2 kinds of hardware" in text
+
+
+def test_scores_of_several_people_stand_together_and_costs_apart(tmp_path):
+    """The second ones add seeds to a row and bring a row of their own; their machine is ten times slower."""
+    own = make_results(("icons",))
+    theirs = [
+        dataclasses.replace(
+            result,
+            environment=dataclasses.replace(result.environment, cpu="A slow CPU"),
+            cost=dataclasses.replace(result.cost, train_seconds=398.0, peak_memory_bytes=9_000_000_000),
+        )
+        for result in make_results(("icons",), scores={"bitfit": (0.5, 0.52, 0.51), "lora": (0.7, 0.66, 0.71)})
+    ]
+    both = [*own, *theirs[:3], *(dataclasses.replace(result, seed=3 + result.seed) for result in theirs[3:])]
+    same = build(tmp_path / "same", [dataclasses.replace(r, environment=own[0].environment) for r in both], "csv")
+    for result in both:
+        save_result(tmp_path / ("own" if result.environment.cpu == "A CPU" else "theirs"), result)
+    for folder in ("own", "theirs"):
+        list(pack(Store(tmp_path / folder)))
+    assert leaderboard([str(tmp_path / "own"), str(tmp_path / "theirs"), "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "vit-fgvc.md").read_text(encoding="utf-8")
+    scores, costs = text.split("## What it costs")
+    beside = {name: row[-2:] for name, row in cells(scores).items() if name in SHOWN}
+    assert beside == {name: [DASH, DASH] if name == "bitfit" else ["40 s", "1.21 GB"] for name in SHOWN}
+    assert "machine 1 is cpu, A CPU, 2 cores; machine 2 is cpu, A slow CPU, 2 cores" in costs
+    lines = [[cell.strip() for cell in line.split("|")[1:3]] for line in costs.splitlines() if line.startswith("|")]
+    assert [line for line in lines if line[0] == "lora"][:2] == [["lora", "1"], ["lora", "2"]]
+    assert next(line for line in lines if line[0] == "bitfit") == ["bitfit", "2"]
+    found, expected = (_numbers(each) for each in ((tmp_path / "vit-fgvc.csv").read_text(), same["vit-fgvc.csv"]))
+    for name in SHOWN:
+        assert [found[name][key] for key in SCORED] == [expected[name][key] for key in SCORED]
+    assert [float(found[name]["training_seconds"] or 0) for name in ("lora", "bitfit")] == [40, 0]
+
+
+SHOWN = ("bitfit", "linear", "lora", "zero_gated")
+SCORED = ("section", "mean", "low", "high", "rank", "seeds", "trainable_parameters")
+
+
+def _numbers(text):
+    return {line["method"]: line for line in csv.DictReader(io.StringIO(text)) if line["data_set"] == "icons"}
 
 
 def test_metrics_that_differ_are_named_in_the_header(tmp_path):

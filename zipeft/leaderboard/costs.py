@@ -8,6 +8,7 @@ from statistics import fmean, median
 from typing import Any
 
 from zipeft.formatting import DASH, count, duration, giga, rate, size, span
+from zipeft.leaderboard.machines import Machine, described, machine, numbered, on
 from zipeft.leaderboard.sections import grouped
 from zipeft.results import Result
 
@@ -27,6 +28,13 @@ class Quantity:
     combine: Callable[[Iterable[float]], float] | None = None
     remark: Callable[[Sequence[Result]], str] = lambda results: ""
     of_machine: bool = False
+
+    def comparable(self, results: Sequence[Result], reference: Machine | None) -> Sequence[Result]:
+        """Return the runs whose cost may be compared with others': those on the ``reference``, if there is one and the
+        cost is of the machine."""
+        if reference is None or not self.of_machine:
+            return results
+        return on(reference, results)
 
     def number(self, results: Iterable[Result]) -> float | None:
         """Return the runs' cost in plain units (a count, bytes, seconds); None if no run measured it."""
@@ -61,11 +69,6 @@ def _busy_threads(result: Result) -> float:
 def _alike(result: Result) -> tuple[Any, ...]:
     """Return what runs of a row share that keep as many threads busy, if nothing disturbs them."""
     return result.task.dataset, result.cost.threads, *machine(result)
-
-
-def machine(result: Result) -> tuple[str, str, int]:
-    """Return the hardware of a run, by which its times and memory may be compared: device, CPU and cores."""
-    return result.environment.device, result.environment.cpu, result.environment.cores
 
 
 def held_up(results: Iterable[Result]) -> list[Result]:
@@ -163,7 +166,12 @@ def memory_meaning(results: Iterable[Result]) -> str:
 
 
 def hardware_note(results: Sequence[Result]) -> list[str]:
-    """Return a warning where costs come from different machines."""
-    machines = set(map(machine, results))
-    note = f"Times and memory were measured on {len(machines)} kinds of hardware, listed below; do not compare them."
-    return [note] if len(machines) > 1 else []
+    """Return which machines times and memory come from, where they come from several."""
+    machines = numbered(results)
+    if len(machines) == 1:
+        return []
+    named = "; ".join(f"machine {number} is {described(each)}" for each, number in machines.items())
+    return [
+        f"Times and memory were measured on {len(machines)} kinds of hardware, with a line for each ({named}): do not "
+        "compare them. Beside the scores, and in the plots, stand those of machine 1."
+    ]

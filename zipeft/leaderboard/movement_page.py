@@ -9,6 +9,7 @@ from typing import Any
 from zipeft.formatting import DASH, counted, listing, percent
 from zipeft.leaderboard import costs
 from zipeft.leaderboard.blocks import Block, Bullets, Cell, Column, Heading, Paragraph, Table
+from zipeft.leaderboard.machines import machine
 from zipeft.leaderboard.movement import EQUAL, HIGHER, LOWER, MEAN, NOISE, UNKNOWN, Move, Movement, Unpaired
 from zipeft.results import Result
 
@@ -113,7 +114,7 @@ def _cost(quantity: costs.Quantity, move: Move) -> Cell:
 
 
 def _same_machine(move: Move) -> bool:
-    machines = {costs.machine(result) for result in (*move.before, *move.after)}
+    machines = {machine(result) for result in (*move.before, *move.after)}
     return len(machines) == 1
 
 

@@ -11,6 +11,7 @@ from zipeft.leaderboard import costs
 from zipeft.leaderboard.blocks import DOWN, Cell, Column, Table
 from zipeft.leaderboard.costs import Quantity
 from zipeft.leaderboard.legend import legend
+from zipeft.leaderboard.machines import numbered, on, reference
 from zipeft.leaderboard.ranking import TIED, Row, Score, average_columns, summary_rows
 from zipeft.leaderboard.secondary_scores import other_table
 from zipeft.leaderboard.sections import Section, section_differences, sections
@@ -22,11 +23,12 @@ from zipeft.results import Result
 def main_table(rows: Sequence[Row]) -> Table:
     """Return scores, ranks and the costs that matter most."""
     columns = _score_columns(rows)
+    machine = reference([result for row in rows for result in row.results])
     cells = [
         [Cell(row.label, value=row.label) for row in rows],
         [_rank(row.mean) for row in rows],
         *(_scores(column.scores) for column in columns),
-        *(_costs(quantity, rows) for quantity in costs.MAIN),
+        *(_costs(quantity, [quantity.comparable(row.results, machine) for row in rows]) for quantity in costs.MAIN),
     ]
     body = [*zip(*cells, strict=True), *_trivial(rows, columns)]
     named = [Column("method", numeric=False), Column("rank")]
@@ -87,10 +89,17 @@ def _is_mean_of(average: Average, datasets: Sequence[str]) -> bool:
 
 
 def cost_table(rows: Sequence[Row], quantities: Sequence[Quantity] = costs.ALL) -> Table:
-    """Return costs of every row, those that any run has measured."""
-    quantities = [quantity for quantity in quantities if any(quantity.number(row.results) is not None for row in rows)]
-    cells = [[Cell(row.label, value=row.label) for row in rows], *(_costs(quantity, rows) for quantity in quantities)]
-    columns = [Column("method", numeric=False), *(Column(quantity.header) for quantity in quantities)]
+    """Return costs of every row, those that any run has measured; with several machines, a line for each of a row's."""
+    machines = numbered([result for row in rows for result in row.results])
+    lines = [(row.label, each, own) for row in rows for each in machines if (own := on(each, row.results))]
+    quantities = [quantity for quantity in quantities if any(quantity.number(own) is not None for *_, own in lines)]
+    cells = [
+        [Cell(label, value=label) for label, *_ in lines],
+        *([[Cell(str(machines[each]), value=machines[each]) for _, each, _ in lines]] if len(machines) > 1 else []),
+        *(_costs(quantity, [own for *_, own in lines]) for quantity in quantities),
+    ]
+    columns = [Column("method", numeric=False), *([Column("machine")] if len(machines) > 1 else [])]
+    columns += [Column(quantity.header) for quantity in quantities]
     return Table(columns, list(zip(*cells, strict=True)), "What it costs")
 
 
@@ -133,8 +142,7 @@ def _score(score: Score, best: float | None) -> Cell:
     return Cell(percent(score.mean), detail, score.mean, score.mean == best)
 
 
-def _costs(quantity: Quantity, rows: Sequence[Row]) -> list[Cell]:
-    runs = [row.results for row in rows]
+def _costs(quantity: Quantity, runs: Sequence[Sequence[Result]]) -> list[Cell]:
     return [Cell(quantity.text(own), quantity.remark(own), quantity.number(own)) for own in runs]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from zipeft.formatting import count, duration, listing
 from zipeft.leaderboard.costs import PARAMETERS, TRAINING_TIME, Quantity
+from zipeft.leaderboard.machines import reference
 from zipeft.leaderboard.plots.labels import Point, label_points
 from zipeft.leaderboard.plots.style import ACCENT, MUTED, PAPER, RULE, empty_figure, freeze, plot_style
 from zipeft.leaderboard.ranking import Row
@@ -90,8 +91,11 @@ def caption(axis: Axis) -> str:
 
 def points_of(rows: Sequence[Row], axis: Axis) -> list[Point]:
     """Return a point for every row that has a mean, from left to right."""
+    machine, quantity = reference([result for row in rows for result in row.results]), axis.quantity
     ranked = [
-        (row.label, x, row.mean) for row in rows if row.mean and (x := axis.quantity.number(row.results)) is not None
+        (row.label, x, row.mean)
+        for row in rows
+        if row.mean and (x := quantity.number(quantity.comparable(row.results, machine))) is not None
     ]
     points = []
     for label, x, score in ranked:

@@ -9,6 +9,7 @@ from itertools import chain
 from statistics import fmean
 
 from zipeft.leaderboard import costs
+from zipeft.leaderboard.machines import Machine, reference
 from zipeft.leaderboard.page import Page
 from zipeft.leaderboard.ranking import Row, Score
 from zipeft.leaderboard.secondary_scores import other_names, other_values
@@ -42,16 +43,18 @@ def spreadsheet(page: Page) -> str:
     for number, group in enumerate(page.groups, start=1):
         first = group.section.results[0]
         where = {"backbone": first.backbone.name, "task": first.task.name, "section": number}
-        for line in (*chain.from_iterable(map(_lines, group.rows)), *_trivial_lines(trivial_row(group.rows))):
+        machine = reference(group.section.results)
+        lines = chain.from_iterable(_lines(row, machine) for row in group.rows)
+        for line in (*lines, *_trivial_lines(trivial_row(group.rows))):
             writer.writerow({name: _harmless(value) for name, value in {**where, **line}.items()})
     return buffer.getvalue()
 
 
-def _lines(row: Row) -> Iterator[dict[str, object]]:
+def _lines(row: Row, machine: Machine | None) -> Iterator[dict[str, object]]:
     for dataset, score in row.scores.items():
-        yield _line(row, dataset, score)
+        yield _line(row, dataset, score, machine)
     if row.mean:
-        yield _line(row, OVER_ALL, row.mean)
+        yield _line(row, OVER_ALL, row.mean, machine)
     for dataset, name in other_names([row]):
         values = other_values(row, dataset, name)
         mean = _plain(fmean(values))
@@ -67,14 +70,14 @@ def _trivial_lines(row: TrivialRow | None) -> Iterator[dict[str, object]]:
             yield {"method": row.label, "data_set": dataset, "metric": name, "mean": _plain(value)}
 
 
-def _line(row: Row, dataset: str, score: Score) -> dict[str, object]:
+def _line(row: Row, dataset: str, score: Score, machine: Machine | None) -> dict[str, object]:
     results = [result for result in row.results if dataset in (result.task.dataset, OVER_ALL)]
     return {
         "method": row.label,
         "data_set": dataset,
         "metric": " or ".join(sorted({result.task.metric for result in results})),
         **{name: _plain(getattr(score, name)) for name in SCORE_FIELDS},
-        **{quantity.name: _plain(quantity.number(results)) for quantity in costs.ALL},
+        **{quantity.name: _plain(quantity.number(quantity.comparable(results, machine))) for quantity in costs.ALL},
     }
 
 
