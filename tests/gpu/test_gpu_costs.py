@@ -29,8 +29,8 @@ def vit() -> nn.Module:
 
 
 MODELS = {  # how to build it, and a batch on a GPU and on the CPU
-    "LLaMA, 8 layers, 1024 wide, 16 x 512 tokens": (llama, (16, 512, 1024), (1, 16, 1024)),
-    "ViT-B/16, 224 px, batch 64": (vit, (64, 3, 224, 224), (1, 3, 224, 224)),
+    "LLaMA, 8 layers, 1024 wide": (llama, (16, 512, 1024), (1, 16, 1024)),
+    "ViT-B/16": (vit, (64, 3, 224, 224), (1, 3, 224, 224)),
 }
 
 
@@ -88,6 +88,7 @@ def test_a_step_beside_the_frozen_floor(name, precision, device, report):
         report.add(
             "A training step beside the frozen floor",
             model=name,
+            batch=" x ".join(map(str, shape)),
             precision=precision,
             variant=variant,
             step=duration(own),
