@@ -13,6 +13,9 @@ from zipeft.errors import UserError
 
 KINDS = ("int8", "nf4")
 
+BLOCK = 64
+"""Numbers that share a scale in nf4. bitsandbytes 0.50 misreads, on a CPU, blocks that reach over the end of a row."""
+
 THRESHOLD = 6.0
 """Inputs of a larger size are multiplied in sixteen bits (LLM.int8(), section 3.2)."""
 
@@ -22,7 +25,7 @@ def quantise(parts: Iterable[nn.Module], kind: str, device: torch.device) -> Non
 
     "int8" are rows of eight-bit integers with a scale each (LLM.int8(), arXiv 2208.07339); "nf4" blocks of 64 numbers
     of four bits with scales that are quantised again (QLoRA, arXiv 2305.14314). A subclass of ``nn.Linear`` is left
-    alone: who reads its weight is not known.
+    alone: who reads its weight is not known. So is, for nf4, a layer whose inputs are not whole blocks.
 
     Raises: ``UserError`` if there is no such layer, or no bitsandbytes.
     """
@@ -30,11 +33,11 @@ def quantise(parts: Iterable[nn.Module], kind: str, device: torch.device) -> Non
     for part in parts:
         for module in list(part.modules()):
             for name, child in module.named_children():
-                if type(child) is nn.Linear:
+                if type(child) is nn.Linear and (kind != "nf4" or child.in_features % BLOCK == 0):
                     setattr(module, name, _quantised(child, kind, device))
                     found = True
     if not found:
-        raise UserError(f"{kind} is for linear layers, and this model's blocks have none: take dtype=bf16")
+        raise UserError(f"this model's blocks have no linear layers that {kind} is for: take dtype=bf16")
 
 
 def _quantised(linear: nn.Linear, kind: str, device: torch.device) -> nn.Module:
