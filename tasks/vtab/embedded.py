@@ -83,7 +83,7 @@ def _read_mnist() -> Split:
     with gzip.open(path, "rt") as file:
         rows = np.loadtxt(file, np.uint8, delimiter=",", ndmin=2)
     pixels, digits = rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].tolist()
-    images = Lazy(PIL.Image.fromarray, pixels)
+    images = Lazy(PIL.Image.fromarray, list(pixels))
     return Split(images, digits, [f"digit {index}" for index in range(len(digits))])
 
 
