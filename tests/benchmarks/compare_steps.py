@@ -15,29 +15,29 @@ from statistics import median
 
 ROUNDS, STEPS = 7, 6
 
-CASES = {  # backbone, task, data set, batch size
-    "vit": ("vit", "fgvc", "icons", 16),
-    "roberta": ("roberta", "glue", "movie-sentiment", 16),
-    "llama": ("llama", "instruct", "natural-instructions", 4),
+CASES = {  # backbone, task, its settings, data set, batch size
+    "vit": ("vit", "fgvc", '{"image_size": 56}', "icons", 16),
+    "roberta": ("roberta", "glue", "{}", "movie-sentiment", 16),
+    "llama": ("llama", "instruct", "{}", "natural-instructions", 4),
 }
 METHODS = ("zero_gated", "lora")
 
 WORKER = """
+import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 import zipeft.api.protocol
 sys.path.insert(0, str(Path(zipeft.api.protocol.__file__).parents[2] / "tests"))
 from support import experiments
 from zipeft import registry
 from zipeft.registry import Named
-backbone, task, dataset, batch_size, steps = sys.argv[1:]
+backbone, task, settings, dataset, batch_size, steps = sys.argv[1:]
 sizes = {"epochs": 1, "batch_size": int(batch_size), "max_steps": int(steps)}
-parts = (registry.backbones.make(backbone, {}).plugin, registry.tasks.make(task, {}).plugin)
+parts = (registry.backbones.make(backbone, {}).plugin, registry.tasks.make(task, json.loads(settings)).plugin)
 experiment = experiments.experiment(*parts, names=(backbone, task), **sizes)
 for line in sys.stdin:
     cost = experiment.measure(experiments.run(dataset, line.strip(), trial=0))[0].cost
-    print("took", (cost.cpu_seconds) / cost.steps, flush=True)
+    print("took", cost.cpu_seconds / cost.steps, flush=True)
 """
 
 
@@ -68,7 +68,10 @@ def main() -> None:
             rounds = [[worker.seconds(method) for worker in workers] for _ in range(ROUNDS + 1)][1:]  # one warms up
             before, after = (median(times) for times in zip(*rounds, strict=True))
             ratios = sorted(after / before for before, after in rounds)
-            print(f"{case} {method}: {after / before:.3f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) of {before:.3f} s")
+            print(
+                f"{case} {method}: {after / before:.3f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) of {before:.3f} s",
+                flush=True,
+            )
         for worker in (old, new):
             worker.process.kill()
 
