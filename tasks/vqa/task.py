@@ -49,7 +49,6 @@ METHODS = (
     "zero_gated_unasked",
     "lora",
     "prompt",
-    "prefix",
     "full",
 )
 
