@@ -8,8 +8,6 @@ from functools import cache
 import psutil
 import pytest
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import nn
 
 from support import experiments
@@ -20,6 +18,7 @@ from zipeft.adapters.saved import load_adapter, save_adapter
 from zipeft.api.learner import build_learner
 from zipeft.api.settings import as_json, from_json, override
 from zipeft.backbones.llama.backbone import Llama
+from zipeft.doctor.self_test import accelerated
 from zipeft.errors import UserError
 from zipeft.modules.quantised_linear import quantise
 from zipeft.modules.weights_dtype import parameter_count
@@ -148,10 +147,9 @@ def test_lower_weights_compute_about_what_float32_does(name, dtype, tolerance):
 def test_scores_on_bf16_weights_are_close_to_those_on_fp32(name):
     run = experiments.run("colours", name)
     whole, _ = experiments.experiment(ToyViT(), epochs=3, batch_size=8).measure(run)
-    AcceleratorState._reset_state()  # a process has one precision
-    lower_on = Accelerator(cpu=True, mixed_precision="bf16")
     settings = {"epochs": 3, "batch_size": 8, "precision": "bf16"}
-    lower, learner = experiments.experiment(ToyViT(dtype="bf16"), accelerator=lower_on, **settings).measure(run)
+    with accelerated(torch.device("cpu"), "bf16") as lower_on:
+        lower, learner = experiments.experiment(ToyViT(dtype="bf16"), accelerator=lower_on, **settings).measure(run)
     assert lower.score == pytest.approx(whole.score, abs=0.1)
     assert lower.history[-1].train_loss == pytest.approx(whole.history[-1].train_loss, rel=0.1)
     assert lower.backbone.settings["dtype"] == "bf16"

@@ -258,8 +258,7 @@ def test_the_output_of_a_layer_that_a_method_changed_is_not_taken_from_another_r
 
     class Shifted(Linear):
         def apply(self, backbone, model):
-            with torch.no_grad():
-                model.pos_embed += 1.0
+            model.pos_embed = torch.nn.Parameter(model.pos_embed + 1.0, requires_grad=False)
 
     plain, _ = experiment.measure(experiments.run("colours", Linear()))
     shifted, _ = experiment.measure(experiments.run("colours", Shifted()))

@@ -10,6 +10,7 @@ from functools import cache
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from support import experiments
 from support.toys import TOYS, ToyViT, methods_for
@@ -45,7 +46,8 @@ def of_size(*sizes):
     alive = {
         each.untyped_storage().data_ptr(): each.untyped_storage().nbytes()
         for each in gc.get_objects()
-        if isinstance(each, Tensor) and each.device.type == "cpu" and each.layout == torch.strided
+        if isinstance(each, Tensor) and not isinstance(each, FakeTensor)
+        if each.device.type == "cpu" and each.layout == torch.strided
     }
     counted = Counter(alive.values())
     return {size: counted[size] for size in sizes}

@@ -20,6 +20,7 @@ from zipeft.errors import UserError
 from zipeft.training.batches import shuffled_batches
 from zipeft.training.dataset import encode
 from zipeft.training.loop import Trainer, total_steps
+from zipeft.training.readers import Readers
 from zipeft.training.training_log import Best
 
 LINEAR = registry.methods.get("linear")()
@@ -146,7 +147,7 @@ def test_examples_that_do_not_fit_in_memory_are_encoded_when_they_are_needed(mon
     assert len(calls) == 48 + 1
     monkeypatch.setattr("zipeft.training.dataset.fits", lambda size: False)
     calls.clear()
-    lazy = encode(split, windows, ToyViT())
+    lazy = encode(split, windows, ToyViT(), Readers(workers=0))  # this process counts
     batches = [list(shuffled_batches(data, 8, seed=3)) for data in (kept, lazy)]
     assert all(torch.equal(a.content["inputs"], b.content["inputs"]) for (a,), (b,) in zip(*batches, strict=True))
     assert len(calls) == 48 + 1

@@ -50,7 +50,7 @@ def test_accuracies_by_category_equal_those_by_hand():
 
 
 def test_published_rows_have_the_columns_of_the_table():
-    (table,) = ScienceQA.published
+    table, *_ = ScienceQA.published
     assert list(table.columns) == ["params", *COLUMNS]
     assert list(CATEGORIES) == COLUMNS[1:]
     text, images = table.rows["LLaMA-Adapter (text)"], table.rows["LLaMA-Adapter"]
