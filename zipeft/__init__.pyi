@@ -6,10 +6,10 @@ from zipeft.api.backbone import (
     Backbone as Backbone,
     ImageBackbone as ImageBackbone,
     ImageTextBackbone as ImageTextBackbone,
-    LanguageBackbone as LanguageBackbone,
     TextBackbone as TextBackbone,
     Weights as Weights,
 )
+from zipeft.api.language_backbone import LanguageBackbone as LanguageBackbone
 from zipeft.api.data import Data as Data, Split as Split, Window as Window
 from zipeft.api.method import HEAD_SPACE as HEAD_SPACE, Method as Method, require_float32 as require_float32
 from zipeft.api.objective import Objective as Objective, TrivialAnswer as TrivialAnswer

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zipeft.api.backbone import LanguageBackbone
+from zipeft.api.language_backbone import LanguageBackbone
 from zipeft.backbones.llama import smollm2
 from zipeft.backbones.llama.decoder_model import DECODER
 from zipeft.backbones.transformers_models import padding

@@ -9,8 +9,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from zipeft import registry
-from zipeft.api.backbone import Backbone, LanguageBackbone, VisionLanguageBackbone, Weights
+from zipeft.api.backbone import Backbone, Weights
 from zipeft.api.data import Picture
+from zipeft.api.language_backbone import LanguageBackbone, VisionLanguageBackbone
 from zipeft.errors import UserError, require
 
 if TYPE_CHECKING:

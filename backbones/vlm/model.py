@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from zipeft.api.backbone import IMAGE_INPUTS
 from zipeft.api.data import NO_LABEL, PLACES
+from zipeft.api.language_backbone import IMAGE_INPUTS
 from zipeft.modules.image_entry import ImageEntry
 
 Inputs = dict[str, Tensor]

@@ -13,7 +13,7 @@ from zipeft.errors import UserError, require
 from zipeft.text import templates
 
 if TYPE_CHECKING:
-    from zipeft.api.backbone import LanguageBackbone
+    from zipeft.api.language_backbone import LanguageBackbone
     from zipeft.objectives.responses import Responses
     from zipeft.tasks.instruct.data import Splits
 

@@ -66,7 +66,7 @@ def test_a_recipe_names_its_source_and_what_it_takes(name):
     if recipe.gpu:
         assert device_named(recipe.gpu)
         assert recipe.examples > 0
-        assert predicted().get(name, {}).keys() <= methods
+        assert predicted()[name].keys() == methods
     else:
         assert name not in predicted()
 

@@ -128,9 +128,16 @@ def test_a_training_that_goes_another_way_is_noticed(name, monkeypatch):
     ("value", "status"), [(0.01, "ok"), (0.03, "broken"), (math.nan, "broken"), ("lost", "broken")]
 )
 def test_the_verdict_on_what_is_apart(value, status):
-    check = self_test._verdict({"fp32": {"ViT lora": 0.0, "ViT full": value}}, "1 s")
+    check = self_test._verdict({"fp32": {"ViT lora": 0.0, "ViT full": value}}, 0, "1 s")
     assert check.status == status
     assert status == "ok" or "fp32 ViT full: " in check.found
+
+
+def test_the_verdict_says_for_how_many_trainings_there_was_no_time():
+    assert "no time" not in self_test._verdict({"fp32": {"ViT lora": 0.0}}, 0, "1 s").found
+    assert "1 training like the CPU's in 1 s, no time for 7 more;" in (
+        self_test._verdict({"fp32": {"ViT lora": 0.0}}, 7, "1 s").found
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 from zipeft import registry
-from zipeft.api.backbone import ImageBackbone, LanguageBackbone, TextBackbone, Weights
+from zipeft.api.backbone import ImageBackbone, TextBackbone, Weights
 from zipeft.api.data import Data, Picture, Split, Window
+from zipeft.api.language_backbone import LanguageBackbone
 from zipeft.api.sealed import TestKey
 from zipeft.api.task import Preset, Task
 from zipeft.backbones.clip.backbone import CLIP

@@ -103,7 +103,7 @@ class Method(abc.ABC):
 
     def adapt(self, backbone: Backbone, model: nn.Module) -> None:
         """Change ``model`` in place: ``apply``, and let images enter where the backbone shows them."""
-        from zipeft.api.backbone import VisionLanguageBackbone
+        from zipeft.api.language_backbone import VisionLanguageBackbone
 
         with backbone.autocast(model):  # some run a layer to see what it does
             self.apply(backbone, model)

@@ -15,8 +15,8 @@ from zipeft.vqa.windows import prompt_ids, windows_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from zipeft.api.backbone import VisionLanguageBackbone
     from zipeft.api.data import Picture
+    from zipeft.api.language_backbone import VisionLanguageBackbone
 
 
 @dataclass(frozen=True)

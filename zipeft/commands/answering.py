@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from zipeft import registry
-from zipeft.api.backbone import VisionLanguageBackbone
+from zipeft.api.language_backbone import VisionLanguageBackbone
 from zipeft.commands.common import named_backbone
 from zipeft.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from zipeft.api.backbone import Backbone, LanguageBackbone
+    from zipeft.api.backbone import Backbone
+    from zipeft.api.language_backbone import LanguageBackbone
     from zipeft.api.task import Task
     from zipeft.generation.generator import TextGenerator
     from zipeft.vqa.generator import VisualGenerator

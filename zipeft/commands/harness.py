@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    from zipeft.api.backbone import LanguageBackbone
+    from zipeft.api.language_backbone import LanguageBackbone
 
 EXAMPLES = """\
 examples:

@@ -55,7 +55,9 @@ class Recipe:
 
     @property
     def hardware(self) -> str:
-        return f"{self.devices} x {self.gpu}{', sharded' if self.sharded else ''}" if self.gpu else "2 cores"
+        if not self.gpu:
+            return "2 cores"
+        return f"{self.devices} x {self.gpu}{', sharded, which zipeft cannot do yet' if self.sharded else ''}"
 
 
 @cache

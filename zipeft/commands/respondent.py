@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from zipeft import registry
-from zipeft.api.backbone import VisionLanguageBackbone
+from zipeft.api.language_backbone import VisionLanguageBackbone
 from zipeft.api.settings import as_json, parse_assignments
 from zipeft.commands.common import add_backbone, chosen_backbone, named_backbone, positive_int
 from zipeft.errors import UserError

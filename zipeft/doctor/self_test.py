@@ -42,8 +42,8 @@ Found = dict[str, dict[str, float | str]]
 
 TOLERANCES = {"fp32": 0.02, "fp16": 0.05, "bf16": 0.15}
 """How far the movement of all parameters may lie from the CPU's in float32, as a part of it. TF32 has 10 bits of
-mantissa as fp16 has, bf16 has 7. On a CPU in bf16 the farthest toy, a CLIP
-whose text tower is gated, lies 10 % away; a kernel that computes something else is off by more."""
+mantissa as fp16 has, bf16 has 7. On a CPU in bf16 the farthest toy, a CLIP whose text tower is gated, lies 10 % away; a
+kernel that computes something else is off by more."""
 
 PROTOCOL = TrainingProtocol(epochs=1, batch_size=4, optimizer="SGD", schedule="constant", warmup=0.0)
 """Plain steps: AdamW's first ones have the sign of a gradient whatever its size, and so of its rounding. Of one epoch:
@@ -76,15 +76,16 @@ def self_test(device: torch.device) -> Check:
         return Check("self-test", f"no end in {SECONDS} s", "broken", "the device hangs, or others work it hard")
     took = duration((now() - start).wall)
     try:
-        apart: Found = json.loads(done.stdout.splitlines()[-1])
+        apart, left_out = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         words = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
         return Check("self-test", words[0], "broken", "torch cannot train on this device: see the checks above")
-    return _verdict(apart, took)
+    return _verdict(apart, left_out, took)
 
 
-def _verdict(apart: Found, took: str) -> Check:
-    """Return the check of what each training in each precision was apart from the CPU's, or raised."""
+def _verdict(apart: Found, left_out: int, took: str) -> Check:
+    """Return the check of what each training in each precision was apart from the CPU's, or raised, and of how many
+    there was no time for."""
     wrong, worst = [], []
     for precision, found in apart.items():
         numbers = [value for value in found.values() if not isinstance(value, str)]
@@ -98,20 +99,22 @@ def _verdict(apart: Found, took: str) -> Check:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         return Check("self-test", "; ".join(wrong[:3]) + more, "broken", "do not trust numbers of this device")
     trainings = counted(sum(map(len, apart.values())), "training")
-    return Check("self-test", f"{trainings} like the CPU's in {took}; farthest apart: {listing(worst)}")
+    more = f", no time for {left_out} more" if left_out else ""
+    return Check("self-test", f"{trainings} like the CPU's in {took}{more}; farthest apart: {listing(worst)}")
 
 
-def compare(device: torch.device) -> Found:
-    """Return how far a device's trainings lie from the CPU's in float32, or what they raise.
-
-    What would not be done in ``BUDGET`` seconds is left out.
-    """
-    start = now()
+def compare(device: torch.device) -> tuple[Found, int]:
+    """Return how far a device's trainings lie from the CPU's in float32, or what they raise, and how many are left out
+    because ``BUDGET`` seconds are over."""
+    start, left_out = now(), 0
     found: Found = {precision: {} for precision in _precisions(device)}
     backbones = toys()
     for method_name in sorted(registry.methods.names(), reverse=True):  # the gated ones first
         for toy, backbone in backbones.items():
-            if (now() - start).wall > BUDGET or not _trains(method_name, backbone):
+            if not _trains(method_name, backbone):
+                continue
+            if (now() - start).wall > BUDGET:
+                left_out += len(found)
                 continue
             method = replace(registry.methods.get(method_name)(), learning_rate=0.1, head_learning_rate=0.1)
             with accelerated(torch.device("cpu"), "fp32") as accelerator:
@@ -123,7 +126,7 @@ def compare(device: torch.device) -> Found:
                     except Exception as error:  # whatever a driver, a kernel or a library raises
                         apart = described(error)
                 found[precision][f"{toy} {method_name}"] = apart
-    return found
+    return found, left_out
 
 
 def train(backbone: Backbone, method: Method, accelerator: Accelerator) -> Trained:

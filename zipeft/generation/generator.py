@@ -16,7 +16,7 @@ from zipeft.text.thoughts import answer_of, may_begin
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from zipeft.api.backbone import LanguageBackbone
+    from zipeft.api.language_backbone import LanguageBackbone
 
 
 class Prompt(NamedTuple):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from zipeft.api.backbone import Backbone, ImageTextBackbone, LanguageBackbone
+from zipeft.api.backbone import Backbone, ImageTextBackbone
+from zipeft.api.language_backbone import LanguageBackbone
 from zipeft.api.objective import Objective
 from zipeft.objectives.classification import Classification
 from zipeft.objectives.matching import Matching

@@ -19,8 +19,8 @@ from zipeft.text.thoughts import answer_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from zipeft.api.backbone import LanguageBackbone
     from zipeft.api.data import Window
+    from zipeft.api.language_backbone import LanguageBackbone
 
 LETTERS = ascii_uppercase
 """What options are called where they are answered by letter; there are no more options than letters."""

@@ -17,7 +17,7 @@ from zipeft.text.thoughts import answer_of, without_thoughts
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from zipeft.api.backbone import LanguageBackbone
+    from zipeft.api.language_backbone import LanguageBackbone
 
 
 class Response(NamedTuple):

@@ -15,8 +15,8 @@ else:
     import tomli as tomllib
 
 SHARE = 0.4
-"""The part of its peak that a device is taken to reach in a training, unless it is said: about what good loops report
-of large models (40 to 55 %); small models and short texts reach less."""
+"""The part of its peak that a device is taken to reach in a training, unless it is said. It is an assumption, which no
+measurement here supports: small models and short texts reach less."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
 
-from zipeft.api.backbone import LanguageBackbone
+from zipeft.api.language_backbone import LanguageBackbone
 from zipeft.api.learner import Learner
 from zipeft.api.objective import Objective
 from zipeft.training import parallel

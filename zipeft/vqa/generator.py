@@ -18,8 +18,8 @@ from zipeft.vqa.windows import prompt_ids, windows_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zipeft.api.backbone import VisionLanguageBackbone
     from zipeft.api.data import Picture
+    from zipeft.api.language_backbone import VisionLanguageBackbone
     from zipeft.generation.questions import Question
 
 BY_WORDS, BY_LETTERS = "words", "letters"

@@ -14,8 +14,8 @@ from zipeft.objectives.options import Answer, Options
 from zipeft.sources.splits import check_seed
 
 if TYPE_CHECKING:
-    from zipeft.api.backbone import VisionLanguageBackbone
     from zipeft.api.data import Split
+    from zipeft.api.language_backbone import VisionLanguageBackbone
     from zipeft.vqa.question import VisualQuestion
 
 

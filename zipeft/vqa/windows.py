@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerFast
 
-    from zipeft.api.backbone import VisionLanguageBackbone
+    from zipeft.api.language_backbone import VisionLanguageBackbone
 
 
 Parts = tuple[str, str, str]
