@@ -47,8 +47,10 @@ METHODS = (
     "zero_gated",
     "zero_gated_blind",
     "zero_gated_unasked",
+    "zero_gated_random",
     "lora",
     "prompt",
+    "prefix",
     "full",
 )
 
