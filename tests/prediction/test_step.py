@@ -58,6 +58,18 @@ def test_the_prediction_is_what_tensors_with_weights_take(modality):
         assert predicted.peak == pytest.approx(measured.peak, rel=0.02), name
 
 
+def test_what_is_held_all_the_time_is_what_is_counted_by_hand():
+    model, values = ToyViT().build(), 4
+    weights = sum(each.numel() for each in (*model.parameters(), *model.buffers()))
+    head = 2 * ToyViT().width(model) + 2
+    predicted = cost("image", "linear")
+    assert sum(predicted.weights.values()) == values * weights
+    assert predicted.trainables == predicted.gradients == values * head
+    steps = 2  # AdamW counts them for the matrix and for the bias, beside two moments of each value
+    assert predicted.optimizer == values * (2 * head + steps)
+    assert predicted.held == values * (weights + 4 * head + steps)
+
+
 @pytest.mark.parametrize("modality", BACKBONES)
 def test_less_at_once_keeps_less_and_computes_no_less(modality):
     whole, parts = cost(modality, "lora"), cost(modality, "lora", micro_batch=1)

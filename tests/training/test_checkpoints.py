@@ -152,6 +152,18 @@ def test_a_damaged_checkpoint_is_left_out_of_account_with_a_warning(spoil, alway
     assert set(tmp_path.iterdir()) == before, "nothing in it was executed"
 
 
+def test_what_a_killed_writer_left_is_cleared(always, tmp_path, monkeypatch):
+    case, path = ("toy", "linear"), tmp_path / "a.checkpoint"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "_write", kill)
+        patch.setattr("zipeft.files.Path.unlink", lambda *_, **__: None)  # killed, a process cleans nothing up
+        with pytest.raises(Killed):
+            train(case, path)
+    assert any(tmp_path.iterdir())
+    assert_equal(train(case, path), train(case))
+    assert [each for each in tmp_path.iterdir() if each != path] == []
+
+
 def test_a_checkpoint_of_another_version_is_left_out_of_account_with_a_warning(always, tmp_path, caplog):
     case, path = ("toy", "linear"), tmp_path / "a.checkpoint"
     with pytest.raises(Killed):

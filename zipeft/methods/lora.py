@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from zipeft.api.method import HEAD_SPACE, Method, require_float32, require_size
 from zipeft.api.search import Range, Space
 from zipeft.errors import UserError, require
+from zipeft.modules.peft_attention import keep_frozen_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,6 +58,7 @@ class LoRA(Method):
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"lora: {reason}: name others with --set lora.targets=q_proj,v_proj") from error
+        keep_frozen_weights(model)
         require_float32(parameter for parameter in model.parameters() if parameter.requires_grad)
 
     def _check_attention(self, model: nn.Module, targets: Sequence[str], dtype: str) -> None:

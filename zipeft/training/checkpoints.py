@@ -7,6 +7,7 @@ damaged, and its head says of which run, versions and number of processes it is.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import random
 import time
@@ -59,7 +60,9 @@ class Checkpoints:
         A file that is damaged, or that was written under another head, is said to be so and left out of account.
         """
         state = self._read() if self.accelerator.is_main_process else None
-        state = agree(self.accelerator, state)
+        if self.accelerator.num_processes > 1:
+            packed = agree(self.accelerator, None if state is None else _packed(state))
+            state = None if packed is None else _unpacked(packed)
         if state is not None:
             state |= state.pop("own")[self.accelerator.process_index]
         self._written = time.monotonic()
@@ -79,7 +82,9 @@ class Checkpoints:
         """
         start = time.monotonic()
         own = {**own, "random": random_states()}
-        states = gather_object([own]) if self.accelerator.num_processes > 1 else [own]
+        states = [own]
+        if self.accelerator.num_processes > 1:
+            states = [_unpacked(each) for each in gather_object([_packed(own)])]
         if self.accelerator.is_main_process:
             whole = {"head": self.head, **shared, "own": states, "peak": self.peak()}
             try:
@@ -120,6 +125,18 @@ def set_random_states(states: State) -> None:
     torch.set_rng_state(states["torch"])
     if states["cuda"] is not None:
         torch.cuda.set_rng_state(states["cuda"])
+
+
+def _packed(state: State) -> bytes:
+    """Return a state as bytes, in which form processes tell it each other: torch's own way leaves out tensors."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
+
+
+def _unpacked(packed: bytes) -> State:
+    state: State = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True)
+    return state
 
 
 class _Hashed:

@@ -49,7 +49,6 @@ class TrainingState:
         """Begin an epoch, or go on with the one whose losses there are."""
         if not self.losses:
             self._order_at_start = self.order.get_state()
-        self.order.set_state(self._order_at_start)
         self._started = now()
 
     def spent(self, until: Spent) -> Spent:
