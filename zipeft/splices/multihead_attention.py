@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zipeft.api.splice import AttentionLayer, Splice
+from zipeft.modules.attention_masks import merge_masks
 from zipeft.splices.fused_qkv import key_and_value
 
 
@@ -82,7 +82,7 @@ class MultiheadSplice(Splice):
         if attention.batch_first:  # the arithmetic is in PyTorch's own order, so that results agree to the last bit
             query, key, value = (x.transpose(0, 1) for x in (query, key, value))
         q, k, v = (self._heads(x) for x in self._queries_keys_values(query, key, value, self_attention))
-        mask, is_causal = _merge_masks(q, key_padding_mask, attn_mask, is_causal)
+        mask, is_causal = merge_masks(q, key_padding_mask, attn_mask, is_causal)
         dropout = attention.dropout if attention.training else 0.0
         out = functional.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal)
         out = out + self.term(q, q.shape[-1] ** -0.5)
@@ -114,27 +114,6 @@ class MultiheadSplice(Splice):
             term = term.transpose(0, 1)
         term = functional.linear(term, attention.out_proj.weight)
         return output + term.view_as(output), weights
-
-
-def _merge_masks(
-    query: Tensor, key_padding_mask: Tensor | None, attn_mask: Tensor | None, is_causal: bool
-) -> tuple[Tensor | None, bool]:
-    """Return one additive mask that broadcasts to (batch, heads, queries, keys), and whether the kernel masks alone."""
-    if is_causal and key_padding_mask is None:
-        return None, True
-    mask = None if attn_mask is None else _additive(attn_mask, query.dtype)
-    if mask is not None and mask.dim() == 3:
-        mask = mask.view(query.shape[0], -1, *mask.shape[1:])
-    if key_padding_mask is not None:
-        padding = _additive(key_padding_mask, query.dtype)[:, None, None]
-        mask = padding if mask is None else mask + padding
-    return mask, False
-
-
-def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    if mask.dtype != torch.bool:
-        return mask.to(dtype)
-    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, -math.inf)
 
 
 def _no_fast_path(_module: nn.Module, _args: tuple[Any, ...]) -> None:
