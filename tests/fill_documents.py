@@ -113,7 +113,15 @@ def _class(package: str, name: str) -> tuple[Path, str]:
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
                 if isinstance(node, ast.ClassDef) and node.name == name:
                     return path, ast.get_docstring(node) or ""
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+                    return path, _longest_text(node.value)
     raise ValueError(f"there is no class {name} in {package}")
+
+
+def _longest_text(made: ast.expr) -> str:
+    """Return the description of a class that a function makes: the longest text among what the function is given."""
+    texts = [part.value for part in ast.walk(made) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    return max(texts, key=len, default="")
 
 
 def _row(*cells: str) -> str:

@@ -187,6 +187,13 @@ class Methods(Registry[Method]):
     """Methods, and of each that images enter its forms for comparison: ``lora_blind``, which is not shown the image,
     and ``lora_unasked``, which is not shown the question."""
 
+    def by_default(self) -> list[str]:
+        """Return the names of the methods of a comparison that names none: all but those that are asked for by name.
+
+        Raises ``UserError`` as ``get``.
+        """
+        return [name for name in self.names() if self.get(name).by_default]
+
     def get(self, name: str) -> type[Method]:
         whole = self.whole(name)
         method = super().get(whole)

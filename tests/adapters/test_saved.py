@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from support import experiments
-from support.toys import TOYS, ToyViT, methods_for, registered, split_of
+from support.toys import TOYS, ToyViT, asked_for, methods_for, registered, slow, split_of
 from zipeft import registry
 from zipeft.adapters.saved import RECORD, TENSORS, adapter_bytes, load_adapter, read_record, save_adapter
 from zipeft.api.backbone import Weights
@@ -46,9 +46,15 @@ def sound(experiment, tmp_path_factory):
         return saved(experiment, tmp_path_factory.mktemp("sound"))[0]
 
 
+SAVED = ("toy", "toy_image_text", "toy_vlm")
+
+
 @pytest.mark.parametrize(
     ("toy", "name"),
-    [(toy, name) for toy in ("toy", "toy_image_text", "toy_vlm") for name in methods_for(TOYS[toy][0].modality)],
+    [
+        *((toy, name) for toy in SAVED for name in methods_for(TOYS[toy][0].modality)),
+        *slow((toy, name) for toy in SAVED for name in asked_for(TOYS[toy][0].modality)),
+    ],
 )
 def test_an_adapter_comes_back_with_the_same_predictions(toy, name, experiment, tmp_path):
     backbone, task = (part() for part in TOYS[toy])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from support.model_zoo import twin
+from support.toys import asked_for, methods_for, slow
 from zipeft import registry
 from zipeft.api.data import NO_LABEL
 from zipeft.api.learner import build_learner
@@ -51,11 +52,10 @@ INPUTS = {
 
 OBJECTIVES = {"instruction": Responses(), "image-instruction": Responses(), "image-text": Matching()}
 CLASSES = ("star", "heart", "arrow up")
+MODALITIES = {backbone: registry.backbones.get(backbone).modality for backbone in registry.backbones.names()}
 PAIRS = [
-    (backbone, method)
-    for backbone in registry.backbones.names()
-    for method in registry.methods.names()
-    if registry.methods.get(method).goes_with(registry.backbones.get(backbone).modality)
+    *((backbone, method) for backbone, modality in MODALITIES.items() for method in methods_for(modality)),
+    *slow((backbone, method) for backbone, modality in MODALITIES.items() for method in asked_for(modality)),
 ]
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from support import experiments
-from support.toys import SIZE, TOYS, ToyDecoder, ToyInstructions, ToyViT, methods_for
+from support.toys import SIZE, TOYS, ToyDecoder, ToyInstructions, ToyViT, asked_for, methods_for, slow
 from zipeft import registry
 from zipeft.api.learner import Learner
 from zipeft.methods.linear import Linear
 from zipeft.training.frozen_trunk import FrozenTrunk
 
-METHODS = methods_for("image")
+METHODS = methods_for("image") + slow(asked_for("image"))
 KINDS = ("image", "text", "image-text", "image-instruction")
 BACKBONE = ToyViT()
 
@@ -40,11 +40,16 @@ def images(count=4, dtype=torch.float32):
     return torch.randn(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)).to(dtype)
 
 
+def tensors(module):
+    """Parameters and buffers, those that layers share once."""
+    return {key: value.detach() for key, value in (*module.named_parameters(), *module.named_buffers())}
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_every_trainable_parameter_gets_a_gradient_and_no_other_one_changes(name):
     model = applied(name)
     learner = Learner(BACKBONE, model, torch.nn.Linear(BACKBONE.width(model), 3))
-    before = {key: value.clone() for key, value in learner.state_dict().items()}
+    before = {key: value.clone() for key, value in tensors(learner).items()}
     optimizer = torch.optim.SGD(learner.trainable().values(), lr=0.1)
     moved = set()
     for _ in range(3):  # a zero gate, and LoRA's zero matrix, hold back the gradient of what they multiply at first
@@ -54,7 +59,7 @@ def test_every_trainable_parameter_gets_a_gradient_and_no_other_one_changes(name
         moved |= {key for key, p in learner.trainable().items() if p.grad is not None and p.grad.abs().max() > 0}
         optimizer.step()
     assert moved == set(learner.trainable())
-    changed = {key for key, value in learner.state_dict().items() if not torch.equal(value, before[key])}
+    changed = {key for key, value in tensors(learner).items() if not torch.equal(value, before[key])}
     assert changed == set(learner.trainable())
 
 
@@ -110,6 +115,7 @@ def test_seeds_share_a_count_of_operations_and_settings_do_not(monkeypatch):
     ("modality", "name", "settings"),
     [
         *((kind, name, {}) for kind in KINDS for name in methods_for(kind)),
+        *slow((kind, name, {}) for kind in KINDS for name in asked_for(kind)),
         *((kind, "zero_gated", {"layers": 1}) for kind in ("image", "text", "instruction", "image-instruction")),
     ],
 )
@@ -131,7 +137,7 @@ def of(split):
     return split.examples, split.targets
 
 
-@pytest.mark.parametrize("name", sorted({*methods_for("image-text")} - {"untuned"}))
+@pytest.mark.parametrize("name", [*sorted({*methods_for("image-text")} - {"untuned"}), *slow(asked_for("image-text"))])
 def test_a_method_learns_to_match_pictures_with_names_and_repeats(name):
     made, run = experiment_on("image-text", epochs=2), experiments.run("colours", name)
     result, learner = made.measure(run)
@@ -151,7 +157,9 @@ def instructing():
     return made, frozen
 
 
-@pytest.mark.parametrize("name", sorted({*methods_for("instruction")} - {"untuned"}))
+@pytest.mark.parametrize(
+    "name", [*sorted({*methods_for("instruction")} - {"untuned"}), *slow(asked_for("instruction"))]
+)
 def test_a_method_learns_to_follow_instructions(name, instructing):
     experiment, frozen = instructing
     result, learner = experiment.measure(experiments.run("summaries", name))

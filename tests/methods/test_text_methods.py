@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from support import experiments
-from support.toys import ToyEncoder, ToyTexts, methods_for
+from support.toys import ToyEncoder, ToyTexts, asked_for, methods_for, slow
 from zipeft import registry
 from zipeft.api.learner import Learner
 from zipeft.objectives.classification import Classification
 from zipeft.objectives.extractive_qa import Spans
 
-METHODS = methods_for("text")
+METHODS = methods_for("text") + slow(asked_for("text"))
 BACKBONE, TASK = ToyEncoder(), ToyTexts()
 
 

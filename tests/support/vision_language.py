@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from support.toys import SIZE
+from support.toys import SIZE, methods_for
 from zipeft import registry
 from zipeft.api.learner import Learner, build_learner
 from zipeft.backbones.vlm import VLM
 from zipeft.objectives.options import Options
 
-METHODS = [name for name in registry.methods.names() if registry.methods.get(name).goes_with("image-instruction")]
-"""Those that go with a model that is shown images."""
+METHODS = methods_for("image-instruction")
+"""Those that go with a model that is shown images, and run by default."""
 
 
 def toy_vlm(language: str = "toy_instruct", vision: str = "toy", **settings: Any) -> VLM:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from support import experiments
-from support.toys import TOYS, ToyViT, methods_for
+from support.toys import TOYS, ToyViT, asked_for, methods_for, slow
 from zipeft import registry
 from zipeft.api.learner import build_learner
 from zipeft.api.method import Method
@@ -23,6 +23,7 @@ from zipeft.training.dataset import encode
 from zipeft.training.frozen_model import FrozenModel, storages
 
 PAIRS = [(name, method) for name, (backbone, _) in TOYS.items() for method in methods_for(backbone.modality)]
+ASKED_FOR = slow((name, method) for name, (backbone, _) in TOYS.items() for method in asked_for(backbone.modality))
 
 
 def experiment_on(name):
@@ -59,7 +60,7 @@ def own_storages(learner, frozen):
     return {n for n, p in learner.model.named_parameters() if p.untyped_storage().data_ptr() not in shared}
 
 
-@pytest.mark.parametrize(("name", "method"), PAIRS)
+@pytest.mark.parametrize(("name", "method"), [*PAIRS, *ASKED_FOR])
 def test_a_run_holds_what_it_trains_and_shares_all_else(name, method):
     backbone, frozen, objective, classes, batch = prepared(name)
     method = registry.methods.get(method)()

@@ -82,6 +82,12 @@ class Method(abc.ABC):
     hides_question: ClassVar[bool] = False
     """Whether the model is not shown the tokens that ask, to tell what an image says by itself."""
 
+    family: ClassVar[str] = "other"
+    """What kind of method it is, by which ``zipeft ls methods`` lists them."""
+
+    by_default: ClassVar[bool] = True
+    """Whether it is among "all" methods, and in a comparison that names none; others are asked for by name."""
+
     starts_at_frozen_model: ClassVar[bool] = False
     """Whether the model's outputs are bit for bit those of the frozen model until the first step."""
 

@@ -42,17 +42,25 @@ def _listing(kind: str | None, pattern: str, verbose: bool) -> str:
     tables = []
     for title in [kind] if kind else KINDS:
         plugins = getattr(registry, title)
-        rows = [_row(plugins, row, verbose) for row in plugins.listing(pattern)]
+        listed = sorted(plugins.listing(pattern), key=lambda row: _family(plugins, row))
+        families = [[_family(plugins, row)] if title == "methods" else [] for row in listed]
+        rows = [_row(plugins, row, family, verbose) for row, family in zip(listed, families, strict=True)]
         if pattern != "*" and not rows:
             raise UserError(f"no {plugins.kind} matches {pattern!r}{did_you_mean(pattern, plugins.names())}")
-        headers = [title, "description", "origin", *(["settings"] if verbose else [])]
+        family = ["family"] if title == "methods" else []
+        headers = [title, *family, "description", "origin", *(["settings"] if verbose else [])]
         tables.append(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
     return "\n\n".join(tables)
 
 
-def _row(plugins: registry.Registry[Any], row: registry.PluginInfo, verbose: bool) -> list[str]:
+def _family(plugins: registry.Registry[Any], row: registry.PluginInfo) -> str:
+    """Return the family of a method, by which methods are listed; "" for other plug-ins and for a broken one."""
+    return "" if row.error else getattr(plugins.get(row.name), "family", "")
+
+
+def _row(plugins: registry.Registry[Any], row: registry.PluginInfo, family: Sequence[str], verbose: bool) -> list[str]:
     broken = row.error and not row.summary
-    cells = [row.name, f"BROKEN: {row.error}" if broken else row.summary, row.origin]
+    cells = [row.name, *family, f"BROKEN: {row.error}" if broken else row.summary, row.origin]
     if verbose:
         cells.append("" if row.error else "\n".join(_settings(plugins.get(row.name))))
     return cells

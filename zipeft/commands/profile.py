@@ -97,7 +97,8 @@ def _plugins(options: argparse.Namespace) -> tuple[Backbone, list[Named[Method]]
         raise UserError("costs are those of random weights: leave out --set ...pretrained")
     backbone, modality = replace(backbone, pretrained=False), backbone.modality
     known = [name for name in registry.methods.names() if registry.methods.get(name).goes_with(modality)]
-    names = known if options.method == ["all"] else options.method
+    default = [name for name in registry.methods.by_default() if name in known]
+    names = default if options.method == ["all"] else options.method
     for name in names:
         if not registry.methods.get(name).goes_with(modality):
             raise UserError(
@@ -226,7 +227,13 @@ def _parser() -> ArgumentParser:
         EXAMPLES,
     )
     add_backbone(parser, "family of models, such as vit or llama")
-    parser.add_argument("--method", nargs="+", default=["all"], metavar="NAME", help="(default: all that go with it)")
+    parser.add_argument(
+        "--method",
+        nargs="+",
+        default=["all"],
+        metavar="NAME",
+        help="methods, or 'all' that run by default (default: all)",
+    )
     parser.add_argument("--meta", action="store_true", help="count alone, on a model without memory")
     parser.add_argument("--batch-size", type=SIZE, default=8, metavar="N", help="(default: 8)")
     parser.add_argument("--length", type=SIZE, default=128, metavar="N", help="tokens of a text (default: 128)")

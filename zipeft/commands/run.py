@@ -238,7 +238,7 @@ def _parser() -> ArgumentParser:
     what.add_argument(
         "--data-dir", type=path, metavar="DIR", help="folder of the task's data (default: the embedded sets)"
     )
-    what.add_argument("--method", **several, help="methods, or 'all' (default: the preset's)")
+    what.add_argument("--method", **several, help="methods, or 'all' that run by default (default: the preset's)")
     what.add_argument("--recipe", metavar="NAME", help="take these options from a recipe (zipeft recipes lists them)")
     what.add_argument("--config", type=path, metavar="FILE", help="take these options from a TOML or YAML file")
     what.add_argument("--print-config", action="store_true", help="print the options as a TOML file, and do no more")

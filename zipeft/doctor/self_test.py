@@ -109,7 +109,7 @@ def compare(device: torch.device) -> tuple[Found, int]:
     start, left_out = now(), 0
     found: Found = {precision: {} for precision in _precisions(device)}
     backbones = toys()
-    for method_name in sorted(registry.methods.names(), reverse=True):  # the gated ones first
+    for method_name in sorted(registry.methods.by_default(), reverse=True):  # the gated ones first
         for toy, backbone in backbones.items():
             if not _trains(method_name, backbone):
                 continue

@@ -123,12 +123,12 @@ def _preset(task: type[Task], name: str) -> Preset:
 
 def _method_names(asked: Sequence[str] | None, preset: Preset) -> list[str]:
     if asked is None:
-        return list(preset.methods) or registry.methods.names()
+        return list(preset.methods) or registry.methods.by_default()
     names = [name for part in asked for name in part.split(",") if name]
     if not names:
         raise UserError(f"--method {' '.join(asked)}: give names of methods, or all (zipeft ls methods lists them)")
     if names == ["all"]:
-        return registry.methods.names()
+        return registry.methods.by_default()
     return list(dict.fromkeys(names))
 
 

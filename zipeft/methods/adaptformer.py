@@ -24,6 +24,7 @@ class AdaptFormer(Method):
     scale: float = 0.1
     dropout: float = 0.0
 
+    family: ClassVar[str] = "adapters"
     modalities: ClassVar[tuple[str, ...]] = ("image", "image-text")
     starts_at_frozen_model: ClassVar[bool] = True
     space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2), **HEAD_SPACE}

@@ -20,6 +20,7 @@ class BitFit(Method):
     """BitFit: the backbone's bias terms train (arXiv 2106.10199)."""
 
     learning_rate: float = 1e-3
+    family: ClassVar[str] = "selective"
     modalities: ClassVar[tuple[str, ...]] = ("image", "text", "image-text")
     starts_at_frozen_model: ClassVar[bool] = True
     space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2), **HEAD_SPACE}

@@ -24,6 +24,7 @@ class CoOp(Method):
     initial: str = ""
     """Words whose embeddings the learnt ones start from, as many as ``length``; else they start at random."""
 
+    family: ClassVar[str] = "prompts"
     modalities: ClassVar[tuple[str, ...]] = ("image-text",)
     space: ClassVar[Space] = {"learning_rate": Range(1e-3, 3e-2)}
 

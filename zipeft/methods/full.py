@@ -20,6 +20,7 @@ class Full(Method):
     """Full fine-tuning: every parameter of the backbone trains."""
 
     learning_rate: float = 2e-5
+    family: ClassVar[str] = "baselines"
     starts_at_frozen_model: ClassVar[bool] = True
     space: ClassVar[Space] = {"learning_rate": Range(1e-5, 3e-4), **HEAD_SPACE}
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Linear(Method):
     """Linear probe: only the head trains, on the frozen backbone's features."""
 
+    family: ClassVar[str] = "baselines"
     modalities: ClassVar[tuple[str, ...]] = ("image", "text", "image-text")
     starts_at_frozen_model: ClassVar[bool] = True
     space: ClassVar[Space] = HEAD_SPACE

@@ -29,6 +29,7 @@ class LoRA(Method):
     targets: tuple[str, ...] = ()
     """Names of the linear layers to adapt; empty takes those that the backbone names."""
 
+    family: ClassVar[str] = "low-rank"
     starts_at_frozen_model: ClassVar[bool] = True
     space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2), **HEAD_SPACE}
 

@@ -27,6 +27,7 @@ class Prefix(Method):
     std: float = 0.02
     """Standard deviation of the initial values."""
 
+    family: ClassVar[str] = "prompts"
     modalities: ClassVar[tuple[str, ...]] = ("text", "instruction")
     space: ClassVar[Space] = {"learning_rate": Range(1e-3, 3e-2), **HEAD_SPACE}
 

@@ -21,6 +21,7 @@ class Prompt(Method):
     learning_rate: float = 1e-2
     length: int = 10
 
+    family: ClassVar[str] = "prompts"
     space: ClassVar[Space] = {"learning_rate": Range(1e-3, 3e-2), **HEAD_SPACE}
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Untuned(Method):
     """The model as it is: nothing trains, where a task needs no head of its own (zero-shot CLIP, say)."""
 
+    family: ClassVar[str] = "baselines"
     modalities: ClassVar[tuple[str, ...]] = ("instruction", "image-text")
     image_entry: ClassVar[str] = "none"
     starts_at_frozen_model: ClassVar[bool] = True

@@ -30,6 +30,7 @@ class ZeroGated(Method):
     gate_init: Literal["zero", "random"] = "zero"
     prompt_std: float = 1.0
 
+    family: ClassVar[str] = "gated prompts"
     starts_at_frozen_model: ClassVar[bool] = True
     space: ClassVar[Space] = {"learning_rate": Range(1e-2, 3e-1), **HEAD_SPACE}
 

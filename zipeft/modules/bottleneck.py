@@ -48,6 +48,10 @@ class Bottleneck(nn.Module):
         narrow = functional.relu(_linear(hidden, self.down))
         return self.scale * _linear(functional.dropout(narrow, self.dropout, self.training), self.up)
 
+    def follow(self, _layer: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
+        """Add to what a layer returns what the adapter makes of it; a forward hook."""
+        return output + self(output)
+
     def enter(self, _feed_forward: nn.Module, args: tuple[Any, ...]) -> None:
         """See what goes into the feed-forward layer; a forward pre-hook."""
         self._added = self(args[0])
@@ -61,6 +65,15 @@ class Bottleneck(nn.Module):
 
 def _linear(hidden: Tensor, layer: nn.Linear) -> Tensor:
     return functional.linear(hidden, layer.weight.to(hidden.dtype), layer.bias.to(hidden.dtype))
+
+
+def insert_behind(layers: Sequence[nn.Linear], *, bottleneck: int, dropout: float) -> None:
+    """Put an adapter behind each of these layers: x + up(ReLU(down(x))) of what the layer returns (arXiv 1902.00751,
+    figure 2)."""
+    for layer in layers:
+        adapter = Bottleneck(layer.out_features, bottleneck, 1.0, dropout, layer.weight.device)
+        layer.register_forward_hook(adapter.follow)
+        layer.add_module("bottleneck", adapter)
 
 
 def insert(blocks: Sequence[nn.Module], *, width: int, bottleneck: int, scale: float, dropout: float) -> None:

@@ -8,7 +8,7 @@ rounding, and adds its update of the output projection twice.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +100,21 @@ class ProjectedAttention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         """(tokens, batch, width) to (batch, heads, tokens, head dim)."""
         return x.unflatten(-1, (self.num_heads, -1)).permute(1, 2, 0, 3)
+
+
+def own_attention(model: nn.Module) -> None:
+    """Take back ``project_attention``, in place: attention is PyTorch's own again, on the same parameters."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, ProjectedAttention):
+            width, bias = module.in_proj.in_features, module.in_proj.bias
+            with torch.device("meta"):
+                attention = nn.MultiheadAttention(
+                    width, module.num_heads, module.dropout, bias is not None, batch_first=module.batch_first
+                )
+            attention.register_parameter("in_proj_weight", cast(nn.Parameter, module.in_proj.weight))
+            attention.register_parameter("in_proj_bias", cast("nn.Parameter | None", bias))
+            attention.out_proj = module.out_proj  # type: ignore[assignment]  # the layer that it was
+            model.set_submodule(name, attention.train(module.training))
 
 
 def project_attention(model: nn.Module, targets: Sequence[str]) -> list[str]:
