@@ -146,20 +146,23 @@ def layers(model: nn.Module) -> list[nn.Module]:
 
 
 def attentions(model: nn.Module) -> list[nn.Module] | None:
-    """Return the attention of each layer; None unless each has one that goes through the attention interface."""
-    from zipeft.splices.transformers_attention import TransformersSplice
+    """Return the attention of each layer; None unless each has one that every method can join.
 
-    found = [[part for part in layer.modules() if TransformersSplice.matches(part)] for layer in layers(model)]
+    That goes through the attention interface, and has three projections: a gated prompt would need less than a prefix.
+    """
+    from zipeft.splices import PrefixSplice
+
+    found = [[part for part in layer.modules() if PrefixSplice.matches(part)] for layer in layers(model)]
     return [inside for (inside,) in found] if found and all(len(inside) == 1 for inside in found) else None
 
 
 def why_not(model: nn.Module) -> str:
     """Return, in brackets, what keeps attention layers of a model from being joined; "" where nothing is known."""
-    from zipeft.splices.transformers_attention import TransformersSplice
+    from zipeft.splices import PrefixSplice
     from zipeft.splices.unjoined import unjoined
 
-    found = [part for part in model.modules() if TransformersSplice.matches(part)]
-    others = unjoined(model, found, [TransformersSplice])
+    found = [part for part in model.modules() if PrefixSplice.matches(part)]
+    others = unjoined(model, found, [PrefixSplice])
     return f" (not {others})" if others else ""
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 
+from support.form_models import DENSE, LATENT
 from support.model_zoo import DECODER, TOWER, VOCABULARY, randomise, text
 from zipeft.errors import UserError
 from zipeft.splices import attach, gated_prompts
@@ -40,6 +41,7 @@ TWISTS = {
     "norm of its own for each head": decoder("StableLm", qk_layernorm=True),
     "norm of all heads' own": decoder("Cohere", use_qk_norm=True),
     "differential": decoder("DiffLlama"),
+    "mask of values": decoder("Doge"),
     "scaled": decoder("Granite", attention_multiplier=0.3),
     "wide heads": decoder("Gemma"),
     "yarn": decoder("Llama", rope_parameters=YARN),
@@ -53,6 +55,8 @@ TWISTS = {
     "yarn, and layers without positions": decoder("SmolLM3", rope_parameters=YARN, no_rope_layers=[1, 0]),
     "yarn where a window is": decoder("Cohere2", **BOTH, rope_parameters=YARN),
     "longrope": decoder("Llama", rope_parameters=LONG),
+    "longrope and one projection": decoder("Phi3", rope_parameters=LONG, original_max_position_embeddings=8),
+    "yarn in latent attention": decoder("DeepseekV3", **LATENT | DENSE | {"head_dim": 4}, rope_parameters=YARN),
     "siglip": lambda: transformers.SiglipVisionModel(
         transformers.SiglipVisionConfig(**TOWER, image_size=16, patch_size=4, vision_use_head=False)
     ),
@@ -126,6 +130,18 @@ def test_a_layer_outside_of_a_model_uses_the_explicit_kernel():
 # --- what is not joined ---
 
 
+def hiera():
+    sizes = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "masked_unit_size": [2, 2], "num_query_pool": 1}
+    patches = {"image_size": [16, 16], "patch_size": [3, 3], "patch_stride": [2, 2], "patch_padding": [1, 1]}
+    return transformers.HieraModel(transformers.HieraConfig(**sizes, **patches))
+
+
+OTHERS = {
+    "queries that are pooled": hiera,
+    "a key of zeros": lambda: torch.nn.MultiheadAttention(32, 4, add_zero_attn=True),
+}
+
+
 def segformer():
     config = {"hidden_sizes": [8] * 4, "depths": [1] * 4, "num_attention_heads": [1, 2, 2, 2]}
     return transformers.SegformerModel(transformers.SegformerConfig(**config))
@@ -178,11 +194,12 @@ def test_a_pooling_head_is_no_topmost_layer():
 @pytest.mark.parametrize(
     ("twist", "why"),
     [
-        ("softcapped scores", "Gemma2Attention (it caps its scores)"),
-        ("clipped keys", "OlmoAttention (it clips its keys)"),
-        ("norm of its own for each head", "StableLmAttention (it has a norm of its own for each head)"),
+        ("differential", "DiffLlamaAttention (what its groupnorm would do to a prompt is not known)"),
+        ("mask of values", "DogeAttention (what its dt_proj would do to a prompt is not known)"),
+        ("queries that are pooled", "HieraMaskUnitAttention (it pools its queries)"),
+        ("a key of zeros", "MultiheadAttention (it adds a key of its own)"),
     ],
 )
 def test_a_refusal_says_why(twist, why):
     with pytest.raises(UserError, match=re.escape(why)):
-        attach(TWISTS[twist](), length=1)
+        attach((TWISTS | OTHERS)[twist](), length=1)

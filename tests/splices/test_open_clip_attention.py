@@ -43,6 +43,7 @@ class Attention(nn.Module):
         projected = map(functional.linear, sources, self.in_proj_weight.chunk(3), biases)
         q, k, v = (each.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for each in projected)
         out = functional.scaled_dot_product_attention(self.ln_q(q), self.ln_k(k), v, attn_mask, scale=self.scale)
+        out = out if self.head_scale is None else out * self.head_scale
         return self.out_drop(self.out_proj(self.ln_inner(out.transpose(1, 2).flatten(2))))
 
 
@@ -52,6 +53,7 @@ SETTINGS = {
     "no bias": {"qkv_bias": False},
     "qk norm": {"qk_norm": True},
     "inner norm": {"inner_norm": True},
+    "scaled heads": {"inner_norm": True, "scale_heads": True},
     "both norms": {"qk_norm": True, "inner_norm": True, "qkv_bias": False},
 }
 
@@ -65,6 +67,10 @@ def reference(attention):
     def norm(part):
         return layer_norm(part) if isinstance(part, nn.LayerNorm) else identity
 
+    def scaled(joined):
+        each = attention.head_scale
+        return joined if each is None else (joined.unflatten(-1, (HEADS, -1)) * each.double().view(-1, 1)).flatten(-2)
+
     inner = norm(attention.ln_inner)
     return Layer(
         *of_fused(attention.in_proj_weight, attention.in_proj_bias),
@@ -73,7 +79,7 @@ def reference(attention):
         DIM**-0.5,
         norm(attention.ln_q),
         norm(attention.ln_k),
-        before_output=lambda joined, _hidden: inner(joined),
+        before_output=lambda joined, _hidden: inner(scaled(joined)),
     )
 
 
@@ -106,7 +112,7 @@ def test_keys_and_values_of_another_source():
     assert (attention(x, k_x=keys, v_x=values) - expected).abs().max() <= TOLERANCE
 
 
-@pytest.mark.parametrize("setting", [{"scaled_cosine": True}, {"scale_heads": True}, {"kdim": 16}])
+@pytest.mark.parametrize("setting", [{"scaled_cosine": True}, {"kdim": 16}])
 def test_a_layer_of_which_more_decides_than_is_known_is_not_joined(setting):
     with pytest.raises(UserError, match="no attention layer that a splice knows"):
         attach(layer(**setting))

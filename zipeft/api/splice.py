@@ -82,9 +82,12 @@ class Splice(AttentionSplice):
         """Return the tensors that ``project`` reads; None where more than tensors decides its result."""
         return [tensor for name, tensor in self.attention.named_parameters() if not name.startswith(PROMPT_NAME)]
 
-    def term(self, query: Tensor, scale: float) -> Tensor:
-        """Return the gated term (batch, heads, queries, head dim) of a query of that shape."""
-        return self.joined(query, self.project, scale, self.frozen)
+    def term(self, query: Tensor, scale: float, cap: float | None = None) -> Tensor:
+        """Return the gated term (batch, heads, queries, head dim) of a query of that shape.
+
+        ``cap`` bounds the layer's scores, where it does: a score s becomes ``cap * tanh(s / cap)``.
+        """
+        return self.joined(query, self.project, scale, self.frozen, cap)
 
 
 class HookSplice(Splice):

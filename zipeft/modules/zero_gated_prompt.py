@@ -73,7 +73,12 @@ class ZeroGatedPrompt(nn.Module):
         self._cache: tuple[tuple[Any, ...], tuple[Tensor, Tensor], tuple[Tensor, ...]] | None = None
 
     def forward(
-        self, query: Tensor, project: KeyValueProjection, scale: float, frozen: TensorsRead = nothing_frozen
+        self,
+        query: Tensor,
+        project: KeyValueProjection,
+        scale: float,
+        frozen: TensorsRead = nothing_frozen,
+        cap: float | None = None,
     ) -> Tensor:
         """Return the gated term (batch, heads, queries, head dim), to be added before the output projection.
 
@@ -83,8 +88,9 @@ class ZeroGatedPrompt(nn.Module):
             scale: what the layer multiplies its scores by.
             frozen: lists the tensors that ``project`` reads; a change to one drops the cached keys and values. Returns
                 None where more than tensors decides what ``project`` gives: then nothing is cached.
+            cap: the bound of the layer's scores, where it has one (Gemma 2).
         """
-        return attend(query, *self._keys_and_values(query, project, frozen), scale)
+        return attend(query, *self._keys_and_values(query, project, frozen), scale, cap)
 
     def _keys_and_values(
         self, query: Tensor, project: KeyValueProjection, frozen: TensorsRead
@@ -135,7 +141,7 @@ class ZeroGatedPrompt(nn.Module):
         return f"length={length}, width={width}, gates={self.gate.numel()}, gate_activation={self.gate_activation}"
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, cap: float | None = None) -> Tensor:
     """Scaled dot-product attention to a few keys that the whole batch, or each example, shares.
 
     Keys and values are expanded over the batch, and over query heads that share them (grouped-query attention). They
@@ -144,12 +150,17 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     Args:
         query: (batch, heads, queries, head dim).
         key, value: (heads or a divisor, keys, head dim), or the same with a batch dimension in front.
+        cap: where it is given, a score s becomes ``cap * tanh(s / cap)``, which no fused kernel of PyTorch does.
 
     Returns: (batch, heads, queries, head dim).
     """
     batch, heads, *_ = query.shape
     key, value = (_of_each_head(x, heads).expand(batch, -1, -1, -1) for x in (key, value))
-    return functional.scaled_dot_product_attention(query, key, value, scale=scale)
+    if cap is None:
+        return functional.scaled_dot_product_attention(query, key, value, scale=scale)
+    scores = cap * torch.tanh(query @ key.transpose(-1, -2) * (scale / cap))
+    precise = torch.promote_types(scores.dtype, torch.float32)
+    return scores.softmax(-1, dtype=precise).to(query.dtype) @ value
 
 
 def _of_each_head(x: Tensor, heads: int) -> Tensor:

@@ -23,12 +23,15 @@ class MultiheadSplice(Splice):
 
     @classmethod
     def matches(cls, module: nn.Module) -> bool:
-        return (
-            type(module) is nn.MultiheadAttention
-            and module._qkv_same_embed_dim
-            and module.bias_k is None
-            and not module.add_zero_attn
-        )
+        return type(module) is nn.MultiheadAttention and not cls.objection(module)
+
+    @classmethod
+    def objection(cls, module: nn.Module) -> str:
+        if type(module) is not nn.MultiheadAttention:
+            return ""
+        if not module._qkv_same_embed_dim:
+            return "its keys or values come from another width than its queries"
+        return "it adds a key of its own" if module.bias_k is not None or module.add_zero_attn else ""
 
     @classmethod
     def width_and_heads(cls, attention: AttentionLayer) -> tuple[int, int]:

@@ -14,8 +14,8 @@ class OpenCLIPSplice(HookSplice):
     """Joins open_clip's ``Attention``: ``ln_q`` returns the queries, and ``ln_inner`` takes the result.
 
     Both are identities where the model has no such norm. A layer is known by its parts, since the class has moved and
-    changed between versions. It is not joined where it has cosine attention, a scale for each head, or keys and values
-    of another width than the queries'.
+    changed between versions. It is not joined where it has cosine attention, or keys and values of another width than
+    the queries'. A scale for each head, which comes before ``ln_inner``, scales the term too.
     """
 
     @classmethod
@@ -25,7 +25,6 @@ class OpenCLIPSplice(HookSplice):
             and {name for name, _ in module.named_children()} == PARTS
             and getattr(module, "in_proj_weight", None) is not None
             and module.logit_scale is None
-            and module.head_scale is None
         )
 
     @classmethod
@@ -40,6 +39,10 @@ class OpenCLIPSplice(HookSplice):
 
     def scale(self) -> float:
         return self.attention.scale
+
+    def term(self, query: Tensor, scale: float, cap: float | None = None) -> Tensor:
+        term, each = super().term(query, scale, cap), self.attention.head_scale
+        return term if each is None else term * each
 
     def project(self, prompt: Tensor) -> tuple[Tensor, Tensor]:
         layer = self.attention

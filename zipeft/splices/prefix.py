@@ -5,22 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zipeft.api.splice import AttentionLayer
 from zipeft.errors import UserError
 from zipeft.modules.prefix import Prefix, widened
-from zipeft.splices.transformers_attention import InterfaceSplice, key_value_heads
+from zipeft.splices.attention_interface import InterfaceSplice, dispatches
+from zipeft.splices.transformers_attention import key_value_heads, objection, separate
 
 
 class PrefixSplice(InterfaceSplice):
-    """Joins a ``Prefix`` to the layers that ``TransformersSplice`` joins gated prompts to.
+    """Joins a ``Prefix`` to layers of three projections that ``TransformersSplice`` joins gated prompts to.
 
     The model's own kernel (sdpa or eager) runs once, over the learnt keys and the tokens' own; every query sees the
     learnt ones, whatever its mask says of the tokens. Attention weights that a model returns begin with the prefix's.
     """
 
     name = "prefix"
+
+    @classmethod
+    def matches(cls, module: nn.Module) -> bool:
+        return dispatches(module) and separate(module) is not None and not objection(module)
+
+    @classmethod
+    def objection(cls, module: nn.Module) -> str:
+        if not dispatches(module):
+            return ""
+        return objection(module) or ("" if separate(module) else "its projections are not three linear layers")
 
     @classmethod
     def make(cls, attention: AttentionLayer, **settings: Any) -> Prefix:
@@ -37,6 +48,8 @@ class PrefixSplice(InterfaceSplice):
             mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()[None, None]
         if mask is not None:
             mask = widened(mask, self.joined.length)
+        if (bias := options.get("position_bias")) is not None:  # T5's: learnt keys have no position
+            options["position_bias"] = widened(bias, self.joined.length)
         return self.run(kernel, query, *self.joined(key, value), mask, **options)
 
     def _looks_back(self, query: Tensor, options: dict[str, Any]) -> bool:

@@ -12,19 +12,21 @@ from zipeft.errors import UserError
 
 
 class FirstToken(NamedTuple):
-    """The first ``dims`` numbers of each head's keys are multiplied by ``factor``.
+    """The numbers from ``start`` to ``stop`` of each head's keys are multiplied by ``factor``.
 
     YaRN and LongRoPE set the temperature of the softmax by multiplying queries and keys alike.
     """
 
     factor: float = 1.0
-    dims: int = 0
+    start: int = 0
+    stop: int = 0
 
     def scaled(self, key: Tensor) -> Tensor:
         """Return keys (..., head dim) as they are at the first position."""
         if self.factor == 1.0:
             return key
-        return torch.cat([key[..., : self.dims] * self.factor, key[..., self.dims :]], dim=-1)
+        before, rotated, after = key.tensor_split((self.start, self.stop), dim=-1)
+        return torch.cat([before, rotated * self.factor, after], dim=-1)
 
 
 def first_token(attention: nn.Module, keys_at: Callable[[Tensor, Tensor], Tensor]) -> FirstToken:
@@ -37,8 +39,8 @@ def first_token(attention: nn.Module, keys_at: Callable[[Tensor, Tensor], Tensor
 
     Raises: ``UserError`` where the layer takes no such cosines and sines.
     """
-    factor, frequencies = _factor_and_frequencies(attention)
-    if factor == 1.0 or next(attention.parameters()).is_meta:
+    scaled_by, frequencies = _factor_and_frequencies(attention)
+    if scaled_by == 1.0 or next(attention.parameters()).is_meta:
         return FirstToken()
     for count in (2 * frequencies, frequencies):  # most models have each cosine twice, one for either of a pair
         ones = torch.ones(1, 1, count)
@@ -46,10 +48,15 @@ def first_token(attention: nn.Module, keys_at: Callable[[Tensor, Tensor], Tensor
             plain, doubled = (keys_at(cosine, torch.zeros_like(ones)) for cosine in (ones, 2 * ones))
         except Exception:  # what numbers that do not go together raise is no contract
             continue
-        rotated = (plain != doubled).flatten(0, -2).any(0)
-        if rotated[: (dims := int(rotated.sum()))].all():
-            return FirstToken(factor, dims)
+        rotated = (plain != doubled).flatten(0, -2).any(0).nonzero().flatten().tolist()
+        if rotated == list(range(*(ends := (rotated[0], rotated[-1] + 1) if rotated else (0, 0)))):
+            return FirstToken(scaled_by, *ends)
     raise UserError(f"how the rotary embedding of {type(attention).__name__} scales its keys is not understood")
+
+
+def factor(attention: nn.Module) -> float:
+    """Return by what a layer's rotary embedding multiplies queries and keys."""
+    return _factor_and_frequencies(attention)[0]
 
 
 def _factor_and_frequencies(attention: nn.Module) -> tuple[float, int]:
@@ -60,8 +67,8 @@ def _factor_and_frequencies(attention: nn.Module) -> tuple[float, int]:
     kind = settings.get("rope_type", "default")
     if kind not in ROPE_INIT_FUNCTIONS:  # the plain embedding is each model's own
         return 1.0, 0
-    frequencies, factor = ROPE_INIT_FUNCTIONS[kind](attention.config, "cpu", **layer_type)
-    return float(factor), len(frequencies)
+    frequencies, scaled_by = ROPE_INIT_FUNCTIONS[kind](attention.config, "cpu", **layer_type)
+    return float(scaled_by), len(frequencies)
 
 
 def _settings(attention: nn.Module) -> tuple[dict[str, Any], dict[str, str]]:

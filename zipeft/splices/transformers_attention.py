@@ -2,82 +2,93 @@
 
 from __future__ import annotations
 
-import abc
+import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from zipeft.api.splice import AttentionLayer, AttentionSplice, Splice
+from zipeft.api.splice import AttentionLayer, Splice
+from zipeft.splices.attention_interface import InterfaceSplice, dispatches
+from zipeft.splices.named_classes import named
+from zipeft.splices.projections import (
+    KEY_NORMS,
+    QUERY_NORMS,
+    VALUE_NORMS,
+    Fused,
+    Latent,
+    Separate,
+    bounded,
+    by_head,
+    head_dim,
+    heads,
+    normed,
+    plain,
+    shards,
+    thirds,
+    uneven_thirds,
+)
 from zipeft.splices.rotary import first_token
 
-PREFIX = "zipeft_"
-PROJECTIONS = (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"))
-KEY_NORMS = ("k_norm", "k_layernorm", "key_layernorm", "qk_norm")
-VALUE_NORMS = ("v_norm",)
+Projections: TypeAlias = "Separate | Fused | Latent"
+
+SEPARATE = (
+    Separate("q_proj", "k_proj", "v_proj"),
+    Separate("query", "key", "value"),
+    Separate("q_lin", "k_lin", "v_lin"),
+    Separate("q", "k", "v"),
+)
+OTHERS: dict[str, Projections] = {
+    "transformers.codegen.CodeGenAttention": Fused("qkv_proj", shards),
+    "transformers.dbrx.DbrxAttention": Fused("Wqkv", lambda layer, x: uneven_thirds(layer, bounded(layer, x))),
+    "transformers.deepseek_v2.DeepseekV2Attention": Latent(lambda layer: False),
+    "transformers.deepseek_v3.DeepseekV3Attention": Latent(lambda layer: layer.config.rope_interleave),
+    "transformers.gpt2.GPT2Attention": Fused("c_attn", thirds),
+    "transformers.gpt_bigcode.GPTBigCodeAttention": Fused(
+        "c_attn", lambda layer, x: (uneven_thirds if layer.multi_query else by_head)(layer, x)
+    ),
+    "transformers.gpt_neox.GPTNeoXAttention": Fused("query_key_value", by_head),
+    "transformers.longcat_flash.LongcatFlashMLA": Latent(lambda layer: True),
+    "transformers.minicpm3.MiniCPM3Attention": Latent(lambda layer: False),
+    "transformers.modernbert.ModernBertAttention": Fused("Wqkv", thirds),
+    "transformers.persimmon.PersimmonAttention": Fused("query_key_value", by_head),
+    "transformers.phi3.Phi3Attention": Fused("qkv_proj", uneven_thirds),
+}
+"""How layers of these classes make keys and values; they were read for it."""
+
 # fmt: off
-OTHER_PARTS = (  # of the queries, which arrive finished, and of the result
-    "q_norm", "q_layernorm", "query_layernorm", "rotary_emb", "dropout", "attention_dropout",
-    "o_proj", "out_proj", "dense", "Wo", "proj", "output", "projection_layer", "gate_proj", "g_proj",
-    "o_norm", "attn_sub_norm", "LayerNorm", "out_drop", "output_dropout", "projection_dropout",
+OTHER_PARTS = (  # of the queries, which arrive finished, of the scores, and of the result
+    "rotary_emb", "dropout", "attention_dropout", "relative_attention_bias", "relative_position_bias",
+    "query_layernorm", "o_proj", "out_proj", "out_lin", "o", "dense", "Wo", "proj", "output", "projection_layer",
+    "gate_proj", "g_proj", "o_norm", "attn_sub_norm", "LayerNorm", "out_drop", "output_dropout", "resid_dropout",
+    "projection_dropout",
 )
 # fmt: on
-KNOWN_PARTS = {*chain(*PROJECTIONS), *KEY_NORMS, *VALUE_NORMS, *OTHER_PARTS}
-
-
-class InterfaceSplice(AttentionSplice):
-    """Reaches attention of ``transformers`` between the rotary embedding and the output projection.
-
-    A function registered as ``zipeft_<kernel>`` takes the place of the model's kernel (sdpa, eager, flash) and hands
-    queries, keys and values to ``attend``.
-    """
-
-    @classmethod
-    def matches(cls, module: nn.Module) -> bool:
-        return _dispatches(module) and not _objection(module)
-
-    @classmethod
-    def objection(cls, module: nn.Module) -> str:
-        return _objection(module) if _dispatches(module) else ""
-
-    def install(self) -> None:
-        self.attention.config = _JoinedConfig(self.attention.config)
-        # To ask for the name registers the kernel: within a compiled graph it would compile twice.
-        _ = self.attention.config._attn_implementation
-
-    def remove(self) -> None:
-        self.attention.config = self.attention.config.config
-
-    @abc.abstractmethod
-    def attend(
-        self, kernel: str, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return the layer's result (batch, queries, heads, head dim) and its attention weights, if the kernel has any.
-
-        Args:
-            kernel: the name of the model's own kernel.
-            query: (batch, heads, queries, head dim).
-            key, value: (batch, key-value heads, keys, head dim).
-            mask: what the kernel takes, or None.
-            options: of the kernel.
-        """
-
-    def run(self, kernel: str, *inputs: Tensor | None, **options: Any) -> tuple[Tensor, Tensor | None]:
-        """Call the model's own kernel."""
-        return _kernel(self.attention, kernel)(self.attention, *inputs, **options)
+NAMES = chain.from_iterable((each.query, each.key, each.value) for each in SEPARATE)
+KNOWN_PARTS = {*NAMES, *QUERY_NORMS, *KEY_NORMS, *VALUE_NORMS, *OTHER_PARTS}
 
 
 class TransformersSplice(InterfaceSplice, Splice):
-    """Joins LLaMA, Mistral, Qwen, Gemma, RoBERTa, BERT, ViT, CLIP and others that dispatch through the interface."""
+    """Joins LLaMA, Mistral, Qwen, Gemma, GPT-2, T5, BERT, ViT, CLIP and others that dispatch through the interface."""
+
+    @classmethod
+    def matches(cls, module: nn.Module) -> bool:
+        return dispatches(module) and not objection(module)
+
+    @classmethod
+    def objection(cls, module: nn.Module) -> str:
+        return objection(module) if dispatches(module) else ""
 
     @classmethod
     def width_and_heads(cls, attention: AttentionLayer) -> tuple[int, int]:
-        query, *_ = _projections(attention)
+        projections = _projections(attention)
+        if not isinstance(projections, Separate):
+            return projections.width(attention), heads(attention)
         groups = getattr(attention, "num_key_value_groups", 1)  # some query projections hold an output gate too
-        return query.in_features, key_value_heads(attention)[0] * groups
+        return projections.width(attention), key_value_heads(attention)[0] * groups
 
     def install(self) -> None:
         super().install()
@@ -88,25 +99,24 @@ class TransformersSplice(InterfaceSplice, Splice):
     ) -> tuple[Tensor, Tensor | None]:
         output, weights = self.run(kernel, query, key, value, mask, **options)
         scale = options.get("scaling") or query.shape[-1] ** -0.5
-        return output + self.term(query, scale).transpose(1, 2), weights
+        return output + self.term(query, scale, options.get("softcap")).transpose(1, 2), weights
 
     def frozen(self) -> Sequence[Tensor] | None:
-        _, *projections = _projections(self.attention)
-        return super().frozen() if all(type(layer) is nn.Linear for layer in projections) else None
+        read = _projections(self.attention).read(self.attention)
+        return super().frozen() if all(map(plain, read)) else None
 
     def project(self, prompt: Tensor) -> tuple[Tensor, Tensor]:
-        _, key, value = _projections(self.attention)
-        return (
-            self.first_token.scaled(_split_heads(self.attention, key(prompt), KEY_NORMS)),
-            _split_heads(self.attention, value(prompt), VALUE_NORMS),
-        )
+        key, value = _projections(self.attention).keys_and_values(self.attention, prompt)
+        key, value = normed(self.attention, key, KEY_NORMS), normed(self.attention, value, VALUE_NORMS)
+        if (limit := getattr(self.attention.config, "clip_qkv", None)) is not None:  # OLMo
+            key, value = key.clamp(-limit, limit), value.clamp(-limit, limit)
+        return self.first_token.scaled(key).transpose(-2, -3), value.transpose(-2, -3)
 
     @torch.no_grad()
     def _keys_at(self, cosine: Tensor, sine: Tensor) -> Tensor:
         """Return the keys that the layer makes of a token of ones at given cosines and sines."""
         parameters = (p for p in self.attention.parameters() if p.dim() > 1 and p.is_floating_point())
         seen, like = [], next(parameters, torch.empty(0, device=next(self.attention.parameters()).device))
-        query_projection, *_ = _projections(self.attention)
 
         def keep(_kernel: str, query: Tensor, key: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
             seen.append(key)
@@ -115,7 +125,7 @@ class TransformersSplice(InterfaceSplice, Splice):
         vars(self)["attend"] = keep  # hides the method while the layer runs once
         try:
             self.attention.forward(
-                like.new_ones(1, 1, query_projection.in_features),
+                like.new_ones(1, 1, self.width_and_heads(self.attention)[0]),
                 position_embeddings=(cosine.to(like), sine.to(like)),
                 attention_mask=None,
                 position_ids=torch.zeros(1, 1, dtype=torch.long, device=like.device),
@@ -125,106 +135,62 @@ class TransformersSplice(InterfaceSplice, Splice):
         return seen[0]
 
 
-def key_value_heads(attention: AttentionLayer) -> tuple[int, int]:
-    """Return the number and the width of the heads of a layer's keys and values."""
-    _, key, _ = _projections(attention)
-    return key.out_features // _head_dim(attention), _head_dim(attention)
-
-
-class _JoinedConfig:
-    """What one joined layer sees of the model's config: all of it, with the kernel's spliced form in its place.
-
-    The config itself stays as it is, for other models and layers may share it, masks are made by it, and the model's
-    kernel may be changed in it at any time.
-    """
-
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    def __getattr__(self, name: str) -> object:
-        if name == "config":  # not there yet, while a copy is made
-            raise AttributeError(name)
-        return getattr(self.config, name)
-
-    @property
-    def _attn_implementation(self) -> str:
-        return _register(self.config._attn_implementation or "eager")
-
-
-def _register(kernel: str) -> str:
-    """Register the spliced form of a kernel and return its name."""
-    from transformers import AttentionInterface
-
-    if PREFIX + kernel in AttentionInterface._global_mapping:
-        return PREFIX + kernel
-
-    def spliced(module: AttentionLayer, *inputs: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
-        splice = getattr(module, "zipeft_splice", None)
-        if splice is None:
-            return _kernel(module, kernel)(module, *inputs, **options)
-        return splice.attend(kernel, *inputs, **options)
-
-    AttentionInterface.register(PREFIX + kernel, spliced)
-    return PREFIX + kernel
-
-
-def _kernel(module: AttentionLayer, name: str) -> Callable[..., Any]:
-    code = sys.modules[type(module).__module__]
-    return code.eager_attention_forward if name == "eager" else code.ALL_ATTENTION_FUNCTIONS[name]
-
-
-def _projections(module: AttentionLayer) -> Sequence[Any]:
-    """Return the projections of queries, keys and values; nothing where they are not three linear layers."""
-    for names in PROJECTIONS:
-        found = [getattr(module, name, None) for name in names]
-        if all(hasattr(layer, "in_features") for layer in found):
-            return found
-    return ()
-
-
-def _dispatches(module: AttentionLayer) -> bool:
-    """Whether a module may go through the interface: that its code does so for attention does not make it one."""
-    code = sys.modules.get(type(module).__module__)
-    return hasattr(code, "ALL_ATTENTION_FUNCTIONS") and hasattr(getattr(module, "config", None), "_attn_implementation")
-
-
-def _objection(module: AttentionLayer) -> str:
+def objection(module: nn.Module) -> str:
     """Say what but the projections and norms that we know makes keys and values: better none than wrong ones."""
-    if getattr(module.config, "attn_logit_softcapping", None) is not None:
-        return "it caps its scores"
-    if getattr(module.config, "clip_qkv", None) is not None:
-        return "it clips its keys"
-    if not _projections(module) or _head_dim(module) is None:
+    if named(module) in OTHERS:
+        return _objection_to_other(module)
+    config = module.config
+    if getattr(config, "attn_logit_softcapping", None) is not None and not _takes_softcap(module):
+        return "it caps its scores by itself"
+    if (projections := separate(module)) is None:
         return "its projections are not three linear layers q_proj, k_proj, v_proj, or query, key, value"
     if unknown := sorted({name for name, _ in module.named_children()} - KNOWN_PARTS):
         return f"what its {' and '.join(unknown)} would do to a prompt is not known"
-    query, key, value = _projections(module)
+    query, key, value = (getattr(module, name) for name in (projections.query, projections.key, projections.value))
     if query.in_features != key.in_features or key.in_features != value.in_features:
         return "its keys come from another width than its queries"
     if key.out_features != value.out_features:
         return "its values have another width than its keys"
     norms = (getattr(module, name, None) for name in KEY_NORMS + VALUE_NORMS)
-    each = any(isinstance(norm, nn.Module) and list(norm.children()) for norm in norms)
-    return "it has a norm of its own for each head" if each else ""
+    odd = any(isinstance(norm, nn.Module) and {*dict(norm.named_children())} - {"norms"} for norm in norms)
+    return "it has a norm of parts that are not known" if odd else ""
 
 
-def _head_dim(attention: AttentionLayer) -> Any:
-    """Return the width of a head; None where the layer does not say."""
-    return getattr(attention, "head_dim", getattr(attention, "attention_head_size", None))
+def _objection_to_other(module: nn.Module) -> str:
+    if getattr(module, "reorder_and_upcast_attn", False):  # GPT-2: a kernel of its own, where it is set to eager
+        return "its reorder_and_upcast_attn passes by the attention interface"
+    return "its keys come from another fused projection" if getattr(module, "is_cross_attention", False) else ""
 
 
-def _split_heads(attention: AttentionLayer, x: Tensor, norms: tuple[str, ...]) -> Tensor:
-    """(..., length, heads * head dim) to (..., heads, length, head dim), through the layer's norm where it has one.
-
-    Some models normalise each head (Qwen3, Gemma 3), some all heads at once (OLMo 2); the norm's size tells.
-    """
-    head_dim = _head_dim(attention)
-    norm = next(filter(None, (getattr(attention, name, None) for name in norms)), nn.Identity())
-    if _norm_size(norm) in (None, head_dim):
-        return norm(x.unflatten(-1, (-1, head_dim))).transpose(-2, -3)
-    return norm(x).unflatten(-1, (-1, head_dim)).transpose(-2, -3)
+def _takes_softcap(module: nn.Module) -> bool:
+    """Whether the explicit kernel of a module's code takes the bound of the scores, as an option that we see."""
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    return eager is not None and "softcap" in inspect.signature(eager).parameters
 
 
-def _norm_size(norm: nn.Module) -> int | None:
-    weight = getattr(norm, "weight", None)
-    return None if weight is None else weight.shape[-1]
+def separate(module: nn.Module) -> Separate | None:
+    """Return the names of a module's three linear projections; None where it has none such, of a known head width."""
+    for each in SEPARATE:
+        found = (getattr(module, name, None) for name in (each.query, each.key, each.value))
+        if all(hasattr(layer, "in_features") for layer in found):
+            return each if _head_dim(module, each) else None
+    return None
+
+
+def key_value_heads(attention: AttentionLayer) -> tuple[int, int]:
+    """Return the number and the width of the heads of a layer's keys and values."""
+    projections = separate(attention)
+    assert projections is not None
+    dim = _head_dim(attention, projections)
+    assert dim is not None
+    return getattr(attention, projections.key).out_features // dim, dim
+
+
+def _head_dim(attention: AttentionLayer, projections: Separate) -> int | None:
+    """Return the width of a head, which SAM's layers do not name."""
+    count = getattr(attention, "num_attention_heads", None)
+    return head_dim(attention) or (count and getattr(attention, projections.query).out_features // count)
+
+
+def _projections(attention: AttentionLayer) -> Any:
+    return OTHERS.get(named(attention)) or separate(attention)
