@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from support import ROOT, rooms
+from support import ROOT, attention_table, rooms
 from support.modules import modules
 
 if sys.version_info >= (3, 11):
@@ -50,6 +50,8 @@ def _content(kind: str, name: str, document: Path) -> str:
         return rooms.table()
     if (kind, name) == ("picture", "rooms"):
         return rooms.picture()
+    if kind == "table" and name.startswith("attention"):
+        return attention_table.table(name)
     if kind == "table" and name in ("backbones", "tasks", "methods", "splices"):
         return plugins_table(name, document.parent)
     board, _, heading = name.partition(", ")
