@@ -146,14 +146,16 @@ def layers(model: nn.Module) -> list[nn.Module]:
 
 
 def attentions(model: nn.Module) -> list[nn.Module] | None:
-    """Return the attention of each layer; None unless each has one that every method can join.
+    """Return the attention of each layer; None unless each has one that every method can join."""
+    found = [[part for part in layer.modules() if _all_join(part)] for layer in layers(model)]
+    return [inside for (inside,) in found] if found and all(len(inside) == 1 for inside in found) else None
 
-    That goes through the attention interface, and has three projections: a gated prompt would need less than a prefix.
-    """
+
+def _all_join(part: nn.Module) -> bool:
+    """Whether a prefix joins an attention, which asks more of it than a gated prompt, and LoRA knows its names."""
     from zipeft.splices import PrefixSplice
 
-    found = [[part for part in layer.modules() if PrefixSplice.matches(part)] for layer in layers(model)]
-    return [inside for (inside,) in found] if found and all(len(inside) == 1 for inside in found) else None
+    return PrefixSplice.matches(part) and any(hasattr(part, name) for name in ("q_proj", "query"))
 
 
 def why_not(model: nn.Module) -> str:
@@ -161,7 +163,7 @@ def why_not(model: nn.Module) -> str:
     from zipeft.splices import PrefixSplice
     from zipeft.splices.unjoined import unjoined
 
-    found = [part for part in model.modules() if PrefixSplice.matches(part)]
+    found = [part for part in model.modules() if _all_join(part)]
     others = unjoined(model, found, [PrefixSplice])
     return f" (not {others})" if others else ""
 
