@@ -145,4 +145,5 @@ class ZeroShotCLIP(nn.Module):
         read = self._of_text()
         kind = read[0].device.type
         autocasts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-        return (autocasts, *((p.data_ptr(), p._version, p.dtype, p.device) for p in read)), read
+        # The storage, not its address: a sharded parameter is gathered anew for each use, into the same one.
+        return (autocasts, *((p.untyped_storage()._cdata, p._version, p.dtype, p.device) for p in read)), read

@@ -1,8 +1,6 @@
 """Toy trainings in float64 and without dropout, in which two ways to the same gradients can be told from two gradients.
 
-As a script under ``torchrun`` each of several processes trains them, and the main one leaves the parameters in FILE:
-
-    torchrun --standalone --nproc-per-node 2 tests/support/exact_training.py FILE EXECUTION CASE...
+Several processes, each of which calls ``after_five_steps``, train them together.
 """
 
 from __future__ import annotations
@@ -10,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -37,7 +36,8 @@ from zipeft.training.batches import shuffled_batches
 from zipeft.training.dataset import EncodedSplit, encode
 from zipeft.training.execution import BY_DEFAULT, Execution
 from zipeft.training.optimizers import learning_rate_factor, new_optimizer
-from zipeft.training.parallel import Shard, prepare
+from zipeft.training.parallel import Replicas, Shard
+from zipeft.training.sharding import Shards, gather, shard
 from zipeft.training.step import TrainingStep
 
 STEPS, BATCH, EXAMPLES = 5, 8, 36
@@ -81,18 +81,23 @@ METHODS = [
 
 
 def after_five_steps(toy: str, name: str, objective: str, execution: Execution = BY_DEFAULT) -> dict[str, Tensor]:
-    """Return what trains, by name, after five steps of a method for an objective."""
+    """Return what trains, by name, after five steps of a method for an objective; sharded, on the main process."""
     accelerator, protocol = Accelerator(cpu=True), TrainingProtocol(batch_size=BATCH)
     learner, train, own = prepared(toy, name, objective)
     micro_batches, method = execution.micro_batches(), registry.methods.get(name)()
     loader = shuffled_batches(train, BATCH, 0, Shard.of_process(accelerator), micro_batches)
-    model, optimizer = prepare(accelerator, learner, new_optimizer(learner, method, protocol))
-    schedule = LambdaLR(optimizer.optimizer, learning_rate_factor(protocol, STEPS, len(loader)))
-    step = TrainingStep(own, accelerator, model, optimizer, schedule, protocol.clip, train, micro_batches)
+    if execution.sharding:
+        shard(learner, accelerator)
+    kind = Shards if execution.sharding else Replicas
+    together = kind(accelerator, learner, partial(new_optimizer, learner, method, protocol))
+    schedule = LambdaLR(together.optimizer.optimizer, learning_rate_factor(protocol, STEPS, len(loader)))
+    step = TrainingStep(own, together, schedule, protocol.clip, train, micro_batches)
     with checkpointed_activations(learner) if execution.checkpoint_activations else nullcontext():
         taken = [step.take(*each) for each in islice(zip(loader, loader.sampler.weights(), strict=True), STEPS)]
     assert len(taken) == STEPS
     accelerator.free_memory()
+    if execution.sharding:
+        return gather(learner, accelerator)
     return {name: parameter.detach().clone() for name, parameter in learner.trainable().items()}
 
 

@@ -25,7 +25,7 @@ from zipeft.api.protocol import TrainingProtocol
 from zipeft.commands.run import main
 from zipeft.results import Store
 from zipeft.training import checkpoints
-from zipeft.training.checkpoints import Checkpoints
+from zipeft.training.checkpoints import Checkpoints, Saved
 from zipeft.training.execution import Execution
 from zipeft.training.loop import Trainer
 
@@ -194,7 +194,7 @@ def test_checkpoints_take_a_small_part_of_the_time(monkeypatch, tmp_path):
         clock[0] += 1
         if kept.due(epoch_ended=False, step=1):
             dates.append(clock[0])
-            kept.write({}, {})
+            kept.write(Saved({}, {}))
     assert dates[0] == checkpoints.WITHIN_EPOCHS
     assert 100 * len(dates) < 1.2 * checkpoints.SHARE * 10_000
 

@@ -73,6 +73,12 @@ class Learner(nn.Module):
                 return reached.hidden
         raise RuntimeError(f"{type(self.model).__name__} did not run its blocks")
 
+    @torch.no_grad()
+    def generate(self, prompts: dict[str, Tensor], max_new_tokens: int, **options: Any) -> list[list[int]]:
+        """Return how a language model goes on from a batch of prompts: see ``LanguageBackbone.generate``."""
+        backbone: Any = self.backbone
+        return backbone.generate(self.model, prompts, max_new_tokens, **options)
+
     def forward(self, inputs: Any = None, trunk_output: Tensor | None = None) -> Tensor:
         """Return the head's outputs for inputs, or from the output of their frozen trunk (and the inputs, unless only
         the head trains)."""

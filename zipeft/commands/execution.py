@@ -30,6 +30,12 @@ def add_execution_options(how: argparse._ArgumentGroup) -> None:
         help="compute activations twice instead of keeping them: less memory, more time, the same results",
     )
     how.add_argument(
+        "--sharding",
+        action="store_true",
+        help="divide weights, gradients and the optimiser's state over the processes of torchrun: less memory in each, "
+        "more traffic, the same results",
+    )
+    how.add_argument(
         "--workers",
         type=whole(0, MOST_WORKERS),
         metavar="N",
@@ -44,7 +50,7 @@ def execution_of(options: RunOptions) -> Execution:
 
     text = options.micro_batch
     micro_batch: Any = int(text) if text and text != "auto" else text
-    return Execution(micro_batch, options.workers, options.checkpoint_activations)
+    return Execution(micro_batch, options.workers, options.checkpoint_activations, options.sharding)
 
 
 def _micro_batch(text: str) -> str:

@@ -7,6 +7,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -27,10 +28,13 @@ from zipeft.experiments.plan import make_plan
 from zipeft.formatting import counted
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from zipeft.experiments.adapter_store import AdapterStore
     from zipeft.experiments.experiment import Experiment
     from zipeft.experiments.ray_executor import RayExecutor
     from zipeft.experiments.sweep import ResumePolicy, SweepReport
+    from zipeft.training.execution import Execution
 
 SOME_FAILED = 1
 
@@ -104,10 +108,22 @@ def _experiments(plan: Sequence[Comparison], options: RunOptions, command: str) 
     # Where a cluster computes, this machine need not have its devices.
     own = accelerator("cpu", "fp32") if options.ray else accelerator(options.device, precisions.pop())
     execution = execution_of(options)
-    execution.check(own.num_processes)
+    if options.recipe and recipe_named(options.recipe).sharded:
+        execution = _sharded(execution, options.recipe, own)
+    execution.check(own.num_processes, own.mixed_precision, [comparison.backbone.plugin for comparison in plan])
     loader = Loader(execution.readers(own.device))
     checkpoint_of = Store(options.results).checkpoint
     return [Experiment(comparison, own, command, loader, execution, checkpoint_of) for comparison in plan]
+
+
+def _sharded(execution: Execution, recipe: str, accelerator: Accelerator) -> Execution:
+    """Return how a recipe that is meant to be sharded is carried out: whole, which is said, by a process alone."""
+    if accelerator.num_processes > 1:
+        return replace(execution, sharding=True)
+    print(
+        f"zipeft: {recipe} is meant to be sharded: torchrun does so; one process holds the whole model", file=sys.stderr
+    )
+    return execution
 
 
 def _foresee(experiments: Sequence[Experiment], options: RunOptions) -> int:

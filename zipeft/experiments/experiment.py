@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
 
@@ -31,6 +32,7 @@ from zipeft.training.frozen_model import FrozenModel
 from zipeft.training.frozen_trunk import FrozenTrunk
 from zipeft.training.loop import Trainer
 from zipeft.training.readers import told_of_dead_workers
+from zipeft.training.sharding import gather, shard
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +67,9 @@ class Experiment:
 
     @property
     def frozen(self) -> FrozenModel:
-        """The frozen model that every run starts from."""
-        return self.loader.model(self.comparison.backbone.plugin, self.accelerator.device)
+        """The frozen model that every run starts from; that of sharded runs is in the host's memory."""
+        device = torch.device("cpu") if self.execution.sharding else self.accelerator.device
+        return self.loader.model(self.comparison.backbone.plugin, device)
 
     def parameters(self) -> int:
         """Return how many parameters the frozen model has."""
@@ -92,7 +95,8 @@ class Experiment:
         return self.describer.failure(run, reason, details)
 
     def measure(self, run: Run, on_step: OnStep = lambda steps: None) -> tuple[Trained, Learner]:
-        """Train, and test once unless it is a trial; return the record and what has learnt.
+        """Train, and test once unless it is a trial; return the record and what has learnt: of a sharded run that is
+        tested, the main process's is whole, in the host's memory.
 
         Raises: ``UserError`` if the method does not go with the backbone, or writes into frozen weights, or the loss is
         not finite.
@@ -106,7 +110,9 @@ class Experiment:
             if run.trial is not None:
                 return self.describer.trained(Trial, run, outcome, index=run.trial), outcome.learner
             key.chosen(f"epoch {outcome.log.selected_epoch}")
-            return self._test(run, loaded, objective, outcome, key), outcome.learner
+            record = self._test(run, loaded, objective, outcome, key)
+            with training(str(run)):
+                return record, self._whole(run, loaded, objective, outcome.learner)
 
     @contextmanager
     def _own_memory(self, run: Run) -> Iterator[None]:
@@ -133,9 +139,11 @@ class Experiment:
         train, validation = loaded.draw(run.seed)
         set_seed(run.seed)
         method, protocol, device = run.contender.method, self.comparison.protocol, self.accelerator.device
-        model, backbone = self.frozen.copy(), self.comparison.backbone.plugin
-        learner = build_learner(method.adapt, backbone, model, objective, loaded.data.classes).to(device)
-        self.frozen.part(learner)
+        learner = self._learner(run, loaded, objective)
+        if self.execution.sharding:
+            shard(learner, self.accelerator)
+        else:
+            self.frozen.part(learner.to(device))
         learner.find_trunk(send_to_device(train.sample_inputs(2), device))
         micro_batches = self.execution.micro_batches()
         train, of_train = self.trunk.extend(learner, train, micro_batches)
@@ -148,6 +156,26 @@ class Experiment:
         return TrainingOutcome(
             learner, trained, cost_of(learner, train, trained, memory, of_train + of_validation, flops)
         )
+
+    def _learner(self, run: Run, loaded: LoadedSet, objective: Objective) -> Learner:
+        """Return what is to learn, on the frozen model's own storage."""
+        backbone, model = self.comparison.backbone.plugin, self.frozen.copy()
+        return build_learner(run.contender.method.adapt, backbone, model, objective, loaded.data.classes)
+
+    def _whole(self, run: Run, loaded: LoadedSet, objective: Objective, learner: Learner) -> Learner:
+        """Return what has learnt as a whole, on the main process; all have to call it."""
+        if not self.execution.sharding:
+            return learner
+        learnt = gather(learner, self.accelerator)
+        if not self.accelerator.is_main_process:
+            return learner
+        whole = self._learner(run, loaded, objective)
+        self.frozen.part(whole)
+        with torch.no_grad():
+            for name, parameter in whole.trainable().items():
+                parameter.copy_(learnt[name])
+        whole.chosen = learner.chosen
+        return whole.eval()
 
     def _checkpoints(self, run: Run, memory: PeakMemory) -> Checkpoints | None:
         if self.checkpoint_of is None:

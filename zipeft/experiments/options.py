@@ -29,6 +29,7 @@ class RunOptions:
     micro_batch: str | None = None
     workers: int | None = None
     checkpoint_activations: bool = False
+    sharding: bool = False
     set: tuple[str, ...] = ()
     dry_run: int | None = None
 

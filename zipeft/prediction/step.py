@@ -29,6 +29,7 @@ class StepCost:
     Args:
         weights: the frozen parameters and the buffers, by dtype.
         largest_block: the parameters of the largest block, and the gradients of those that train.
+        outside: the same of what lies outside of blocks: embeddings and heads.
         activations: what is kept from the forward pass of a micro-batch for its backward pass, copies of weights that
             autocast makes among it.
         temporaries: what is alive at the peak beside all of these.
@@ -42,6 +43,7 @@ class StepCost:
     activations: int
     temporaries: int
     largest_block: int
+    outside: int
     flops: int
 
     @property
@@ -123,6 +125,7 @@ def taken(learner: Learner, inputs: Any, method: Method, protocol: TrainingProto
             torch.nn.utils.clip_grad_norm_(trained, protocol.clip)
             optimizer.step()
     sizes = _bytes(trained)
+    blocks = [block for tower in learner.backbone.towers(learner.model).values() for block in tower]
     return StepCost(
         weights=_by_dtype(frozen),
         trainables=sizes,
@@ -130,7 +133,8 @@ def taken(learner: Learner, inputs: Any, method: Method, protocol: TrainingProto
         optimizer=fixed - _bytes(frozen) - 2 * sizes,
         activations=kept,
         temporaries=max(0, memory.peak - fixed - kept),
-        largest_block=max(map(_block_bytes, learner.backbone.blocks(learner.model))),
+        largest_block=max(map(_with_gradients, blocks)),
+        outside=_with_gradients(learner) - sum(map(_with_gradients, blocks)),
         flops=flops * times,
     )
 
@@ -147,6 +151,6 @@ def _by_dtype(tensors: Iterable[Tensor]) -> dict[str, int]:
     return {name: _bytes(each) for name, each in dtypes.items()}
 
 
-def _block_bytes(block: nn.Module) -> int:
-    parameters = list(block.parameters())
+def _with_gradients(part: nn.Module) -> int:
+    parameters = list(part.parameters())
     return _bytes(parameters) + _bytes(each for each in parameters if each.requires_grad)

@@ -64,12 +64,13 @@ class Prediction:
     def peak(self, cost: StepCost) -> int:
         """Return the bytes that one device needs at the peak.
 
-        Sharded, a device holds its part of the model, of gradients and of the optimiser's state, and beside it two
-        blocks as a whole, with their gradients: the one that is computed and the one that is fetched.
+        Sharded, a device holds its part of the model, of gradients and of the optimiser's state, and beside it, as a
+        whole and with gradients, what lies outside of the blocks, and two of these: the one that is computed and the
+        one that is fetched.
         """
         if not self.devices.sharded:
             return cost.peak
-        return cost.peak - cost.held + -(-cost.held // self.devices.count) + 2 * cost.largest_block
+        return cost.peak - cost.held + -(-cost.held // self.devices.count) + 2 * cost.largest_block + cost.outside
 
     def fits(self, cost: StepCost) -> bool:
         return self.peak(cost) <= self.devices.device.memory

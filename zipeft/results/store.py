@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import json
 import logging
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ R = TypeVar("R", bound=Record)
 log = logging.getLogger(__name__)
 
 CLAIMS = ".claims"
+
+SHARDS = ".shards"
+"""The suffix of the folder beside a checkpoint that has the parts of each process, where a training is sharded."""
 """The folder of the locks of what is being measured."""
 
 
@@ -174,10 +178,12 @@ class Store:
         with suppress(OSError):  # it can wait for the next sweep
             file.unlink(missing_ok=True)
         clear_leftovers(file)
+        shutil.rmtree(file.with_suffix(SHARDS), ignore_errors=True)
 
     def forget_checkpoints(self, done: Collection[str]) -> None:
         """Delete the checkpoints of what is on record: a process may have been killed between the two."""
-        for file in (self.root / CLAIMS).glob("*.checkpoint"):
+        claims = self.root / CLAIMS
+        for file in (*claims.glob("*.checkpoint"), *claims.glob(f"*{SHARDS}")):
             if file.stem in done:
                 self.forget_checkpoint(file.stem)
 

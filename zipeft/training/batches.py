@@ -23,9 +23,11 @@ def ordered_batches(
     data: EncodedSplit, batch_size: int, shard: Shard = ALL, micro_batches: MicroBatches = WHOLE
 ) -> DataLoader[list[MicroBatch]]:
     """Return the shard of the windows, in the order of ``data.order``, in batches that with those of all make
-    ``batch_size``."""
-    size = -(-batch_size // shard.processes)
-    own = shard.of(data.order())
+    ``batch_size``. A process that has a window less than others has one of theirs at its end: all take part in every
+    batch."""
+    size, order = shard.largest(batch_size), data.order()
+    own = list(shard.of(order))
+    own += order[:1] * (shard.largest(len(order)) - len(own))
     batches = [EpochBatch(list(own[at : at + size])) for at in range(0, len(own), size)]
     return _loader(data, batches, micro_batches, epochs=False)
 
@@ -58,7 +60,7 @@ class _MicroBatched(Dataset[list[MicroBatch]]):
         self.data, self.micro_batches = data, micro_batches
 
     def __getitem__(self, batch: EpochBatch) -> list[MicroBatch]:
-        return self.micro_batches.of(self.data.in_epoch(batch.epoch).batch, batch.indices)
+        return self.micro_batches.of(self.data.in_epoch(batch.epoch).batch, batch.indices, batch.largest)
 
 
 class _Shuffled(RandomSampler):

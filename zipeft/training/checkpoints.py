@@ -1,7 +1,8 @@
 """Checkpoints of a training: what it needs to go on in another process as if nothing had ended it.
 
 A checkpoint is one file, written whole or not at all. A SHA-256 at its end covers it, so that none is believed that was
-damaged, and its head says of which run, versions and number of processes it is.
+damaged, and its head says of which run, versions and number of processes it is. Of a sharded training each process
+first writes its part to a file of its own, in a folder beside that one, which then names the files by a stamp.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import io
 import logging
 import random
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +23,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from zipeft.errors import UserError, described
-from zipeft.files import clear_leftovers, write_parts_atomically
-from zipeft.training.parallel import agree
+from zipeft.files import clear_leftovers, delete_leftovers, write_parts_atomically
+from zipeft.results.store import SHARDS
+from zipeft.training.parallel import agree, all_of
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +44,17 @@ DIGEST = hashlib.sha256().digest_size
 State = dict[str, Any]
 
 
+class Saved(NamedTuple):
+    """The state of a training: what all processes ``shared``, as the main one has it, each one's ``own``, which is
+    small, and each one's part of what is sharded, if anything is."""
+
+    shared: State
+    own: State
+    shard: State | None = None
+
+
 class Checkpoints:
-    """The checkpoints of one run, in one file, which the main process writes and reads.
+    """The checkpoints of one run, in one file, which the main process writes and reads, and its shards.
 
     ``head`` is what a checkpoint must have been written with to be gone on from: the run's id, versions and the like.
     ``peak`` returns the peak memory so far.
@@ -51,6 +63,8 @@ class Checkpoints:
     def __init__(self, accelerator: Accelerator, path: Path, head: Mapping[str, Any], peak: Callable[[], int]) -> None:
         self.accelerator, self.path, self.peak = accelerator, path, peak
         self.head = {**head, "processes": accelerator.num_processes}
+        self.shards = _Shards(path.with_suffix(SHARDS) / str(accelerator.process_index))
+        self._stamp = ""
         self._written = time.monotonic()
         self._took = 0.0
 
@@ -65,6 +79,12 @@ class Checkpoints:
             state = None if packed is None else _unpacked(packed)
         if state is not None:
             state |= state.pop("own")[self.accelerator.process_index]
+            self._stamp = state.pop("stamp")
+            if self._stamp:
+                shard = self._read_shard()
+                state = state | shard if all_of(self.accelerator, bool(shard)) else None
+        if state is None:
+            self.shards.delete()
         self._written = time.monotonic()
         return state
 
@@ -75,24 +95,45 @@ class Checkpoints:
         waits = max(AT_EPOCHS if epoch_ended else WITHIN_EPOCHS, self._took / SHARE)
         return agree(self.accelerator, time.monotonic() - self._written >= waits)
 
-    def write(self, shared: State, own: State) -> None:
-        """Write a state: ``shared`` is the main process's, and of all processes their ``own`` and random states.
+    def write(self, saved: Saved) -> None:
+        """Write a state, with the random states of all processes.
 
         What cannot be written is said, and training goes on.
         """
         start = time.monotonic()
-        own = {**own, "random": random_states()}
+        own = {**saved.own, "random": random_states()}
         states = [own]
         if self.accelerator.num_processes > 1:
             states = [_unpacked(each) for each in gather_object([_packed(own)])]
-        if self.accelerator.is_main_process:
-            whole = {"head": self.head, **shared, "own": states, "peak": self.peak()}
-            try:
-                write_parts_atomically(self.path, lambda file: _write(whole, file))
-            except UserError as error:
-                log.warning("no checkpoint is kept: %s", error)
+        stamp = agree(self.accelerator, uuid.uuid4().hex) if saved.shard else ""
+        written = not saved.shard or all_of(self.accelerator, self._put(self.shards.file(stamp), saved.shard))
+        if written and self.accelerator.is_main_process:
+            whole = {"head": self.head, **saved.shared, "own": states, "stamp": stamp, "peak": self.peak()}
+            written = self._put(self.path, whole)
+        if stamp:
+            self._stamp = stamp if agree(self.accelerator, written) else self._stamp
+            self.shards.delete(but=self._stamp)
         self._written = time.monotonic()
         self._took = self._written - start
+
+    def _put(self, path: Path, content: State) -> bool:
+        """Write a file; return whether that was possible."""
+        try:
+            write_parts_atomically(path, lambda file: _write(content, file))
+        except UserError as error:
+            log.warning("no checkpoint is kept: %s", error)
+            return False
+        return True
+
+    def _read_shard(self) -> State:
+        """Return this process's part of what the checkpoint has; empty where it cannot be read, which is said."""
+        self.shards.delete(but=self._stamp)
+        file = self.shards.file(self._stamp)
+        try:
+            return _read(file)
+        except Exception as error:  # as above
+            log.warning("%s is left out of account, and the run begins anew: %s", file, described(error))
+            return {}
 
     def _read(self) -> State | None:
         clear_leftovers(self.path)  # of a process that was killed while it wrote; the claim is this one's
@@ -107,6 +148,21 @@ class Checkpoints:
             log.warning("%s is of another version or set-up: it is left out of account", self.path)
             return None
         return state
+
+
+class _Shards:
+    """The files that have one process's part of a sharded training, in a folder of its own, each under a checkpoint's
+    stamp."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file(self, stamp: str) -> Path:
+        return self.folder / stamp
+
+    def delete(self, but: str = "") -> None:
+        """Delete all files but the one under a stamp, and what a kill left of one."""
+        delete_leftovers(file for file in self.folder.glob("*") if file.name != but)
 
 
 def random_states() -> State:

@@ -16,6 +16,7 @@ from zipeft.training import parallel
 from zipeft.training.batches import WHOLE, ordered_batches
 from zipeft.training.dataset import EncodedSplit
 from zipeft.training.micro_batches import MicroBatch, MicroBatches
+from zipeft.training.sharding import is_sharded
 
 BATCH_SIZE = 32
 
@@ -64,7 +65,7 @@ class Evaluator:
         loader = ordered_batches(data, self.batch_size, self.shard, self.micro_batches)
         for batch in parallel.read(self.accelerator, loader):
             predictions += self.micro_batches.compute(data.batch, batch, partial(self._answer, learner, max_new_tokens))
-        predictions = parallel.merge(self.accelerator, predictions)
+        predictions = parallel.merge(self.accelerator, predictions[: len(self.shard.of(data.order()))])
         in_order: list[Any] = [None] * len(predictions)
         for index, prediction in zip(data.order(), predictions, strict=True):
             in_order[index] = prediction
@@ -73,6 +74,8 @@ class Evaluator:
     def _answer(self, learner: Learner, max_new_tokens: int, batch: list[MicroBatch]) -> list[Any]:
         """Return one prediction a window of a batch."""
         backbone = learner.backbone
+        # As many steps in every process: a sharded model is gathered by all of them.
+        options = {"synced_gpus": True} if is_sharded(learner) else {}
         predictions: list[Any] = []
         for part in batch:
             content = send_to_device(part.content, self.accelerator.device)
@@ -82,7 +85,7 @@ class Evaluator:
                 assert isinstance(backbone, LanguageBackbone)  # objectives read nothing else to generate from
                 prompts = backbone.prompt_ids(content["inputs"])
                 with self.accelerator.autocast():  # as in training; the learner's own forward pass has it already
-                    generated = backbone.generate(learner.model, prompts, max_new_tokens)
+                    generated = learner.generate(prompts, max_new_tokens, **options)
                 own = self.objective.with_generated(own, generated, backbone)
             predictions += own
         return predictions

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
 
+from zipeft.api.backbone import Backbone
 from zipeft.errors import UserError
 from zipeft.training.micro_batches import MicroBatches
 from zipeft.training.readers import Readers
@@ -25,8 +27,20 @@ class Execution:
     checkpoint_activations: bool = False
     """Whether the blocks above the frozen trunk compute their activations again on the way back, and keep none."""
 
-    def check(self, processes: int) -> None:
-        """Raise ``UserError`` for what so many processes that train together cannot do."""
+    sharding: bool = False
+    """Whether weights, gradients and the optimiser's state are divided over the processes; see
+    ``zipeft.training.sharding``."""
+
+    def check(self, processes: int, precision: str = "no", backbones: Sequence[Backbone] = ()) -> None:
+        """Raise ``UserError`` for what so many processes that train backbones together, in a precision that accelerate
+        names, cannot do."""
+        if self.sharding and processes == 1:
+            raise UserError("--sharding divides a model over processes: torchrun --nproc-per-node 2 -m zipeft.run ...")
+        if self.sharding and precision == "fp16":
+            raise UserError("--sharding: fp16 scales a loss by what all gradients are: take --precision bf16")
+        for backbone in backbones if self.sharding else ():
+            if backbone.is_quantised:
+                raise UserError(f"--sharding does not go with {backbone.dtype} weights: take dtype=bf16")
         if self.micro_batch == "auto" and processes > 1:
             raise UserError(
                 "--micro-batch auto: memory runs out in one process while the others wait for it: give a number"

@@ -18,6 +18,7 @@ from zipeft.training import stopwatch
 from zipeft.training.batches import WHOLE, ordered_batches
 from zipeft.training.dataset import EncodedSplit, fits
 from zipeft.training.micro_batches import MicroBatch, MicroBatches
+from zipeft.training.parallel import all_of
 from zipeft.training.stopwatch import NOTHING, Spent
 
 
@@ -59,8 +60,10 @@ class FrozenTrunk:
         learner.eval()
         first = self._compute(learner, split, micro_batches, batches=1)
         output = self._known(learner, split, first)
+        if not all_of(self.accelerator, output is not None):  # all compute, or none does
+            output = None
         if output is None:
-            if not self._fits(_bytes_of_all(first, split)):
+            if not all_of(self.accelerator, self._fits(_bytes_of_all(first, split))):
                 return split, NOTHING
             start = stopwatch.now()
             computed = self._compute(learner, split, micro_batches)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 
 import torch
@@ -25,6 +26,7 @@ from zipeft.training.evaluation import Evaluator
 from zipeft.training.execution import BY_DEFAULT, Execution
 from zipeft.training.micro_batches import MicroBatch
 from zipeft.training.optimizers import learning_rate_factor, new_optimizer
+from zipeft.training.sharding import Shards, is_sharded
 from zipeft.training.state import TrainingState
 from zipeft.training.step import TrainingStep
 from zipeft.training.stopwatch import now
@@ -87,7 +89,7 @@ class Trainer:
                 self._epoch(state, step, loader, steps, on_step, checkpoints)
                 self._validate(state, validation, train)
                 if checkpoints and checkpoints.due(epoch_ended=True, step=0):
-                    checkpoints.write(*state.saved())
+                    checkpoints.write(state.saved())
         return self._finish(state)
 
     def _prepare(
@@ -95,18 +97,16 @@ class Trainer:
     ) -> tuple[TrainingState, TrainingStep]:
         """Return a training before its first step, and what takes its steps."""
         protocol, accelerator = self.protocol, self.accelerator
-        model, optimizer = parallel.prepare(accelerator, learner, new_optimizer(learner, method, protocol))
+        kind = Shards if is_sharded(learner) else parallel.Replicas
+        together = kind(accelerator, learner, partial(new_optimizer, learner, method, protocol))
         parallel.draw_apart(accelerator, seed)
+        optimizer = together.optimizer.optimizer
         factor = learning_rate_factor(protocol, total_steps(len(loader), protocol), len(loader))
-        schedule = LambdaLR(optimizer.optimizer, factor)
-        step = TrainingStep(
-            self.objective, accelerator, model, optimizer, schedule, protocol.clip, train, self.micro_batches
-        )
+        schedule = LambdaLR(optimizer, factor)
+        step = TrainingStep(self.objective, together, schedule, protocol.clip, train, self.micro_batches)
         best = Best(self.objective.metric)
         order = _sampler(loader).generator
-        state = TrainingState(
-            learner, optimizer.optimizer, schedule, accelerator.scaler, order, self.micro_batches, best
-        )
+        state = TrainingState(learner, optimizer, schedule, accelerator.scaler, order, self.micro_batches, best)
         return state, step
 
     def _epoch(
@@ -129,7 +129,7 @@ class Trainer:
             on_step(steps)
             unfinished = len(state.losses) < len(loader)
             if checkpoints and unfinished and checkpoints.due(epoch_ended=False, step=state.steps):
-                checkpoints.write(*state.saved())
+                checkpoints.write(state.saved())
         sampler.skip = 0
 
     def _validate(self, state: TrainingState, validation: EncodedSplit, train: EncodedSplit) -> None:

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 
 class MicroBatch(NamedTuple):
-    """A part of a batch: the indices of its windows, and what ``EncodedSplit.batch`` returns of them."""
+    """A part of a batch: the indices of its windows, and what ``EncodedSplit.batch`` returns of them. One without an
+    index counts for nothing; it holds a window to compute with."""
 
     indices: list[int]
     content: dict[str, Any]
@@ -33,11 +34,15 @@ class MicroBatches:
     def __init__(self, size: int | None = None, automatic: bool = False) -> None:
         self.size, self.automatic = size, automatic
 
-    def of(self, collate: Collate, indices: Sequence[int]) -> list[MicroBatch]:
-        """Return the windows of a batch in parts, each collated by itself: it is padded to its own longest one."""
-        size = self.size or len(indices)
-        parts = [list(indices[at : at + size]) for at in range(0, len(indices), size)]
-        return [MicroBatch(part, collate(part)) for part in parts]
+    def of(self, collate: Collate, indices: Sequence[int], largest: int = 0) -> list[MicroBatch]:
+        """Return the windows of a batch in parts, each collated by itself: it is padded to its own longest one.
+
+        There are as many as ``largest`` windows would make: processes compute each together. Those that are lacking
+        have the first window, but no index.
+        """
+        size = self.size or max(len(indices), largest)
+        parts = [list(indices[at : at + size]) for at in range(0, max(len(indices), largest), size)]
+        return [MicroBatch(part, collate(part or list(indices[:1]))) for part in parts]
 
     def compute(self, collate: Collate, batch: list[MicroBatch], action: Callable[[list[MicroBatch]], T]) -> T:
         """Return what ``action`` makes of a batch.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -13,12 +13,18 @@ from zipeft.api.method import Method
 from zipeft.api.protocol import TrainingProtocol
 
 
-def new_optimizer(learner: Learner, method: Method, protocol: TrainingProtocol) -> torch.optim.Optimizer:
+def new_optimizer(
+    learner: Learner,
+    method: Method,
+    protocol: TrainingProtocol,
+    parameters: Mapping[str, nn.Parameter] | None = None,
+) -> torch.optim.Optimizer:
     """Return the protocol's optimiser of all that trains: a learning rate for the head and one for the rest, which are
-    the method's own, and weight decay for matrices, not for vectors."""
+    the method's own, and weight decay for matrices, not for vectors. ``parameters`` stand, by name, for the learner's
+    own: a process may hold a part of each."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     head = learner.head_parameters()
-    for name, parameter in learner.trainable().items():
+    for name, parameter in (parameters or learner.trainable()).items():
         groups.setdefault((name in head, parameter.dim() > 1), []).append(parameter)
     described = [
         {

@@ -1,14 +1,15 @@
 """Several processes that train one model: who takes which examples, and what they tell each other.
 
-Every process holds the whole model and sees the same order of examples. Of each batch it takes its shard; gradients
-are averaged over the processes, weighted so that they are those of the whole batch. With one process the shard is all
-and there is nothing to tell.
+Every process sees the same order of examples. Of each batch it takes its shard; gradients are averaged over the
+processes, weighted so that they are those of the whole batch. With one process the shard is all and there is nothing to
+tell. Each holds the whole model, unless that is sharded as well: see ``zipeft.training.sharding``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar, cast
@@ -20,6 +21,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import BatchSampler, Sampler
 
+from zipeft.api.learner import Learner
 from zipeft.errors import UserError
 
 T = TypeVar("T")
@@ -44,15 +46,21 @@ class Shard:
         weighted means is the mean over all items; 1 if all shards are equal, 0 if this one is empty."""
         return len(self.of(range(size))) * self.processes / size
 
+    def largest(self, size: int) -> int:
+        """Return how many of ``size`` items the process has that has most of them."""
+        return -(-size // self.processes)
+
 
 ALL = Shard()
 
 
 class EpochBatch(NamedTuple):
-    """The indices of a batch, and the number of the epoch, from 0, in which they are read."""
+    """The indices of a batch, and the number of the epoch, from 0, in which they are read. ``largest`` is how many the
+    process has that has most of the batch, 0 where it does not matter."""
 
     indices: list[int]
     epoch: int = 0
+    largest: int = 0
 
 
 class ShardedBatches(Sampler["EpochBatch"]):
@@ -78,7 +86,7 @@ class ShardedBatches(Sampler["EpochBatch"]):
     def __iter__(self) -> Iterator[EpochBatch]:
         epoch = self.epoch
         for batch in islice(BatchSampler(self.sampler, self.batch_size, drop_last=False), self.skip, None):
-            yield EpochBatch(list(self.shard.of(batch) or batch[:1]), epoch)
+            yield EpochBatch(list(self.shard.of(batch) or batch[:1]), epoch, self.shard.largest(len(batch)))
 
     def weights(self) -> list[float]:
         """Return the weight of each batch's mean loss; see ``Shard.weight``."""
@@ -94,15 +102,38 @@ def new_accelerator(cpu: bool = False, **settings: Any) -> Accelerator:
     return Accelerator(cpu=cpu or (launched and not torch.cuda.is_available()), **settings)
 
 
-def prepare(accelerator: Accelerator, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Any]:
-    """Return a model and its optimizer as ``accelerator.prepare`` does, for training steps that all processes take.
+class Replicas:
+    """A learner in training that each process holds as a whole; ``model`` is what computes a step, and all take part.
 
-    Parameters without a gradient stay as they are, as with one process. Raises: ``RuntimeError`` from PyTorch in a
-    step in which other parameters get a gradient than in the first.
+    Parameters without a gradient stay as they are, as with one process. A step raises ``RuntimeError``, PyTorch's, if
+    other parameters get a gradient than in the first.
     """
-    # A static graph finds parameters that nothing reads (a pooler, in full fine-tuning) in the first step, once.
-    accelerator.ddp_handler = DistributedDataParallelKwargs(static_graph=True)
-    return accelerator.prepare(model, optimizer)
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        learner: Learner,
+        optimizer: Callable[[Mapping[str, nn.Parameter]], Optimizer],
+    ) -> None:
+        """``optimizer`` returns the optimiser of what trains, which it is given by name."""
+        # A static graph finds parameters that nothing reads (a pooler, in full fine-tuning) in the first step, once.
+        accelerator.ddp_handler = DistributedDataParallelKwargs(static_graph=True)
+        self.accelerator = accelerator
+        self.model: nn.Module
+        self.optimizer: Any
+        self.model, self.optimizer = accelerator.prepare(learner, optimizer(learner.trainable()))
+
+    def zero_grad(self) -> None:
+        """Drop all gradients."""
+        self.optimizer.zero_grad()
+
+    def adding_up(self) -> AbstractContextManager[Any]:
+        """Return a context in which a process adds up gradients that it tells the others later."""
+        return self.accelerator.no_sync(self.model)
+
+    def clip(self, norm: float) -> None:
+        """Clip the gradients to a norm, of all together."""
+        self.accelerator.clip_grad_norm_(self.model.parameters(), norm)
 
 
 def read(accelerator: Accelerator, batches: Iterable[T]) -> Iterator[T]:
@@ -131,6 +162,11 @@ def merge(accelerator: Accelerator, part: list[Any]) -> list[Any]:
     for process, values in enumerate(parts):
         merged[process :: len(parts)] = values
     return merged
+
+
+def all_of(accelerator: Accelerator, value: bool) -> bool:
+    """Return, on every process, whether a value is true on each."""
+    return all(merge(accelerator, [value]))
 
 
 def agree(accelerator: Accelerator, value: T) -> T:

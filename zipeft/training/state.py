@@ -10,8 +10,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.lr_scheduler import LRScheduler
 
 from zipeft.api.learner import Learner
-from zipeft.training.checkpoints import set_random_states
+from zipeft.training.checkpoints import Saved, set_random_states
 from zipeft.training.micro_batches import MicroBatches
+from zipeft.training.sharding import is_sharded, local
 from zipeft.training.stopwatch import NOTHING, Spent, now
 from zipeft.training.training_log import Best, TrainingLog
 
@@ -59,30 +60,34 @@ class TrainingState:
         """End an epoch, which is in the log."""
         self.losses, self._spent_before = [], NOTHING
 
-    def saved(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the state as a checkpoint holds it: what all processes share, and what is this one's own."""
+    def saved(self) -> Saved:
+        """Return the state as a checkpoint holds it."""
         losses = torch.stack(self.losses).cpu() if self.losses else torch.empty(0)
         order = self._order_at_start if self.losses else self.order.get_state()
         spent = self.spent(now()) if self.losses else NOTHING
-        shared = {
-            "parameters": {name: parameter.detach() for name, parameter in self.learner.trainable().items()},
-            "statistics": _statistics(self.learner),
+        learnt = {
+            "parameters": {name: local(parameter) for name, parameter in self.learner.trainable().items()},
             "optimizer": self.optimizer.state_dict(),
+            "best": self.best.as_state(),
+        }
+        shared = {
+            "statistics": _statistics(self.learner),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict() if self.scaler else {},
             "micro_batch": self.micro_batches.size,
             "order": order,
             "spent": (spent.wall, spent.cpu),
             "log": self.log.as_state(),
-            "best": self.best.as_state(),
         }
-        return shared, {"losses": losses}
+        if is_sharded(self.learner):
+            return Saved(shared, {"losses": losses}, learnt)
+        return Saved({**shared, **learnt}, {"losses": losses})
 
     @torch.no_grad()
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from a state that ``saved`` returned, in another process."""
         for name, parameter in self.learner.trainable().items():
-            parameter.copy_(saved["parameters"][name])
+            local(parameter).copy_(saved["parameters"][name])
         for name, buffer in _statistics(self.learner).items():
             buffer.copy_(saved["statistics"][name])
         self.optimizer.load_state_dict(saved["optimizer"])

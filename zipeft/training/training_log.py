@@ -12,6 +12,7 @@ from torch import Tensor
 from zipeft.api.learner import Learner
 from zipeft.errors import UserError
 from zipeft.results import Epoch
+from zipeft.training.sharding import local
 from zipeft.training.stopwatch import NOTHING, Spent
 
 
@@ -58,7 +59,8 @@ class TrainingLog:
 
 
 class Best:
-    """What the learner was after the epoch with the best validation score, the later of ties; in the host's memory."""
+    """What the learner was after the epoch with the best validation score, the later of ties, as far as this process
+    holds it; in the host's memory."""
 
     def __init__(self, metric: str) -> None:
         self.metric, self.epoch, self.score = metric, 0, -math.inf
@@ -69,14 +71,15 @@ class Best:
         if scores[self.metric] >= self.score:
             self.epoch, self.score, self.chosen = epoch, scores[self.metric], learner.chosen
             for name, parameter in learner.trainable().items():
-                kept = self.parameters.setdefault(name, torch.empty_like(parameter, device="cpu"))
-                kept.copy_(parameter.detach())  # into what is there: the last best and this one may be too much
+                held = local(parameter)
+                kept = self.parameters.setdefault(name, torch.empty_like(held, device="cpu"))
+                kept.copy_(held)  # into what is there: the last best and this one may be too much
 
     @torch.no_grad()
     def restore(self, learner: Learner) -> None:
         learner.chosen = self.chosen
         for name, parameter in learner.trainable().items():
-            parameter.copy_(self.parameters[name])
+            local(parameter).copy_(self.parameters[name])
 
     def as_state(self) -> dict[str, Any]:
         """Return it as a checkpoint has it."""
