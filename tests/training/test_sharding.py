@@ -145,13 +145,8 @@ def assert_left_alike(found: Path, expected: Path) -> None:
             torch.testing.assert_close(tensors[key], tensor, rtol=1e-3, atol=1e-4, msg=f"{name}: {key}")
 
 
-@pytest.mark.parametrize(
-    ("toy", "methods"),
-    [
-        ("toy_instruct", ["zero_gated"]),
-        *(pytest.param(toy, methods_for(made.modality), marks=pytest.mark.slow) for toy, (made, _) in TOYS.items()),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("toy", "methods"), [(toy, methods_for(made.modality)) for toy, (made, _) in TOYS.items()])
 def test_a_sharded_run_leaves_the_record_and_the_adapter_of_one_process(toy, methods, tmp_path):
     shards, one = tmp_path / "shards", tmp_path / "one"
     with registered():

@@ -243,9 +243,7 @@ def _parser() -> ArgumentParser:
         "--gpu", metavar="NAME", help="predict the memory and time of trainings on it, such as a100-80gb; with --meta"
     )
     parser.add_argument("--devices", type=SIZE, default=1, metavar="N", help="how many of it (default: 1)")
-    parser.add_argument(
-        "--shard", action="store_true", help="with the model sharded over them, which is predicted alone"
-    )
+    parser.add_argument("--shard", action="store_true", help="with the model sharded over them, as by run --sharding")
     parser.add_argument("--micro-batch", type=SIZE, metavar="N", help="examples that go through each at once")
     parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16", "fp16"), help="(default: bf16)")
     parser.add_argument("--share", type=fraction, default=SHARE, help=f"of its peak that is reached (default: {SHARE})")

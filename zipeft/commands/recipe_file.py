@@ -57,7 +57,7 @@ class Recipe:
     def hardware(self) -> str:
         if not self.gpu:
             return "2 cores"
-        return f"{self.devices} x {self.gpu}{', sharded, which zipeft cannot do yet' if self.sharded else ''}"
+        return f"{self.devices} x {self.gpu}{', sharded' if self.sharded else ''}"
 
 
 @cache

@@ -11,6 +11,7 @@ dimension, which cannot be, are whole on each process, and their gradients are a
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -34,7 +35,9 @@ def shard(learner: Learner, accelerator: Accelerator) -> None:
     """
     try:
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-    except ImportError as error:
+
+        inspect.signature(fully_shard).parameters["ignored_params"]
+    except (ImportError, KeyError) as error:
         raise UserError("--sharding needs FSDP2 of a newer PyTorch (2.14 is tested): upgrade torch") from error
     _check(learner)
     device = accelerator.device
@@ -57,14 +60,11 @@ def _check(learner: Learner) -> None:
     for name, module in learner.named_modules():
         if isinstance(module, _NormBase) and module.track_running_stats:
             raise UserError(f"--sharding: {name} keeps statistics of batches, which would differ between processes")
-    # Some layers, such as peft's of PyTorch's own attention, put new parameters in place of theirs as they compute.
+    # Some layers put new parameters in place of theirs whenever they are looked at, as peft's of PyTorch's own attention.
     first, again = dict(learner.named_parameters()), dict(learner.named_parameters())
     for name, parameter in first.items():
         if again.get(name) is not parameter:
-            raise UserError(
-                f"--sharding: the layer of {name} replaces its own weights: leave it out, or adapt others, such as "
-                "--set lora.targets=c_fc,c_proj"
-            )
+            raise UserError(f"--sharding: the layer of {name} replaces its own weights: leave --sharding out")
 
 
 def is_sharded(learner: Learner) -> bool:
