@@ -66,7 +66,7 @@ def changes(record: Record, describer: Describer, run: Run) -> dict[str, str]:
 
 
 def execution_of(record: Record) -> Execution:
-    """Return how the record's training was carried out, as far as a process alone can: it decides how sums are rounded."""
+    """Return how the record's training was carried out, as far as one process can: it decides how sums are rounded."""
     recorded, known = record.environment.execution, {each.name for each in fields(Execution)} - {"sharding"}
     return _made("execution", Execution, {name: recorded[name] for name in sorted(known & recorded.keys())})
 

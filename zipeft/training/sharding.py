@@ -60,7 +60,7 @@ def _check(learner: Learner) -> None:
     for name, module in learner.named_modules():
         if isinstance(module, _NormBase) and module.track_running_stats:
             raise UserError(f"--sharding: {name} keeps statistics of batches, which would differ between processes")
-    # Some layers put new parameters in place of theirs whenever they are looked at, as peft's of PyTorch's own attention.
+    # Some layers put new parameters in place of theirs whenever they are looked at, as some of peft do.
     first, again = dict(learner.named_parameters()), dict(learner.named_parameters())
     for name, parameter in first.items():
         if again.get(name) is not parameter:
