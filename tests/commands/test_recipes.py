@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,10 +12,11 @@ from support import ROOT
 from zipeft.commands.recipe_file import predicted, recipe_named, recipes
 from zipeft.commands.recipe_outlook import targets
 from zipeft.commands.recipes import main as list_recipes
-from zipeft.commands.run import _parse, main
+from zipeft.commands.run import _parse, _sharded, main
 from zipeft.errors import UserError
 from zipeft.experiments.plan import make_plan
 from zipeft.prediction.devices import device_named
+from zipeft.training.execution import Execution
 
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
 
@@ -119,3 +121,11 @@ def test_a_dry_run_resolves_a_recipe_without_network_data_and_weights(name, caps
     for costs in predicted().get(name, {}).values():
         assert costs["memory"] in output
         assert costs["time"] in output
+
+
+def test_a_recipe_that_is_sharded_is_so_by_several_processes_and_one_says_that_it_is_whole(capsys):
+    assert recipe_named("llama-alpaca-full").sharded
+    assert _sharded(Execution(), "llama-alpaca-full", SimpleNamespace(num_processes=2)).sharding
+    assert not capsys.readouterr().err
+    assert not _sharded(Execution(), "llama-alpaca-full", SimpleNamespace(num_processes=1)).sharding
+    assert "llama-alpaca-full is meant to be sharded" in capsys.readouterr().err

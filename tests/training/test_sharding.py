@@ -132,6 +132,14 @@ def assert_alike(found, expected) -> None:
         assert found == expected
 
 
+def without_key_bias(name: str, parameter: torch.Tensor) -> torch.Tensor:
+    """A key's bias adds the same to all scores of a query: its gradient is rounding noise, which Adam scales up."""
+    if name.endswith(("key.bias", "k_proj.bias")):
+        return parameter[:0]
+    fused = name.endswith(("qkv.bias", "in_proj_bias", "in_proj.bias"))
+    return parameter.unflatten(0, (3, -1))[[0, 2]] if fused else parameter
+
+
 def assert_left_alike(found: Path, expected: Path) -> None:
     assert_alike(outcomes(found / "results"), outcomes(expected / "results"))
     names = [path.relative_to(expected) for path in sorted(expected.rglob("adapter.*"))]
@@ -142,7 +150,8 @@ def assert_left_alike(found: Path, expected: Path) -> None:
             continue
         tensors = load_file(found / name)
         for key, tensor in load_file(expected / name).items():
-            torch.testing.assert_close(tensors[key], tensor, rtol=1e-3, atol=1e-4, msg=f"{name}: {key}")
+            found_one, expected_one = (without_key_bias(key, each) for each in (tensors[key], tensor))
+            torch.testing.assert_close(found_one, expected_one, rtol=1e-3, atol=1e-4, msg=f"{name}: {key}")
 
 
 @pytest.mark.slow
