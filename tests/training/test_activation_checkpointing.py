@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import open_clip.transformer
 import pytest
 import torch
 
 from support import experiments
 from support.exact_training import METHODS, OBJECTIVES, after_five_steps, assert_same
 from support.fitting import fit_of
+from support.model_zoo import ZOO, Entry, hidden_states, randomise_prompts
 from zipeft import registry
 from zipeft.api.learner import build_learner
 from zipeft.experiments.comparison import Contender, Run
 from zipeft.objectives.default import default_objective
+from zipeft.splices import attach
 from zipeft.training.activation_checkpointing import checkpointed_activations
 from zipeft.training.execution import Execution
 
@@ -122,3 +127,55 @@ def test_gradients_of_real_backbones_are_the_same(name, method):
     inputs = inputs.double() if isinstance(inputs, torch.Tensor) else inputs
     expected, found = (gradients(learner, lambda: learner(inputs).square().mean(), each) for each in (False, True))
     assert_same(found, expected)
+
+
+def own_attention():
+    """Blocks with open_clip's own class of attention, which no model of its version 3.3 has by default."""
+    return torch.nn.Sequential(*(open_clip.transformer.CustomResidualAttentionBlock(32, 4) for _ in range(2)))
+
+
+OWN_ATTENTION = Entry(own_attention, hidden_states, lambda model, inputs: model(inputs["src"]))
+SPLICED = {
+    "transformers": (ZOO["roberta"], lambda model: model.roberta.encoder.layer),
+    "timm": (ZOO["timm_vit"], lambda model: model.blocks),
+    "timm_rope": (ZOO["timm_dinov3"], lambda model: model.blocks),
+    "multihead": (ZOO["torch_encoder"], lambda model: model.layers),
+    "open_clip": (OWN_ATTENTION, lambda model: model),
+}
+"""A model for every splice, and its blocks."""
+
+
+def kept(model, run):
+    """The bytes that a run keeps for its way back, parameters left out, and the gradients of what trains."""
+    own, sizes = {p.untyped_storage()._cdata for p in model.parameters()}, {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            sizes[storage._cdata] = (storage.nbytes(), storage)  # held, so that no other one takes its place
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = run()
+    (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
+    gradients = [p.grad.clone() for p in model.parameters() if p.requires_grad]
+    model.zero_grad()
+    return sum(size for size, _ in sizes.values()), gradients
+
+
+@pytest.mark.parametrize("splice", registry.splices.names())
+def test_less_is_kept_for_the_same_gradients_with_every_splice(splice):
+    entry, blocks_of = SPLICED[splice]
+    model = entry.frozen().train()
+    randomise_prompts(attach(model, length=5))
+    joined = {type(vars(module)["zipeft_splice"]) for module in model.modules() if "zipeft_splice" in vars(module)}
+    assert joined == {registry.splices.get(splice)}
+    blocks = list(blocks_of(model))
+    backbone = SimpleNamespace(towers=lambda _: {"only": blocks}, blocks=lambda _: blocks)
+    learner = SimpleNamespace(backbone=backbone, model=model, only_head_trains=False, frozen_blocks=0)
+    whole, expected = kept(model, lambda: entry.run(model))
+    with checkpointed_activations(learner):
+        less, found = kept(model, lambda: entry.run(model))
+    assert 0 < less < whole
+    assert all(gradient.any() for gradient in expected)
+    assert all(map(torch.equal, found, expected))
