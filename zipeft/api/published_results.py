@@ -16,10 +16,10 @@ else:
 
 
 def read_published(file: Path) -> tuple[PublishedTable, ...]:
-    """Return the tables of a TOML file, each a ``[[table]]`` with ``title``, ``source``, ``columns`` and ``rows``.
+    """Return the tables of a TOML file, each a ``[[table]]`` whose keys are the fields of ``PublishedTable``.
 
     A row maps a method to its values, one a column, as a text with blanks between them. Raises ``ValueError`` for a
-    row of another length.
+    row of another length, and for ``measures`` of another one.
     """
     return tuple(_table(entry) for entry in tomllib.loads(file.read_text("utf-8"))["table"])
 
@@ -29,4 +29,9 @@ def _table(entry: Mapping[str, Any]) -> PublishedTable:
     for method, values in rows.items():
         if len(values) != len(entry["columns"]):
             raise ValueError(f"{method} has {len(values)} values for {len(entry['columns'])} columns")
-    return PublishedTable(entry["title"], entry["source"], tuple(entry["columns"]), rows)
+    table = PublishedTable(**{**entry, "rows": rows, "columns": tuple(entry["columns"])})
+    if table.measures and len(table.measures) != len(table.columns):
+        raise ValueError(
+            f"{table.title} says of {len(table.measures)} columns what is measured, of {len(table.columns)}"
+        )
+    return table

@@ -48,13 +48,18 @@ class Preset:
 class PublishedTable:
     """Results that others published on the real task; shown beside measured rows, never ranked with them.
 
-    ``rows`` maps a method, as published, to one value a column.
+    ``rows`` maps a method, as published, to one value a column. ``measures`` says of each column what is measured of it
+    here: "DATASET" for a data set's metric, "DATASET/SCORE" for another score, or "" for nothing; where it is left out,
+    a column that has the name of a data set or of an average is its. ``split`` says on which data: "test" or
+    "validation".
     """
 
     title: str
     source: str
     columns: Sequence[str]
     rows: Mapping[str, Sequence[str]]
+    measures: Sequence[str] = ()
+    split: str = "test"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from zipeft.experiments.options import RunOptions
 from zipeft.formatting import DASH, count, counted, duration, listing, size
 from zipeft.objectives.default import default_objective
 from zipeft.prediction.devices import device_named
+from zipeft.prediction.step import StepCost
 from zipeft.prediction.training import Devices, Prediction
 
 HEADERS = ("method", "trains", "trainings", "memory", "fits", "time of one", "to be met")
@@ -54,12 +55,17 @@ def predictions(recipe: Recipe, comparison: Comparison, options: RunOptions) -> 
 def costs(recipe: Recipe, prediction: Prediction) -> dict[str, str]:
     """Return the predicted "memory" of a device and "time" of a training, in words: with checkpointing where it does
     not fit without."""
-    cost, note = prediction.plain, ""
-    if not prediction.fits(cost):
-        cost, note = prediction.checkpointed, ", checkpointed"
+    if prediction.fits(prediction.plain):
+        return in_words(recipe, prediction, prediction.plain)
+    found = in_words(recipe, prediction, prediction.checkpointed)
+    return {**found, "memory": f"{found['memory']}, checkpointed"}
+
+
+def in_words(recipe: Recipe, prediction: Prediction, cost: StepCost) -> dict[str, str]:
+    """Return what a prediction makes of the cost of a step, in words."""
     hours = prediction.hours(cost, recipe.examples)
     return {
-        "memory": size(prediction.peak(cost)) + note,
+        "memory": size(prediction.peak(cost)),
         "time": duration(3600 * hours) if cost.gradients else DASH,
         "fits": "yes" if prediction.fits(cost) else "no",
         "trains": count(cost.trainables // 4),

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zipeft.formatting import count, counted, listing
 from zipeft.leaderboard import costs, secondary_scores, trivial
 from zipeft.leaderboard.answers import answers
-from zipeft.leaderboard.blocks import Block, Bullets, Figure, Heading, Paragraph, Table
+from zipeft.leaderboard.blocks import Block, Bullets, Figure, Heading, Paragraph
 from zipeft.leaderboard.examples_file import Examples
 from zipeft.leaderboard.legend import BOLD, caveats, legend
 from zipeft.leaderboard.provenance import provenance
+from zipeft.leaderboard.published import published
 from zipeft.leaderboard.ranking import Row
 from zipeft.leaderboard.sections import Section, section_differences
-from zipeft.leaderboard.tables import cost_table, main_table, text_table
-from zipeft.leaderboard.task_of_page import task_of
+from zipeft.leaderboard.tables import cost_table, main_table
 from zipeft.results import PROTOCOL_FIELDS, Failure, Result
 from zipeft.results.differences import brief, flatten
-
-if TYPE_CHECKING:
-    from zipeft.api.task import PublishedTable
-
-PUBLISHED = "Published elsewhere, on other data and another backbone: not comparable with the rows above"
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ def _blocks(page: Page) -> Iterator[Block]:
     if page.figures:
         yield Heading("Plots")
         yield from page.figures
-    yield from _published(page.groups[0].section.results)
+    yield from published(page.groups[0].rows)
     yield from provenance([group.section.results for group in page.groups], page.links)
 
 
@@ -178,23 +173,3 @@ def _missing(page: Page) -> Iterator[Block]:
         yield Bullets(
             sorted((f"{f.method.name} on {f.task.dataset}", f", seed {f.seed}: {f.reason}") for f in page.failures)
         )
-
-
-# What others published.
-
-
-def _published(results: Sequence[Result]) -> Iterator[Block]:
-    task = task_of(results)
-    if task is None:
-        name = results[0].task.name
-        yield Paragraph(f"Results that others published are left out: the task plug-in {name} cannot be loaded here.")
-    elif task.published:
-        yield Heading(PUBLISHED)
-        for published in task.published:
-            yield Paragraph(f". Source: {published.source.rstrip('.')}.", lead=published.title)
-            yield _published_table(published)
-
-
-def _published_table(published: PublishedTable) -> Table:
-    rows = [(method, *values) for method, values in published.rows.items()]
-    return text_table(["method", *published.columns], rows, published.title)
