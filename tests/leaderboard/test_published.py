@@ -146,14 +146,7 @@ def test_the_heading_says_whether_anything_was_measured(dataset, heading, monkey
 
 def test_a_table_says_of_every_column_what_is_measured_or_of_none(tmp_path):
     file = tmp_path / "published.toml"
-    lines = (
-        "[[table]]",
-        'title = "T"',
-        'source = "S"',
-        'columns = ["a", "b"]',
-        'measures = ["a"]',
-        'rows = {A = "1 2"}',
-    )
+    keys = ('title = "T"', 'source = "S"', 'columns = ["a", "b"]', 'measures = ["a"]', 'rows = {A = "1 2"}')
     file.write_text("\n".join(("[[table]]", *keys)))
     with pytest.raises(ValueError, match="T says of 1 columns what is measured, of 2"):
         read_published(file)
