@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import tarfile
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +18,7 @@ from zipeft.errors import UserError, one_line
 from zipeft.formatting import shortened
 from zipeft.images.lazy import Lazy
 from zipeft.images.reading import decoded, suffixes
+from zipeft.last_only import LastOnly
 from zipeft.sources.folder import composed, unreadable
 from zipeft.tasks.vtab.sets import SETS
 
@@ -115,16 +120,9 @@ def _check_end(path: Path, end: int) -> None:
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, int, Any]]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            _image_column(path, file.schema_arrow.names)
-            label = _column(path, file.schema_arrow.names, LABEL_COLUMNS)
-            labels = file.read(columns=[label]).column(label).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path} cannot be read as parquet ({one_line(error)}): get it again") from None
+    with _opened(path) as (file, _):
+        label = _column(path, file.schema_arrow.names, LABEL_COLUMNS)
+        labels = file.read(columns=[label]).column(label).to_pylist()
     for row, value in enumerate(labels):
         yield f"row {row}", row, value
 
@@ -141,8 +139,13 @@ def _column(path: Path, names: Sequence[str], wanted: Sequence[str]) -> str:
 
 
 def encoded_images(items: Sequence[Item]) -> Sequence[bytes] | Mapping[int, bytes]:
-    """Return the encoded images, by their place among the items."""
-    return _rows(items) if items and items[0].shard.suffix == ".parquet" else Lazy(_piece, items)
+    """Return the encoded images, by their place among the items: read from their shards when they are asked for, but
+    for those of parquet files that fit in memory."""
+    from zipeft.training.dataset import fits
+
+    if not items or items[0].shard.suffix != ".parquet":
+        return Lazy(_piece, items)
+    return _rows(items) if fits(_size(items)) else Rows(items)
 
 
 def split_of(root: Path, items: Sequence[Item], contents: Sequence[bytes] | Mapping[int, bytes]) -> Split:
@@ -167,27 +170,73 @@ def _piece(item: Item) -> bytes:
 
 def _rows(items: Sequence[Item]) -> dict[int, bytes]:
     """Return the encoded images of rows of parquet files, which are read batch by batch and kept in part."""
-    import pyarrow
-
     contents: dict[int, bytes] = {}
     for shard in dict.fromkeys(item.shard for item in items):
         wanted = {item.place: index for index, item in enumerate(items) if item.shard == shard}
-        try:
-            for row, value in enumerate(_images(shard)):
+        with _opened(shard) as (file, column):
+            batches = file.iter_batches(256, columns=[column])
+            for row, value in enumerate(value for batch in batches for value in batch.column(0)):
                 if row in wanted:
                     contents[wanted[row]] = _bytes(value.as_py())
-        except (OSError, pyarrow.ArrowException) as error:
-            raise UserError(f"{shard} cannot be read as parquet ({one_line(error)}): get it again") from None
     return contents
 
 
-def _images(shard: Path) -> Iterator[Any]:
+class Rows(Sequence[bytes]):
+    """The encoded images of rows of parquet files. Of what is read, the last row group alone is kept: in their order
+    each is read once."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+        self._ends: dict[Path, list[int]] = {}
+        self._group: LastOnly[tuple[Path, int], Any] = LastOnly(self._read)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: Any) -> Any:
+        shard, row = self.items[index].shard, self.items[index].place
+        if shard not in self._ends:
+            with _opened(shard) as (file, _):
+                self._ends[shard] = _ends(file.metadata)
+        ends = self._ends[shard]
+        group = bisect_right(ends, row)
+        images = self._group.get((shard, group))
+        return _bytes(images[row - (ends[group - 1] if group else 0)].as_py())
+
+    def _read(self, place: tuple[Path, int]) -> Any:
+        shard, group = place
+        with _opened(shard) as (file, column):
+            return file.read_row_group(group, columns=[column]).column(column)
+
+
+def _ends(metadata: Any) -> list[int]:
+    """Return, for each row group, the number of the row behind it."""
+    return list(accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)))
+
+
+def _size(items: Sequence[Item]) -> int:
+    """Return about how many bytes the encoded images take: their part of the columns that they are in."""
+    total = 0.0
+    for shard, rows in Counter(item.shard for item in items).items():
+        with _opened(shard) as (file, column):
+            groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
+            parts = [group.column(index) for group in groups for index in range(group.num_columns)]
+            of_images = [part for part in parts if part.path_in_schema.split(".")[0] == column]
+            total += sum(part.total_uncompressed_size for part in of_images) * rows / file.metadata.num_rows
+    return round(total)
+
+
+@contextmanager
+def _opened(shard: Path) -> Iterator[tuple[Any, str]]:
+    """Open a parquet file, and name its column of images. Raises ``UserError`` if it cannot be read."""
+    import pyarrow
     from pyarrow import parquet
 
-    with parquet.ParquetFile(shard) as file:
-        column = _image_column(shard, file.schema_arrow.names)
-        for batch in file.iter_batches(256, columns=[column]):
-            yield from batch.column(0)
+    try:
+        with parquet.ParquetFile(shard) as file:
+            yield file, _image_column(shard, file.schema_arrow.names)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{shard} cannot be read as parquet ({one_line(error)}): get it again") from None
 
 
 def _bytes(cell: Any) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import re
 import sys
 import tarfile
@@ -19,6 +20,7 @@ from support.toys import split_of
 from zipeft.tasks.vtab import shard_images
 from zipeft.tasks.vtab.sets import SETS
 from zipeft.tasks.vtab.shard_files import find_shards
+from zipeft.tasks.vtab.shard_images import Rows, encoded_images, read_items
 from zipeft.tasks.vtab.task import VTAB
 
 
@@ -114,6 +116,28 @@ def test_labels_of_dsprites_that_are_classes_already_are_refused(tmp_path):
 def test_parquet_is_read(tmp_path, column, wrap):
     write_parquet(tmp_path / "eurosat", column=column, wrap=wrap)
     assert_matched(VTAB(data_dir=tmp_path).load("eurosat"))
+
+
+def test_parquet_that_does_not_fit_in_memory_stays_on_disk(tmp_path, monkeypatch):
+    root, read, group = write_parquet(tmp_path / "eurosat"), [], parquet.ParquetFile.read_row_group
+    in_memory = VTAB(data_dir=tmp_path).load("eurosat")
+    items = [item for path in find_shards(root)["train"] for item in read_items(path, "eurosat")]
+    expected = encoded_images(items)
+    assert isinstance(expected, dict)
+    monkeypatch.setattr("zipeft.training.dataset.MEMORY_SHARE", 0)
+    monkeypatch.setattr(
+        parquet.ParquetFile, "read_row_group", lambda self, n, **options: read.append(n) or group(self, n, **options)
+    )
+    rows = encoded_images(items)
+    assert isinstance(rows, Rows)
+    assert read == []
+    assert list(rows) == [expected[index] for index in range(len(items))]
+    assert read == [*range(6), *range(6)]  # two shards of 502 and 503 rows: each row group once
+    assert len(pickle.dumps(rows)) < len(pickle.dumps(items)) + 1000  # what was read last goes to no worker
+    assert [rows[index] for index in (700, 3, 1004)] == [expected[index] for index in (700, 3, 1004)]
+    on_disk = VTAB(data_dir=tmp_path).load("eurosat")
+    assert_matched(on_disk)
+    assert (on_disk.checksum, on_disk.note) == (in_memory.checksum, in_memory.note)
 
 
 def test_missing_and_short_shards_are_refused(tmp_path):
