@@ -116,7 +116,7 @@ def test_matrices_are_held_in_the_dtype_and_vectors_in_float32(name, dtype):
     assert backbone.dtype == dtype
 
 
-@pytest.mark.parametrize("dtype", ["bf16", "fp16", "nf4"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", TOYS)
 def test_zero_gates_leave_a_lower_model_as_it_is_to_the_bit(name, dtype):
     *_, batch = prepared(name, dtype)
