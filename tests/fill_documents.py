@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import html
+import json
 import os
 import re
 import sys
@@ -54,6 +55,8 @@ def _content(kind: str, name: str, document: Path) -> str:
         return attention_table.table(name)
     if kind == "table" and name in ("backbones", "tasks", "methods", "splices"):
         return plugins_table(name, document.parent)
+    if (kind, name) == ("table", "LLaMA-7B on A100s"):
+        return devices_table("llama-")
     board, _, heading = name.partition(", ")
     page = BOARDS / f"{board}.md"
     if kind != "table" or not page.is_file():
@@ -106,6 +109,24 @@ def plugins_table(kind: str, folder: Path) -> str:
             _row(f"[`{name}`]({os.path.relpath(path, folder)})", html.escape(doc.partition("\n")[0], quote=False))
         )
     return "\n".join([_row(kind.removesuffix("s"), "what it is"), _row(":--", ":--"), *rows])
+
+
+def devices_table(prefix: str) -> str:
+    """Return a table of what recipes are predicted to take on one device and on all, as recipes/devices.json has it."""
+    known = json.loads((ROOT / "recipes" / "devices.json").read_text(encoding="utf-8"))
+    lines = [_row("recipe", "method", "GPUs", "memory", "time", "checkpointed", "time")]
+    lines.append(_row(":--", ":--", ":--", "--:", "--:", "--:", "--:"))
+    for name, methods in known.items():
+        for method, ways in methods.items() if name.startswith(prefix) else ():
+            for way in ways:
+                cells = [cell for each in ("plain", "checkpointed") for cell in _device_cells(way[each])]
+                lines.append(_row(f"`{name}`", method, f"{way['devices']}{', sharded' * way['sharded']}", *cells))
+    return "\n".join(lines)
+
+
+def _device_cells(costs: dict[str, str]) -> tuple[str, str]:
+    fits = costs["fits"] == "yes"
+    return costs["memory"] if fits else f"{costs['memory']}: does not fit", costs["time"] if fits else NONE
 
 
 def _class(package: str, name: str) -> tuple[Path, str]:
