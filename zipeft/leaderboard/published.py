@@ -51,7 +51,7 @@ def _table(table: PublishedTable, measured: Sequence[Sequence[Cell]]) -> Table:
     return text_table(["method", *table.columns], [*measured, *rows], table.title)
 
 
-def measured_rows(table: PublishedTable, rows: Sequence[Row], task: Task) -> Iterator[list[Cell]]:
+def measured_rows(table: PublishedTable, rows: Sequence[Row], task: type[Task]) -> Iterator[list[Cell]]:
     """Yield a line of cells for each row that has a number for a column of a published table."""
     datasets = sorted({result.task.dataset for row in rows for result in row.results})
     measures = [_measure(each, datasets) for each in table.measures or map(_named, table.columns)]
