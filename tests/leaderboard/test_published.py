@@ -98,7 +98,7 @@ def test_the_page_of_a_recipe_that_was_run_has_measured_and_target_in_one_table(
         ((page,), _) = load_pages([tmp_path / "results"], tmp_path, plots=False)
         page = render(page, ["md"])["toy-toy.md"].decode()
     own, _, beside = page.partition(f"## {BESIDE}\n")
-    (score,) = (line.split("|")[3].split()[0] for line in own.splitlines() if line.startswith("| zero_gated "))
+    score, *_ = (line.split("|")[3].split()[0] for line in own.splitlines() if line.startswith("| zero_gated "))
     (table,) = re.findall(r"(?:^\|.*\n)+", beside.partition("\n## ")[0], re.MULTILINE)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
     assert rows[0] == ["method", "Colours"]
