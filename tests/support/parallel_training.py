@@ -27,6 +27,7 @@ from zipeft.api.protocol import TrainingProtocol
 from zipeft.errors import UserError
 from zipeft.training import parallel
 from zipeft.training.dataset import EncodedSplit, encode
+from zipeft.training.execution import BY_DEFAULT, Execution
 from zipeft.training.loop import Trainer
 
 EXAMPLES, BATCH = 29, 7
@@ -46,6 +47,7 @@ def observe(names: list[str]) -> dict[str, Any]:
     accelerator = parallel.new_accelerator(cpu=True)
     return {
         "trained": {name: train(registry.methods.get(name)(), accelerator) for name in names},
+        "in parts": train(registry.methods.get("zero_gated")(), accelerator, execution=Execution(micro_batch=2)),
         "unused": train(registry.methods.get("full")(), accelerator, unused=True),
         "not finite": message(
             lambda: train(registry.methods.get("linear")(), accelerator, Diverging(examples=EXAMPLES))
@@ -56,7 +58,11 @@ def observe(names: list[str]) -> dict[str, Any]:
 
 
 def train(
-    method: Method, accelerator: Accelerator, task: ToyTask | None = None, unused: bool = False
+    method: Method,
+    accelerator: Accelerator,
+    task: ToyTask | None = None,
+    unused: bool = False,
+    execution: Execution = BY_DEFAULT,
 ) -> dict[str, Any]:
     """Train the toy; ``unused`` adds a parameter that no output depends on."""
     task = task or ToyTask(examples=EXAMPLES)
@@ -64,7 +70,7 @@ def train(
     if unused:
         learner.model.pooler = torch.nn.Linear(3, 3)
     steps: list[int] = []
-    trainer = Trainer(task, TrainingProtocol(epochs=3, batch_size=BATCH), accelerator)
+    trainer = Trainer(task, TrainingProtocol(epochs=3, batch_size=BATCH), accelerator, execution)
     log = trainer.fit(learner, method, train, validation, seed=0, on_step=steps.append)
     scores = trainer.evaluator.test(learner, validation)
     accelerator.free_memory()

@@ -69,6 +69,12 @@ def test_two_processes_train_to_the_numbers_of_one(name, alone, together):
         assert_same_training(process["trained"][name], alone["trained"][name])
 
 
+def test_so_they_do_in_micro_batches(alone, together):
+    for process in together:
+        assert_same_training(process["in parts"], alone["in parts"])
+        assert_same_training(process["in parts"], alone["trained"]["zero_gated"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_every_method_trains_to_the_numbers_of_one_process(processes, tmp_path):

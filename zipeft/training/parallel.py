@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar, cast
@@ -122,17 +122,20 @@ class Replicas:
         self.model: nn.Module
         self.optimizer: Any
         self.model, self.optimizer = accelerator.prepare(learner, optimizer(learner.trainable()))
+        self._knows_graph = accelerator.num_processes == 1
 
     def zero_grad(self) -> None:
         """Drop all gradients."""
         self.optimizer.zero_grad()
 
     def adding_up(self) -> AbstractContextManager[Any]:
-        """Return a context in which a process adds up gradients that it tells the others later."""
-        return self.accelerator.no_sync(self.model)
+        """Return a context in which a process adds up gradients that it tells the others later. In the first step it
+        tells them at once, since a static graph is learnt from a backward pass that does."""
+        return self.accelerator.no_sync(self.model) if self._knows_graph else nullcontext()
 
     def clip(self, norm: float) -> None:
         """Clip the gradients to a norm, of all together."""
+        self._knows_graph = True
         self.accelerator.clip_grad_norm_(self.model.parameters(), norm)
 
 
