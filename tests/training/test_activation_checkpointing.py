@@ -11,6 +11,7 @@ import torch
 from support import experiments
 from support.exact_training import METHODS, OBJECTIVES, after_five_steps, assert_same
 from support.fitting import fit_of
+from support.form_models import HOOKED
 from support.model_zoo import ZOO, Entry, hidden_states, randomise_prompts
 from zipeft import registry
 from zipeft.api.learner import build_learner
@@ -141,6 +142,8 @@ SPLICED = {
     "timm_rope": (ZOO["timm_dinov3"], lambda model: model.blocks),
     "multihead": (ZOO["torch_encoder"], lambda model: model.layers),
     "open_clip": (OWN_ATTENTION, lambda model: model),
+    "transformers_hooked": (HOOKED["bloom"], lambda model: model.h),
+    "vision_hooked": (HOOKED["timm beit"], lambda model: model.blocks),
 }
 """A model for every splice, and its blocks."""
 

@@ -73,6 +73,9 @@ def _classes() -> dict[str, Any]:
     """Return the classes of quantised layers by their kinds."""
     import bitsandbytes
 
+    linear_8bit: Any = bitsandbytes.nn.Linear8bitLt
+    linear_4bit: Any = bitsandbytes.nn.Linear4bit
+
     class OwnBias:
         """Adds a layer's bias by itself, and computes in autocast's dtype: bitsandbytes knows nothing of autocast, and
         would cast the bias, in place, to the dtype of whatever comes in."""
@@ -88,7 +91,7 @@ def _classes() -> dict[str, Any]:
             output = super().forward(inputs.to(self.takes or dtype)).to(dtype)  # type: ignore[misc]  # the layer's
             return output if self.own_bias is None else output + self.own_bias.to(dtype)
 
-    class Int8Linear(OwnBias, bitsandbytes.nn.Linear8bitLt):
+    class Int8Linear(OwnBias, linear_8bit):  # type: ignore[misc]  # without the extra the layer has no type
         takes = torch.float16  # it would take others with a warning each time
 
         def __init__(self, inputs: int, outputs: int) -> None:
@@ -98,7 +101,7 @@ def _classes() -> dict[str, Any]:
         def weight_of(self, weight: Tensor) -> Any:
             return bitsandbytes.nn.Int8Params(weight.cpu(), requires_grad=False, has_fp16_weights=False)
 
-    class NF4Linear(OwnBias, bitsandbytes.nn.Linear4bit):
+    class NF4Linear(OwnBias, linear_4bit):  # type: ignore[misc]  # without the extra the layer has no type
         takes = None
 
         def __init__(self, inputs: int, outputs: int) -> None:

@@ -77,8 +77,8 @@ def _is_shard(parameter: Tensor) -> bool:
 
 def local(parameter: Tensor) -> Tensor:
     """Return what this process holds of a parameter, without its history: a shard's own numbers, or all."""
-    detached = parameter.detach()
-    return detached.to_local() if _is_shard(detached) else detached  # type: ignore[attr-defined]
+    detached: Any = parameter.detach()
+    return detached.to_local() if _is_shard(detached) else detached
 
 
 def gather(learner: Learner, accelerator: Accelerator) -> dict[str, Tensor]:
@@ -86,8 +86,8 @@ def gather(learner: Learner, accelerator: Accelerator) -> dict[str, Tensor]:
     All processes have to call it."""
     gathered = {}
     for name, parameter in learner.trainable().items():
-        tensor = parameter.detach()
-        tensor = tensor.full_tensor() if _is_shard(tensor) else tensor  # type: ignore[attr-defined]
+        tensor: Any = parameter.detach()
+        tensor = tensor.full_tensor() if _is_shard(tensor) else tensor
         if accelerator.is_main_process:
             gathered[name] = tensor.cpu()
     return gathered
