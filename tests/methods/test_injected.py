@@ -23,8 +23,9 @@ from zipeft.backbones.llama.backbone import Llama
 from zipeft.backbones.roberta.backbone import Roberta
 from zipeft.backbones.vit.backbone import ViT
 from zipeft.errors import UserError
-from zipeft.methods.injected import Injected, _named, _peft_name
+from zipeft.methods.injected import Injected, _peft_name
 from zipeft.modules.injected_layers import detach, merge
+from zipeft.modules.projected_attention import targeted
 from zipeft.training.frozen_model import FrozenModel
 
 INJECTED = [name for name in registry.methods.names() if issubclass(registry.methods.get(name), Injected)]
@@ -210,7 +211,7 @@ def documented(name, backbone, model, **settings):
     value = {own: getattr(config, _peft_name(own, vars(config))) for own in method.own_settings()}
     known = {"ceil": ceil, "floor": floor, "min": min} | value
     known |= {letter: value[own] for letter, own in re.findall(r"(\w+) = (\w+)", letters) if own in value}
-    changed = _named(model, list(config.target_modules))
+    changed = targeted(model, list(config.target_modules))
     known["kinds"] = len({key.rpartition(".")[2] for key in changed})
     total = 0
     for key, layer in changed.items():

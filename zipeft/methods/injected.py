@@ -78,6 +78,7 @@ class Injected(Method):
         """Raises ``UserError`` for layers that are not there or that the method does not go with, and for a peft that
         is too old."""
         from zipeft.modules.injected_layers import inject
+        from zipeft.modules.projected_attention import targeted
 
         if not self.is_offered():
             raise UserError(f"{self.called} needs a newer peft than the one that is installed: pip install -U peft")
@@ -85,7 +86,7 @@ class Injected(Method):
             raise UserError(f"{self.called} reads weights, and {backbone.dtype} ones are packed: take dtype=bf16")
         try:
             config = self.config(backbone, model)
-            inject(model, config, list(_named(model, list(config.target_modules))) if self.replaces else ())
+            inject(model, config, list(targeted(model, list(config.target_modules))) if self.replaces else ())
         except UserError as error:
             raise UserError(f"{self.called}: {error}") from error
 
@@ -102,10 +103,12 @@ class Injected(Method):
 
     def _value(self, name: str, model: nn.Module, layers: Mapping[str, Sequence[str]]) -> Any:
         """Return a setting; one of ``sizes`` that is 0 as the largest divisor of all layers' sizes up to the most."""
+        from zipeft.modules.projected_attention import targeted
+
         value = getattr(self, name)
         if value or name not in self.sizes:
             return value
-        changed: list[Any] = list(_named(model, layers["target_modules"]).values())
+        changed: list[Any] = list(targeted(model, layers["target_modules"]).values())
         common = gcd(*(size for layer in changed for size in (layer.in_features, layer.out_features)))
         return max(size for size in range(1, self.sizes[name] + 1) if common % size == 0)
 
@@ -128,10 +131,10 @@ def linear_layers(method: Injected, backbone: Backbone, model: nn.Module) -> dic
     """
     from torch import nn
 
-    from zipeft.modules.projected_attention import project_attention
+    from zipeft.modules.projected_attention import project_attention, targeted
 
     targets = project_attention(model, method.targets or backbone.lora_targets)
-    found = _named(model, targets)
+    found = targeted(model, targets)
     if not found:
         raise UserError(f"the model has no layers {', '.join(targets)}: {_naming(method)}")
     for name, layer in found.items():
@@ -165,8 +168,10 @@ def keys_values_and_feed_forward(method: Injected, backbone: Backbone, model: nn
 
 def norms(method: Injected, backbone: Backbone, model: nn.Module) -> dict[str, list[str]]:
     """Return the normalisation layers of the blocks. Raises ``UserError`` where there are none."""
+    from zipeft.modules.projected_attention import targeted
+
     blocks = {id(part) for tower in backbone.towers(model).values() for block in tower for part in block.modules()}
-    found = _named(model, method.targets) if method.targets else dict(model.named_modules())
+    found = targeted(model, method.targets) if method.targets else dict(model.named_modules())
     names = [name for name, part in found.items() if id(part) in blocks and "norm" in type(part).__name__.lower()]
     if not names:
         raise UserError("the model's blocks have no normalisation layers of that name")
@@ -175,12 +180,6 @@ def norms(method: Injected, backbone: Backbone, model: nn.Module) -> dict[str, l
 
 def _naming(method: Injected) -> str:
     return f"name linear layers with --set {method.called}.targets=q_proj,v_proj"
-
-
-def _named(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Module]:
-    """Return the modules of these names, or with names that end in them, as peft takes them."""
-    ends = tuple(f".{target}" for target in targets)
-    return {name: module for name, module in model.named_modules() if name in targets or name.endswith(ends)}
 
 
 def _linear(model: nn.Module, block: nn.Module) -> list[str]:

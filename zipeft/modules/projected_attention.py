@@ -128,7 +128,7 @@ def project_attention(model: nn.Module, targets: Sequence[str]) -> list[str]:
     """
     for name, attention in list(model.named_modules()):
         if isinstance(attention, nn.MultiheadAttention) and any(
-            _is_named(target, part) for target in targets for part in (name, *_projections(name))
+            _is_targeted(part, targets) for part in (name, *_projections(name))
         ):
             if not attention._qkv_same_embed_dim or attention.bias_k is not None or attention.add_zero_attn:
                 raise UserError(f"the projections of {name} cannot be adapted: name other layers than {targets[0]}")
@@ -141,7 +141,7 @@ def project_attention(model: nn.Module, targets: Sequence[str]) -> list[str]:
 
 def _layers(model: nn.Module, target: str) -> list[str]:
     """Return a target as it is, or where attention has its name, the names of all that it means."""
-    modules = {name: module for name, module in model.named_modules() if _is_named(target, name)}
+    modules = targeted(model, [target])
     if not any(isinstance(module, ProjectedAttention) for module in modules.values()):
         return [target]
     return [
@@ -155,5 +155,10 @@ def _projections(name: str) -> list[str]:
     return [f"{name}.in_proj", f"{name}.out_proj"]
 
 
-def _is_named(target: str, name: str) -> bool:
-    return name == target or name.endswith(f".{target}")
+def targeted(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Module]:
+    """Return the modules of these names, or with names that end in them behind a point, as peft takes them."""
+    return {name: module for name, module in model.named_modules() if _is_targeted(name, targets)}
+
+
+def _is_targeted(name: str, targets: Sequence[str]) -> bool:
+    return name in targets or name.endswith(tuple(f".{target}" for target in targets))

@@ -29,10 +29,10 @@ R = TypeVar("R", bound=Record)
 log = logging.getLogger(__name__)
 
 CLAIMS = ".claims"
+"""The folder of the locks of what is being measured."""
 
 SHARDS = ".shards"
 """The suffix of the folder beside a checkpoint that has the parts of each process, where a training is sharded."""
-"""The folder of the locks of what is being measured."""
 
 
 @dataclass(frozen=True)
