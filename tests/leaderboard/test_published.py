@@ -122,7 +122,13 @@ def shown(monkeypatch):
 
 def test_a_column_may_be_another_score_validation_data_an_average_or_nothing_measured(shown):
     results = [
-        make_result(dataset=name, seed=seed, score=score + seed / 10, test={"accuracy": score + seed / 10, "f1": 0.25})
+        make_result(
+            dataset=name,
+            seed=seed,
+            score=score + seed / 10,
+            test={"accuracy": score + seed / 10, "f1": 0.25},
+            validation={"accuracy": score + seed / 10 - 0.2},
+        )
         for name, score in (("icons", 0.5), ("typefaces", 0.7))
         for seed in (0, 1)
     ]
@@ -132,7 +138,7 @@ def test_a_column_may_be_another_score_validation_data_an_average_or_nothing_mea
     held_out = PublishedTable("Held out", "x", ["icons"], {"A": ["1"]}, ("icons",), "validation")
     average = Average("both", {"icons": 0.5, "typefaces": 0.5})
     found = shown(results, named, told, other, held_out, averages=(average,))
-    assert [table.get("lora, measured") for table in found] == [["55.0", "65.0", DASH], ["25.0", DASH], None, ["55.0"]]
+    assert [table.get("lora, measured") for table in found] == [["55.0", "65.0", DASH], ["25.0", DASH], None, ["35.0"]]
     assert [table["A"] for table in found] == [["1", "2", "3"], ["1", "2"], ["1"], ["1"]]
 
 

@@ -40,8 +40,8 @@ from zipeft.training.parallel import Replicas, Shard
 from zipeft.training.sharding import Shards, gather, shard
 from zipeft.training.step import TrainingStep
 
-STEPS, BATCH, EXAMPLES = 5, 8, 36
-"""The last batch is of four examples."""
+STEPS, BATCH, EXAMPLES, RATE = 5, 8, 36, 1e-2
+"""The last batch is of four examples. The learning rate moves parameters far beyond what may differ."""
 
 Target = Callable[[int, random.Random], Any]
 """Draws the target of a window of so many tokens."""
@@ -84,7 +84,8 @@ def after_five_steps(toy: str, name: str, objective: str, execution: Execution =
     """Return what trains, by name, after five steps of a method for an objective; sharded, on the main process."""
     accelerator, protocol = Accelerator(cpu=True), TrainingProtocol(batch_size=BATCH)
     learner, train, own = prepared(toy, name, objective)
-    micro_batches, method = execution.micro_batches(), registry.methods.get(name)()
+    method = registry.methods.get(name)(learning_rate=RATE, head_learning_rate=RATE)
+    micro_batches = execution.micro_batches()
     loader = shuffled_batches(train, BATCH, 0, Shard.of_process(accelerator), micro_batches)
     if execution.sharding:
         shard(learner, accelerator)

@@ -77,8 +77,10 @@ def left(tmp_path_factory):
     def act():
         leave_parameters(folder, FEW)
         leave_bytes(folder)
+        return run("toy", ["zero_gated"], folder / "shards", "--epochs", "1", "--sharding")
 
-    together(act, folder)
+    with registered():
+        together(act, folder)
     return folder
 
 
@@ -154,9 +156,15 @@ def assert_left_alike(found: Path, expected: Path) -> None:
             torch.testing.assert_close(found_one, expected_one, rtol=1e-3, atol=1e-4, msg=f"{name}: {key}")
 
 
+def test_a_sharded_run_leaves_the_record_and_the_whole_adapter_of_one_process(left, tmp_path):
+    with registered():
+        assert run("toy", ["zero_gated"], tmp_path, "--epochs", "1") == 0
+        assert_left_alike(left / "shards", tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("toy", "methods"), [(toy, methods_for(made.modality)) for toy, (made, _) in TOYS.items()])
-def test_a_sharded_run_leaves_the_record_and_the_adapter_of_one_process(toy, methods, tmp_path, monkeypatch):
+def test_so_does_one_of_every_method(toy, methods, tmp_path, monkeypatch):
     monkeypatch.setattr(Learner, "train", lambda learner, mode=True: learner)  # processes draw masks of their own
     shards, one = tmp_path / "shards", tmp_path / "one"
     with registered():

@@ -210,6 +210,17 @@ def test_any_change_of_the_text_tower_drops_what_was_kept() -> None:
             assert torch.equal(after, before) == name.startswith(others) or name.endswith("in_proj_bias"), name
 
 
+def test_other_storage_under_a_parameter_of_the_text_tower_drops_what_was_kept() -> None:
+    model = learner_of("zero_gated_text").model
+    with torch.no_grad():
+        before = model.class_features()
+        weight = model.get_parameter("clip.token_embedding.weight")
+        weight.data = weight.data * -1.1  # which counts as no change of the parameter
+        after = model.class_features()
+        assert torch.equal(after, copy.deepcopy(model).class_features())
+        assert not torch.equal(after, before)
+
+
 # --- learnt words -----------------------------------------------------------------------------------------------------
 
 
