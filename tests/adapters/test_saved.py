@@ -12,7 +12,8 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from support import experiments
-from support.toys import TOYS, ToyViT, asked_for, methods_for, registered, slow, split_of
+from support.method_cases import asked_for, methods_for, slow
+from support.toys import TOYS, ToyViT, registered, split_of
 from zipeft import registry
 from zipeft.adapters.saved import RECORD, TENSORS, adapter_bytes, load_adapter, read_record, save_adapter
 from zipeft.api.backbone import Weights

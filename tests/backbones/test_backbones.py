@@ -7,8 +7,8 @@ from functools import lru_cache
 import pytest
 import torch
 
+from support.method_cases import asked_for, methods_for, slow
 from support.model_zoo import twin
-from support.toys import asked_for, methods_for, slow
 from zipeft import registry
 from zipeft.api.data import NO_LABEL
 from zipeft.api.learner import build_learner

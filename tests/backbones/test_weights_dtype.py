@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from support import experiments
-from support.toys import TOYS, ToyDecoder, ToyViT, methods_for, registered
+from support.method_cases import methods_for
+from support.toys import TOYS, ToyDecoder, ToyViT, registered
 from zipeft import registry
 from zipeft.adapters.record import AdapterRecord
 from zipeft.adapters.saved import load_adapter, save_adapter

@@ -7,7 +7,8 @@ import re
 import pytest
 import torch
 
-from support.toys import ToyCLIP, ToyEncoder, ToyViT, ToyVLM, methods_for, registered
+from support.method_cases import methods_for
+from support.toys import ToyCLIP, ToyEncoder, ToyViT, ToyVLM, registered
 from zipeft import registry
 from zipeft.adapters.record import AdapterRecord, BackbonePart, MethodPart, TaskPart
 from zipeft.adapters.saved import TENSORS, adapter_bytes, save_adapter

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from support.toys import ToyTask, methods_for, registered
+from support.method_cases import methods_for
+from support.toys import ToyTask, registered
 from zipeft import registry
 from zipeft.api.method import Method
 from zipeft.api.task import Task

@@ -23,8 +23,9 @@ import pytest
 import torch
 
 from support import TESTS, experiments
+from support.method_cases import methods_for
 from support.sweeps import TOY, outcomes, records
-from support.toys import ToyTask, methods_for, registered
+from support.toys import ToyTask, registered
 from zipeft import registry
 from zipeft.api.method import Method
 from zipeft.api.search import Space

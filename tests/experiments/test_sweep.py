@@ -23,8 +23,9 @@ import pytest
 
 from support import TESTS
 from support.forks import fork, fork_together, statuses
+from support.method_cases import methods_for
 from support.sweeps import TOY, outcomes, records
-from support.toys import ToyDecoder, ToyTask, methods_for, registered, toy_decoder_tokenizer
+from support.toys import ToyDecoder, ToyTask, registered, toy_decoder_tokenizer
 from zipeft import registry
 from zipeft.api.method import Method
 from zipeft.api.search import Range, Space

@@ -12,8 +12,8 @@ import transformers
 from torch import nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache, StaticCache
 
+from support.method_cases import methods_for
 from support.model_zoo import DECODER, PADDING, VOCABULARY, llama, randomise, use_kernel
-from support.toys import methods_for
 from zipeft import registry
 from zipeft.api.data import NO_LABEL
 from zipeft.backbones.llama.backbone import Llama

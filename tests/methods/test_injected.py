@@ -14,7 +14,8 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from support.injected import DECODER, INJECTED, NO_MERGE, OFFERED, applied, frozen, trainable
-from support.toys import WORDS, ToyCLIP, ToyDecoder, ToyEncoder, slow
+from support.method_cases import slow
+from support.toys import WORDS, ToyCLIP, ToyDecoder, ToyEncoder
 from zipeft import registry
 from zipeft.errors import UserError
 from zipeft.methods.injected import Injected

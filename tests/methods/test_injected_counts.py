@@ -10,7 +10,8 @@ import torch
 
 from support import ROOT
 from support.injected import DECODER, INJECTED, NO_MERGE, OFFERED, frozen, trainable
-from support.toys import ToyEncoder, ToyViT, slow
+from support.method_cases import slow
+from support.toys import ToyEncoder, ToyViT
 from zipeft import registry
 from zipeft.backbones.llama.backbone import Llama
 from zipeft.backbones.roberta.backbone import Roberta

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from support import experiments
-from support.toys import SIZE, TOYS, ToyDecoder, ToyInstructions, ToyViT, asked_for, methods_for, slow
+from support.method_cases import asked_for, methods_for, slow
+from support.toys import SIZE, TOYS, ToyDecoder, ToyInstructions, ToyViT
 from zipeft import registry
 from zipeft.api.learner import Learner
 from zipeft.methods.linear import Linear

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from support import experiments
-from support.toys import ToyEncoder, ToyTexts, asked_for, methods_for, slow
+from support.method_cases import asked_for, methods_for, slow
+from support.toys import ToyEncoder, ToyTexts
 from zipeft import registry
 from zipeft.api.learner import Learner
 from zipeft.objectives.classification import Classification

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from support.toys import ToyCLIP, ToyEncoder, ToyViT, ToyVLM, methods_for, registered
+from support.method_cases import methods_for
+from support.toys import ToyCLIP, ToyEncoder, ToyViT, ToyVLM, registered
 from zipeft import registry
 from zipeft.api.learner import Learner, build_learner
 from zipeft.api.protocol import TrainingProtocol

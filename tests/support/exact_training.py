@@ -18,7 +18,8 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from support.toys import TOYS, methods_for
+from support.method_cases import methods_for
+from support.toys import TOYS
 from zipeft import registry
 from zipeft.api.data import NO_LABEL, Split, Window
 from zipeft.api.learner import Learner, build_learner

@@ -11,7 +11,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from support.toys import TOYS, methods_for
+from support.method_cases import methods_for
+from support.toys import TOYS
 from zipeft import registry
 from zipeft.api.learner import Learner, build_learner
 from zipeft.api.method import Method

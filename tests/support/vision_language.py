@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from support.toys import SIZE, methods_for
+from support.method_cases import methods_for
+from support.toys import SIZE
 from zipeft import registry
 from zipeft.api.learner import Learner, build_learner
 from zipeft.backbones.vlm import VLM

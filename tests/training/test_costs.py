@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from support import experiments
+from support.method_cases import methods_for
 from support.parallel_training import prepared
-from support.toys import SIZE, ToyEncoder, ToyTask, ToyTexts, ToyViT, methods_for
+from support.toys import SIZE, ToyEncoder, ToyTask, ToyTexts, ToyViT
 from zipeft import registry
 from zipeft.api.data import Split
 from zipeft.api.learner import Learner

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from support import experiments
-from support.toys import TOYS, ToyViT, asked_for, methods_for, slow
+from support.method_cases import asked_for, methods_for, slow
+from support.toys import TOYS, ToyViT
 from zipeft import registry
 from zipeft.api.learner import build_learner
 from zipeft.api.method import Method

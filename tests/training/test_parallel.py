@@ -15,8 +15,8 @@ from torch.utils.data import SequentialSampler
 
 from support import TESTS
 from support.forks import fork_together, statuses
+from support.method_cases import methods_for
 from support.parallel_training import leave, observe
-from support.toys import methods_for
 from zipeft.training import parallel
 from zipeft.training.parallel import Shard, ShardedBatches
 

@@ -17,8 +17,9 @@ from torch import nn
 
 from support.exact_training import METHODS, after_five_steps, assert_same, prepared
 from support.forks import fork_together, statuses
+from support.method_cases import methods_for
 from support.sweeps import outcomes
-from support.toys import TOYS, ToyTask, ToyViT, methods_for, registered
+from support.toys import TOYS, ToyTask, ToyViT, registered
 from zipeft.adapters.saved import load_adapter
 from zipeft.api.learner import Learner
 from zipeft.commands.run import main

@@ -9,8 +9,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from support.clip_models import BACKBONE, TEMPLATES, images, learner_of, named, steps
+from support.method_cases import methods_for
 from support.model_zoo import ordinary_path, randomise_prompts
-from support.toys import ToyPictures, methods_for
+from support.toys import ToyPictures
 from zipeft.backbones.clip.backbone import CLIP
 from zipeft.objectives.matching import BaseToNovel, Matching
 from zipeft.splices import gated_prompts

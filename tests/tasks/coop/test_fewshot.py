@@ -13,8 +13,9 @@ import pytest
 
 from support.coop_trees import make_set
 from support.experiments import experiment, run
+from support.method_cases import methods_for
 from support.pictures import SPLITS, refusal
-from support.toys import ToyCLIP, methods_for, split_of
+from support.toys import ToyCLIP, split_of
 from zipeft import registry
 from zipeft.api.protocol import TrainingProtocol
 from zipeft.api.settings import override
