@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zipeft.errors import UserError
+from zipeft.modules.hooked import Hooked, linear
 
 SCALES = ("ls2", "ls_2")
 """What blocks of timm and open_clip call the scale of the feed-forward branch (LayerScale), which is often no more than
 an identity."""
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Hooked):
     """A narrow layer in parallel to a block's feed-forward layer: with hidden states h after the layer norm,
 
         x + FFN(h) + scale * up(ReLU(down(h)))
@@ -45,8 +46,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return what is added to the feed-forward layer's output, in the dtype of the hidden states."""
-        narrow = functional.relu(_linear(hidden, self.down))
-        return self.scale * _linear(functional.dropout(narrow, self.dropout, self.training), self.up)
+        narrow = functional.relu(linear(hidden, self.down))
+        return self.scale * linear(functional.dropout(narrow, self.dropout, self.training), self.up)
 
     def follow(self, _layer: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
         """Add to what a layer returns what the adapter makes of it; a forward hook."""
@@ -63,16 +64,12 @@ class Bottleneck(nn.Module):
         return output + added
 
 
-def _linear(hidden: Tensor, layer: nn.Linear) -> Tensor:
-    return functional.linear(hidden, layer.weight.to(hidden.dtype), layer.bias.to(hidden.dtype))
-
-
 def insert_behind(layers: Sequence[nn.Linear], *, bottleneck: int, dropout: float) -> None:
     """Put an adapter behind each of these layers: x + up(ReLU(down(x))) of what the layer returns (arXiv 1902.00751,
     figure 2)."""
     for layer in layers:
         adapter = Bottleneck(layer.out_features, bottleneck, 1.0, dropout, layer.weight.device)
-        layer.register_forward_hook(adapter.follow)
+        adapter.handles.append(layer.register_forward_hook(adapter.follow))
         layer.add_module("bottleneck", adapter)
 
 
@@ -89,6 +86,6 @@ def insert(blocks: Sequence[nn.Module], *, width: int, bottleneck: int, scale: f
         end = next(
             (layer for name in SCALES if isinstance(layer := getattr(block, name, None), nn.Module)), feed_forward
         )
-        feed_forward.register_forward_pre_hook(adapter.enter)
-        end.register_forward_hook(adapter.join)
+        adapter.handles.append(feed_forward.register_forward_pre_hook(adapter.enter))
+        adapter.handles.append(end.register_forward_hook(adapter.join))
         block.add_module("bottleneck", adapter)

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zipeft.modules.hooked import Hooked
+
 STD = 0.02
 """Of the initial scales around 1 and shifts around 0."""
 
 
-class ScaleShift(nn.Module):
+class ScaleShift(Hooked):
     """Equation 4 of the paper: y = scale * x + shift, numbers of the last dimension, or of channels.
 
     Args:
@@ -43,7 +45,7 @@ def insert(model: nn.Module) -> int:
         width = _width(module)
         if width:
             after = ScaleShift(width, isinstance(module, nn.Conv2d), next(module.parameters()).device)
-            module.register_forward_hook(after.follow)
+            after.handles.append(module.register_forward_hook(after.follow))
             module.add_module("scale_shift", after)
             found += 1
     return found
