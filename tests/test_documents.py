@@ -163,7 +163,7 @@ def test_the_method_of_the_documents_trains_the_norms_of_a_model_in_float32():
     import timm
     import torch
 
-    (block,) = (param.values[0] for param in blocks("python") if param.values[0].document.stem == "method")
+    block, _ = (param.values[0] for param in blocks("python") if param.values[0].document.stem == "method")
     sys.modules["document"] = module = type(sys)("document")
     try:
         exec(block.text, vars(module))

@@ -20,6 +20,7 @@ from zipeft.api.objective import Objective
 from zipeft.api.protocol import TrainingProtocol
 from zipeft.experiments.loading import Loader
 from zipeft.training.dataset import EncodedSplit
+from zipeft.training.initialisation import initialise
 from zipeft.training.loop import Trainer
 from zipeft.training.training_log import TrainingLog
 
@@ -42,6 +43,7 @@ class Fit:
         learner = self.learner.to(accelerator.device)
         start = {name: parameter.detach().clone() for name, parameter in learner.trainable().items()}
         settings = TrainingProtocol(**{"epochs": 1, "batch_size": 8, **protocol})
+        initialise(learner, self.method, self.objective, self.train, 0, accelerator, settings.batch_size)
         log = Trainer(self.objective, settings, accelerator).fit(
             learner, self.method, self.train, self.validation, seed=0
         )

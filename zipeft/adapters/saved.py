@@ -33,7 +33,7 @@ def adapter_bytes(learner: Learner) -> int:
     """Return the size of the file of tensors that ``save_adapter`` would write, also of a learner without memory."""
     end = 0
     header: dict[str, Any] = {"__metadata__": METADATA}
-    for name, parameter in sorted(learner.trainable().items()):
+    for name, parameter in sorted(learner.learnt().items()):
         start, end = end, end + parameter.numel() * parameter.element_size()
         header[name] = {"dtype": DTYPES[parameter.dtype], "shape": list(parameter.shape), "data_offsets": [start, end]}
     text = len(json.dumps(header, separators=(",", ":")).encode())
@@ -41,7 +41,7 @@ def adapter_bytes(learner: Learner) -> int:
 
 
 def save_adapter(folder: Path, learner: Learner, record: AdapterRecord) -> Path:
-    """Write what trains in a learner, head included, and what it belongs to into a folder, and return the folder."""
+    """Write what a learner has learnt, head included, and what it belongs to into a folder, and return the folder."""
     folder = Path(folder)
     write_atomically(folder / TENSORS, _tensors(learner))
     write_atomically(folder / RECORD, replace(record, chosen=learner.chosen).write())
@@ -107,7 +107,7 @@ def objective_of(record: AdapterRecord) -> Objective:
 
 
 def _tensors(learner: Learner) -> bytes:
-    tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in learner.trainable().items()}
+    tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in learner.learnt().items()}
     return save(tensors, metadata=METADATA)
 
 
@@ -138,8 +138,8 @@ def _check_backbone(folder: Path, made_for: BackbonePart, backbone: Backbone) ->
 
 
 def _fill(learner: Learner, folder: Path) -> None:
-    """Copy a file's tensors into what trains in a learner, each into its own and none left over."""
-    tensors, parameters = read_tensors(folder), learner.trainable()
+    """Copy a file's tensors into what is learnt in a learner, each into its own and none left over."""
+    tensors, parameters = read_tensors(folder), learner.learnt()
     for name in sorted({*tensors, *parameters}):
         if name not in tensors or name not in parameters or not _alike(tensors[name], parameters[name]):
             raise UserError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zipeft.api.precision import at_least_float32
+from zipeft.modules.held_tensors import held
 
 if TYPE_CHECKING:
     from zipeft.api.backbone import Backbone
@@ -107,6 +108,10 @@ class Learner(nn.Module):
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return the parameters that train, by name: those of the method, then those of the head."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def learnt(self) -> dict[str, Tensor]:
+        """Return what a saved adapter holds, by name: what trains, and what beside it is held."""
+        return {**self.trainable(), **held(self)}
 
     def method_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters that train in the model, by name."""

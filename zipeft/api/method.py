@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from zipeft.api.backbone import Backbone
     from zipeft.api.objective import Objective
+    from zipeft.api.training_sample import TrainingSample
 
 
 HEAD_SPACE: Space = {"head_learning_rate": Range(2e-3, 5e-2)}
@@ -58,6 +59,7 @@ class Method(abc.ABC):
     - ``starts_at_frozen_model`` says whether the model computes before its first step what it did without the method.
     - ``space`` is what the method publishes of itself for a search: in which range each setting makes sense.
     - The same seed gives the same numbers.
+    - What it wants to know of training data before the first step it is shown in ``initialise``, and nowhere else.
 
     The first line of a subclass's docstring is its description in ``zipeft ls``.
     """
@@ -115,6 +117,20 @@ class Method(abc.ABC):
             self.apply(backbone, model)
         if isinstance(backbone, VisionLanguageBackbone):
             backbone.admit_images(model, self.image_entry, self.hides_question)
+
+    def sample_size(self) -> int:
+        """Return how many training examples ``initialise`` is to see; 0 for none, and it is not called."""
+        return 0
+
+    def initialise(self, backbone: Backbone, model: nn.Module, sample: TrainingSample) -> None:  # noqa: B027
+        """Change, in place, the values that training starts from, by what some training examples show.
+
+        It is called once a run, on the model that ``adapt`` has changed, in evaluation mode, before the first step; a
+        run that goes on from a checkpoint calls it again. It may change the values of what trains, and of buffers that
+        ``zipeft.modules.held_tensors.hold`` has made: nothing else is saved. Shapes have to be decided by then: an
+        adapter that is loaded, and a prediction of costs, do without this. What it draws of PyTorch's random numbers
+        repeats with the seed.
+        """
 
     @abc.abstractmethod
     def apply(self, backbone: Backbone, model: nn.Module) -> None:

@@ -28,6 +28,7 @@ from zipeft.doctor.toys import CLASSES, examples, toys
 from zipeft.errors import described
 from zipeft.formatting import counted, duration, listing
 from zipeft.objectives.default import default_objective
+from zipeft.training.initialisation import initialise
 from zipeft.training.loop import Trainer
 from zipeft.training.parallel import new_accelerator
 from zipeft.training.stopwatch import now
@@ -137,8 +138,9 @@ def train(backbone: Backbone, method: Method, accelerator: Accelerator) -> Train
     classes = [str(index) for index in range(CLASSES)]
     learner = build_learner(method.adapt, backbone, model, objective, classes).to(accelerator.device)
     start = {name: parameter.detach().clone() for name, parameter in learner.trainable().items()}
-    data = examples(backbone, 0), examples(backbone, 1)
-    log = Trainer(objective, PROTOCOL, accelerator).fit(learner, method, *data, seed=0)
+    train, validation = examples(backbone, 0), examples(backbone, 1)
+    initialise(learner, method, objective, train, 0, accelerator, PROTOCOL.batch_size)
+    log = Trainer(objective, PROTOCOL, accelerator).fit(learner, method, train, validation, seed=0)
     moved = []
     for part in (learner.method_parameters(), learner.head_parameters()):
         each = [(parameter.detach() - start[name]).flatten().cpu() for name, parameter in part.items()]

@@ -179,18 +179,18 @@ class Describer:
 
 
 def cost_of(
-    learner: Learner, train: EncodedSplit, log: TrainingLog, memory: PeakMemory, trunk: Spent, flops: tuple[int, int]
+    learner: Learner, train: EncodedSplit, log: TrainingLog, memory: PeakMemory, before: Spent, flops: tuple[int, int]
 ) -> Cost:
-    """Return what a training cost: ``trunk`` is the time of its frozen trunk, ``flops`` are ``count_flops``'."""
+    """Return what a training cost: ``before`` is the time before its first step, ``flops`` are ``count_flops``'."""
     rate = log.examples / log.training.wall if log.steps else 0.0
     return Cost(
         trainable_parameters=sum(parameter.numel() for parameter in learner.method_parameters().values()),
         head_parameters=sum(parameter.numel() for parameter in learner.head_parameters().values()),
         adapter_bytes=saved.adapter_bytes(learner),
         adapted_from_block=learner.frozen_blocks,
-        frozen_prefix_seconds=trunk.wall,
+        frozen_prefix_seconds=before.wall,
         train_seconds=log.training.wall,
-        cpu_seconds=trunk.cpu + log.training.cpu,
+        cpu_seconds=before.cpu + log.training.cpu,
         threads=torch.get_num_threads(),
         steps=log.steps,
         evaluation_seconds=log.evaluation.wall,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -30,11 +31,21 @@ from zipeft.training.evaluation import Evaluator
 from zipeft.training.execution import BY_DEFAULT, Execution
 from zipeft.training.frozen_model import FrozenModel
 from zipeft.training.frozen_trunk import FrozenTrunk
+from zipeft.training.initialisation import initialise
 from zipeft.training.loop import Trainer
 from zipeft.training.readers import told_of_dead_workers
 from zipeft.training.sharding import gather, shard
+from zipeft.training.stopwatch import NOTHING, Spent
 
 log = logging.getLogger(__name__)
+
+
+class Initialised(NamedTuple):
+    """What it cost to let a method see training data before the first step."""
+
+    spent: Spent = NOTHING
+    peak_bytes: int = 0
+
 
 OnStep = Callable[[int], None]
 """Is called after each optimiser step with the number of all."""
@@ -140,10 +151,11 @@ class Experiment:
         set_seed(run.seed)
         method, protocol, device = run.contender.method, self.comparison.protocol, self.accelerator.device
         learner = self._learner(run, loaded, objective)
+        if not self.execution.sharding:
+            self.frozen.part(learner.to(device))
+        initialised = self._initialise(run, loaded, learner, objective)
         if self.execution.sharding:
             shard(learner, self.accelerator)
-        else:
-            self.frozen.part(learner.to(device))
         learner.find_trunk(send_to_device(train.sample_inputs(2), device))
         micro_batches = self.execution.micro_batches()
         train, of_train = self.trunk.extend(learner, train, micro_batches)
@@ -153,9 +165,21 @@ class Experiment:
         with PeakMemory(device) as memory:
             checkpoints = self._checkpoints(run, memory)
             trained = trainer.fit(learner, method, train, validation, run.seed, on_step, checkpoints)
-        return TrainingOutcome(
-            learner, trained, cost_of(learner, train, trained, memory, of_train + of_validation, flops)
-        )
+        trained.earlier_peak_bytes = max(trained.earlier_peak_bytes, initialised.peak_bytes)
+        before = of_train + of_validation + initialised.spent
+        return TrainingOutcome(learner, trained, cost_of(learner, train, trained, memory, before, flops))
+
+    def _initialise(self, run: Run, loaded: LoadedSet, learner: Learner, objective: Objective) -> Initialised:
+        """Let the run's method see the training examples that it asks for; return what that cost."""
+        method = run.contender.method
+        if not method.sample_size():
+            return Initialised()
+        start, micro_batches = stopwatch.now(), self.execution.micro_batches()
+        self.frozen.part(learner)  # a sharded one shares what trains until it is sharded
+        with PeakMemory(self.accelerator.device) as memory:
+            train, batch_size = loaded.plain(run.seed), self.comparison.protocol.batch_size
+            initialise(learner, method, objective, train, run.seed, self.accelerator, batch_size, micro_batches)
+        return Initialised(stopwatch.now() - start, memory.bytes)
 
     def _learner(self, run: Run, loaded: LoadedSet, objective: Objective) -> Learner:
         """Return what is to learn, on the frozen model's own storage."""
@@ -172,8 +196,8 @@ class Experiment:
         whole = self._learner(run, loaded, objective)
         self.frozen.part(whole)
         with torch.no_grad():
-            for name, parameter in whole.trainable().items():
-                parameter.copy_(learnt[name])
+            for name, tensor in whole.learnt().items():
+                tensor.copy_(learnt[name])
         whole.chosen = learner.chosen
         return whole.eval()
 

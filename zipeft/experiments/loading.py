@@ -88,6 +88,13 @@ class LoadedSet:
         train, validation = self._drawn.get(seed) if self._drawn else self.encoded[:2]
         return (train if train.augmented is None else replace(train, augmented=seed)), validation
 
+    def plain(self, seed: int) -> EncodedSplit:
+        """Return the training data that runs of a seed take, without augmentation."""
+        train, _ = self.draw(seed)
+        if train.augmented is None:
+            return train
+        return read_one_by_one(train.split, self.task.windows(self.backbone), self.backbone, self.readers)
+
     @cached_property
     def _drawn(self) -> LastOnly[int, tuple[EncodedSplit, EncodedSplit]] | None:
         return LastOnly(partial(_draw, self.data.draw, self.encoded)) if self.data.draw else None

@@ -77,7 +77,8 @@ class Cost:
 
     ``trainable_parameters`` leaves out the head; ``adapter_bytes`` is the saved file with the head. ``train_seconds``
     is spent in ``steps`` optimiser steps; it holds neither ``evaluation_seconds`` nor the ``frozen_prefix_seconds``
-    that went into activations of the frozen blocks below ``adapted_from_block``. ``cpu_seconds`` is the time that the
+    that went into activations of the frozen blocks below ``adapted_from_block``, and into what a method made of
+    training data before its first step. ``cpu_seconds`` is the time that the
     CPUs worked for the process in those two, all of its threads together; ``threads`` is how many torch computes with.
     FLOPs are those of one example: a training step above the frozen prefix, and a whole forward pass.
     ``tokens_per_second`` is that of training, without padding; None where examples have no length of their own, as

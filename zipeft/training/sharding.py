@@ -82,10 +82,10 @@ def local(parameter: Tensor) -> Tensor:
 
 
 def gather(learner: Learner, accelerator: Accelerator) -> dict[str, Tensor]:
-    """Return what trains in a sharded learner as a whole, in the host's memory, on the main process; nothing on others.
-    All processes have to call it."""
+    """Return what is learnt in a sharded learner as a whole, in the host's memory, on the main process; nothing on
+    others. All processes have to call it."""
     gathered = {}
-    for name, parameter in learner.trainable().items():
+    for name, parameter in learner.learnt().items():
         tensor: Any = parameter.detach()
         tensor = tensor.full_tensor() if _is_shard(tensor) else tensor
         if accelerator.is_main_process:

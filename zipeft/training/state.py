@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.lr_scheduler import LRScheduler
 
 from zipeft.api.learner import Learner
+from zipeft.modules.held_tensors import held
 from zipeft.training.checkpoints import Saved, set_random_states
 from zipeft.training.micro_batches import MicroBatches
 from zipeft.training.sharding import is_sharded, local
@@ -107,10 +108,12 @@ class TrainingState:
 
 
 def _statistics(module: nn.Module) -> dict[str, Tensor]:
-    """Return the running statistics that training changes beside parameters, by name."""
-    return {
+    """Return what decides results beside the parameters that train, by name: running statistics, which training
+    changes, and what a method holds of training data."""
+    running = {
         f"{name}.{each}": buffer
         for name, norm in module.named_modules()
         if isinstance(norm, _NormBase)
         for each, buffer in norm.named_buffers(recurse=False)
     }
+    return running | held(module)

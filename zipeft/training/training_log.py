@@ -31,7 +31,8 @@ class TrainingLog:
     training: Spent = NOTHING
     evaluation: Spent = NOTHING
     earlier_peak_bytes: int = 0
-    """The peak memory of earlier processes, from whose checkpoints it went on."""
+    """The peak memory before its first step: of earlier processes, from whose checkpoints it went on, and of what a
+    method made of training data."""
     execution: dict[str, Any] = field(default_factory=dict)
     """What is to be said of how it was carried out, beside ``Execution``."""
 
