@@ -16,6 +16,7 @@ from zipeft.api.objective import Objective as Objective, TrivialAnswer as Trivia
 from zipeft.api.search import Choice as Choice, Range as Range, Space as Space
 from zipeft.api.settings import override as override
 from zipeft.api.task import Average as Average, Preset as Preset, PublishedTable as PublishedTable, Task as Task
+from zipeft.api.training_callback import TrainingCallback as TrainingCallback
 from zipeft.errors import UserError as UserError, require as require
 from zipeft.images.task import ImageTask as ImageTask
 from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt as ZeroGatedPrompt

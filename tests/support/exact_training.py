@@ -93,7 +93,8 @@ def after_five_steps(toy: str, name: str, objective: str, execution: Execution =
     kind = Shards if execution.sharding else Replicas
     together = kind(accelerator, learner, partial(new_optimizer, learner, method, protocol))
     schedule = LambdaLR(together.optimizer.optimizer, learning_rate_factor(protocol, STEPS, len(loader)))
-    step = TrainingStep(own, together, schedule, protocol.clip, train, micro_batches)
+    callback = method.callback(learner.model, STEPS)
+    step = TrainingStep(own, together, schedule, protocol.clip, train, micro_batches, callback)
     with checkpointed_activations(learner) if execution.checkpoint_activations else nullcontext():
         taken = [step.take(*each) for each in islice(zip(loader, loader.sampler.weights(), strict=True), STEPS)]
     assert len(taken) == STEPS

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from zipeft.api.backbone import Backbone
     from zipeft.api.objective import Objective
+    from zipeft.api.training_callback import TrainingCallback
     from zipeft.api.training_sample import TrainingSample
 
 
@@ -131,6 +132,13 @@ class Method(abc.ABC):
         adapter that is loaded, and a prediction of costs, do without this. What it draws of PyTorch's random numbers
         repeats with the seed.
         """
+
+    def callback(self, model: nn.Module, steps: int) -> TrainingCallback:
+        """Return what the method does beside the steps of a training of so many on a model that it has changed: by
+        default nothing. What a training decides as it goes on (averages, counts) is kept there."""
+        from zipeft.api.training_callback import TrainingCallback
+
+        return TrainingCallback()
 
     @abc.abstractmethod
     def apply(self, backbone: Backbone, model: nn.Module) -> None:

@@ -124,8 +124,14 @@ def _peft_name(name: str, names: Mapping[str, Any]) -> str:
 
 
 def linear_layers(method: Injected, backbone: Backbone, model: nn.Module) -> dict[str, list[str]]:
-    """Return the layers that LoRA adapts by default, or those of ``targets``; projections of PyTorch's own attention
-    become layers, in place.
+    """Return the layers that LoRA adapts by default, or those of ``targets``. Raises ``UserError`` as
+    ``linear_targets``."""
+    return {"target_modules": linear_targets(model, method.targets or backbone.lora_targets, method.called)}
+
+
+def linear_targets(model: nn.Module, targets: Sequence[str], called: str) -> list[str]:
+    """Return the names of the layers that a method, registered as ``called``, is to change; projections of PyTorch's
+    own attention become layers, in place.
 
     Raises: ``UserError`` for a target that is not there, or is no linear layer.
     """
@@ -133,14 +139,14 @@ def linear_layers(method: Injected, backbone: Backbone, model: nn.Module) -> dic
 
     from zipeft.modules.projected_attention import project_attention, targeted
 
-    targets = project_attention(model, method.targets or backbone.lora_targets)
+    targets = project_attention(model, targets)
     found = targeted(model, targets)
     if not found:
-        raise UserError(f"the model has no layers {', '.join(targets)}: {_naming(method)}")
+        raise UserError(f"the model has no layers {', '.join(targets)}: {_naming(called)}")
     for name, layer in found.items():
         if not isinstance(layer, nn.Linear):
-            raise UserError(f"it changes linear layers, and {name} is none: {_naming(method)}")
-    return {"target_modules": targets}
+            raise UserError(f"it changes linear layers, and {name} is none: {_naming(called)}")
+    return targets
 
 
 KEYS_AND_VALUES = ("k_proj", "v_proj", "key", "value", "qkv", "query_key_value", "c_attn")
@@ -162,7 +168,7 @@ def keys_values_and_feed_forward(method: Injected, backbone: Backbone, model: nn
             keys_and_values += [name for name in layers if name.rpartition(".")[2] in KEYS_AND_VALUES]
             feed_forward += layers[-1:]
     if not feed_forward:
-        raise UserError(f"the model's blocks have no linear layers: {_naming(method)}")
+        raise UserError(f"the model's blocks have no linear layers: {_naming(method.called)}")
     return {"target_modules": [*keys_and_values, *feed_forward], "feedforward_modules": feed_forward}
 
 
@@ -178,8 +184,8 @@ def norms(method: Injected, backbone: Backbone, model: nn.Module) -> dict[str, l
     return {"target_modules": names}
 
 
-def _naming(method: Injected) -> str:
-    return f"name linear layers with --set {method.called}.targets=q_proj,v_proj"
+def _naming(called: str) -> str:
+    return f"name linear layers with --set {called}.targets=q_proj,v_proj"
 
 
 def _linear(model: nn.Module, block: nn.Module) -> list[str]:

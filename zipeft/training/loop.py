@@ -17,6 +17,8 @@ from zipeft.api.learner import Learner
 from zipeft.api.method import Method
 from zipeft.api.objective import Objective
 from zipeft.api.protocol import TrainingProtocol
+from zipeft.api.training_callback import TrainingCallback
+from zipeft.errors import UserError
 from zipeft.training import parallel
 from zipeft.training.activation_checkpointing import checkpointed_activations
 from zipeft.training.batches import shuffled_batches
@@ -101,12 +103,15 @@ class Trainer:
         together = kind(accelerator, learner, partial(new_optimizer, learner, method, protocol))
         parallel.draw_apart(accelerator, seed)
         optimizer = together.optimizer.optimizer
-        factor = learning_rate_factor(protocol, total_steps(len(loader), protocol), len(loader))
-        schedule = LambdaLR(optimizer, factor)
-        step = TrainingStep(self.objective, together, schedule, protocol.clip, train, self.micro_batches)
+        steps = total_steps(len(loader), protocol)
+        schedule = LambdaLR(optimizer, learning_rate_factor(protocol, steps, len(loader)))
+        callback = _callback(learner, method, steps)
+        step = TrainingStep(self.objective, together, schedule, protocol.clip, train, self.micro_batches, callback)
         best = Best(self.objective.metric)
         order = _sampler(loader).generator
-        state = TrainingState(learner, optimizer, schedule, accelerator.scaler, order, self.micro_batches, best)
+        state = TrainingState(
+            learner, optimizer, schedule, accelerator.scaler, order, self.micro_batches, best, callback
+        )
         return state, step
 
     def _epoch(
@@ -172,6 +177,15 @@ def _sampler(loader: Loader) -> parallel.ShardedBatches:
     sampler = loader.sampler
     assert isinstance(sampler, parallel.ShardedBatches)  # as ``shuffled_batches`` makes it
     return sampler
+
+
+def _callback(learner: Learner, method: Method, steps: int) -> TrainingCallback:
+    """Return what goes along with a training. Raises ``UserError`` if there is something, and parameters are in
+    parts."""
+    callback = method.callback(learner.model, steps)
+    if is_sharded(learner) and type(callback) is not TrainingCallback:
+        raise UserError(f"{type(method).__name__} looks at whole parameters after each step: leave --sharding out")
+    return callback
 
 
 def total_steps(batches: int, protocol: TrainingProtocol) -> int:

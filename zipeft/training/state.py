@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.lr_scheduler import LRScheduler
 
 from zipeft.api.learner import Learner
+from zipeft.api.training_callback import TrainingCallback
 from zipeft.modules.held_tensors import held
 from zipeft.training.checkpoints import Saved, set_random_states
 from zipeft.training.micro_batches import MicroBatches
@@ -33,9 +34,10 @@ class TrainingState:
         order: torch.Generator,
         micro_batches: MicroBatches,
         best: Best,
+        callback: TrainingCallback,
     ) -> None:
         self.learner, self.optimizer, self.schedule, self.scaler = learner, optimizer, schedule, scaler
-        self.order, self.micro_batches, self.best = order, micro_batches, best
+        self.order, self.micro_batches, self.best, self.callback = order, micro_batches, best, callback
         self.log = TrainingLog()
         self.losses: list[Tensor] = []
         self._order_at_start = order.get_state()
@@ -79,6 +81,7 @@ class TrainingState:
             "order": order,
             "spent": (spent.wall, spent.cpu),
             "log": self.log.as_state(),
+            "callback": self.callback.state_dict(),
         }
         if is_sharded(self.learner):
             return Saved(shared, {"losses": losses}, learnt)
@@ -100,6 +103,7 @@ class TrainingState:
         self.log.execution["resumed"] = self.log.execution.get("resumed", 0) + 1
         self.log.earlier_peak_bytes = max(self.log.earlier_peak_bytes, saved["peak"])
         self.best.take(saved["best"])
+        self.callback.load_state_dict(saved["callback"])
         device = next(iter(self.learner.trainable().values())).device
         self.losses = list(saved["losses"].to(device))
         self._order_at_start, self._spent_before = saved["order"], Spent(*saved["spent"])
