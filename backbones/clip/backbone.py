@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from zipeft.backbones.clip.matcher import ZeroShotCLIP
+    from zipeft.modules.matching_adapter import MatchingAdapter
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,28 @@ class CLIP(ImageTextBackbone):
         """
         model.name_classes(classes, templates, self.tokenizer())
 
-    def learn_context(self, model: ZeroShotCLIP, length: int, initial: str = "") -> None:
+    def classes(self, model: ZeroShotCLIP) -> tuple[str, ...]:
+        return model.classes
+
+    def learn_context(
+        self,
+        model: ZeroShotCLIP,
+        length: int,
+        initial: str = "",
+        behind: str = "",
+        condition: Callable[[int, int], nn.Module] | None = None,
+    ) -> nn.Parameter:
         """Let ``length`` learnt words (length, text width) stand before the names, in place of the templates.
 
         Raises ``UserError`` if they leave no room for a name, or ``initial`` is not of ``length`` tokens.
         """
-        model.learn_context(length, initial, self.tokenizer())
+        return model.learn_context(length, initial, self.tokenizer(), behind, condition)
+
+    def forget_context(self, model: ZeroShotCLIP) -> None:
+        model.forget_context(self.tokenizer())
+
+    def adapt_matching(self, model: ZeroShotCLIP, adapter: MatchingAdapter | None) -> None:
+        model.adapter = adapter
 
     def preprocess(self) -> Callable[[Image], Tensor]:
         """Return open_clip's own transform for evaluation, with the sizes and the colours of the weights."""

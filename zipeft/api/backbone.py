@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerFast
 
+    from zipeft.modules.matching_adapter import MatchingAdapter
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -236,13 +238,39 @@ class ImageTextBackbone(Backbone):
         """Return how well images match each named class (batch, classes): scaled cosines, the logits of CLIP."""
 
     @abc.abstractmethod
-    def learn_context(self, model: Any, length: int, initial: str = "") -> None:
+    def learn_context(
+        self,
+        model: Any,
+        length: int,
+        initial: str = "",
+        behind: str = "",
+        condition: Callable[[int, int], nn.Module] | None = None,
+    ) -> nn.Parameter:
         """Let ``length`` learnt embeddings stand before each class's name, in place of the template's words.
 
         They are shared by all classes and trainable (CoOp's unified context, arXiv 2109.01134); ``name_classes`` keeps
-        them. ``initial`` words give their initial values, else N(0, 0.02²). Raises ``UserError`` where they do not
-        fit the text tower's context.
+        them. ``initial`` words give their initial values, else N(0, 0.02²); the words ``behind`` stay as they are
+        between them and the name. ``condition`` makes, from the widths of features and of embeddings, a module that
+        returns what an image's normalised features (batch, width) add to every embedding (batch, its width) when that
+        image is matched (CoCoOp, arXiv 2203.05557). Returns the embeddings (length, their width).
+
+        Raises ``UserError`` where they do not fit the text tower's context.
         """
+
+    def forget_context(self, model: Any) -> None:
+        """Undo ``learn_context``: the words of the templates are back (modifies the model)."""
+        raise UserError(f"the backbone {type(self).__name__} keeps its learnt words")
+
+    def classes(self, model: Any) -> Sequence[str]:
+        """Return the class names that ``matches`` scores, in their order."""
+        raise UserError(f"the backbone {type(self).__name__} does not say which classes it knows")
+
+    def adapt_matching(self, model: Any, adapter: MatchingAdapter | None) -> None:
+        """Let an adapter change what ``matches`` computes behind the towers, or none any more (modifies the model).
+
+        It becomes a submodule of the model.
+        """
+        raise UserError(f"the backbone {type(self).__name__} has no place for an adapter of its matches")
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ def weight_of(layer: nn.Linear) -> Tensor:
 
 def linear(hidden: Tensor, layer: nn.Linear) -> Tensor:
     """Return what a layer in float32 makes of hidden states, in their dtype."""
-    return functional.linear(hidden, layer.weight.to(hidden.dtype), layer.bias.to(hidden.dtype))
+    bias = None if layer.bias is None else layer.bias.to(hidden.dtype)
+    return functional.linear(hidden, layer.weight.to(hidden.dtype), bias)
 
 
 def _hooked(model: nn.Module) -> Iterator[tuple[str, Hooked]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from zipeft.errors import UserError
 from zipeft.modules.prompt_token_cache import Cache, cached_tokens, make_room
@@ -16,6 +18,9 @@ from zipeft.modules.prompt_token_cache import Cache, cached_tokens, make_room
 Arguments: TypeAlias = tuple[Any, ...]
 Keywords: TypeAlias = dict[str, Any]
 """What a block is called with."""
+
+Enter: TypeAlias = Callable[[Any, Arguments, Keywords], tuple[Arguments, Keywords]]
+"""A forward pre-hook that puts tokens into what a block is called with."""
 
 KERNELS = {"sdpa", "eager"}
 """Attention of transformers whose masks hold what each query sees; other kernels mask by positions and lengths."""
@@ -55,6 +60,18 @@ class PromptPosition:
         rest = [fit(*argument) for argument in zip(names, rest, strict=True)]
         return (hidden, *rest), {name: fit(name, value) for name, value in kwargs.items()}
 
+    def put(
+        self, tokens: Tensor, replaces: bool, block: nn.Module, args: Arguments, kwargs: Keywords
+    ) -> tuple[Arguments, Keywords]:
+        """Put tokens (length, width) into the hidden states that a block takes, in the place of those that entered
+        before if it ``replaces`` them; a cache that holds the prompts already is left alone."""
+        if cached_tokens(block, kwargs):
+            return args, kwargs
+        hidden, *rest = args
+        kept = hidden[:, self.offset + self.length * replaces :]
+        tokens = tokens.to(hidden.dtype).expand(len(hidden), -1, -1)
+        return (torch.cat([hidden[:, : self.offset], tokens, kept], dim=1), *rest), kwargs
+
     def leave(self, block: nn.Module, _args: Arguments, kwargs: Keywords, output: Any) -> Any:
         """Take the prompts out of a block's output, which is the hidden states or begins with them; a forward hook."""
         if isinstance(output, tuple):
@@ -65,43 +82,72 @@ class PromptPosition:
 
 
 class PromptTokens(nn.Module):
-    """Learnt tokens (length, width) that enter at one block, or replace there those that entered before."""
+    """Learnt tokens (length, width) that enter at one block, or replace there those that entered before.
 
-    def __init__(self, place: PromptPosition, width: int, replaces: bool, device: torch.device) -> None:
+    They start at ``initial``, else at random.
+    """
+
+    def __init__(
+        self, place: PromptPosition, width: int, replaces: bool, device: torch.device, initial: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.place, self.replaces = place, replaces
         self.tokens = nn.Parameter(torch.empty(place.length, width, device=device, dtype=torch.float32))
-        # VPT draws from a uniform distribution of Xavier's form, whose fan-in is a patch's; here it is the width.
-        nn.init.uniform_(self.tokens, -((3 / width) ** 0.5), (3 / width) ** 0.5)
+        if initial is None:
+            # VPT draws from a uniform distribution of Xavier's form, whose fan-in is a patch's; here it is the width.
+            nn.init.uniform_(self.tokens, -((3 / width) ** 0.5), (3 / width) ** 0.5)
+        else:
+            self.tokens.data.copy_(initial)
 
     def enter(self, block: nn.Module, args: Arguments, kwargs: Keywords) -> tuple[Arguments, Keywords]:
         """Put the tokens into the hidden states that a block takes, unless its cache holds them; a forward pre-hook."""
-        if cached_tokens(block, kwargs):
-            return args, kwargs
-        hidden, *rest = args
-        kept = hidden[:, self.place.offset + self.place.length * self.replaces :]
-        tokens = self.tokens.to(hidden.dtype).expand(len(hidden), -1, -1)
-        return (torch.cat([hidden[:, : self.place.offset], tokens, kept], dim=1), *rest), kwargs
+        return self.place.put(self.tokens, self.replaces, block, args, kwargs)
 
 
-def insert(blocks: Sequence[nn.Module], *, entries: int, length: int, width: int, offset: int) -> None:
+def insert(
+    blocks: Sequence[nn.Module],
+    *,
+    entries: int,
+    length: int,
+    width: int,
+    offset: int,
+    initial: Tensor | None = None,
+) -> None:
     """Let learnt tokens enter at each of the first ``entries`` blocks, and leave after the last one of all.
 
-    Blocks take hidden states (batch, tokens, width) first and return them, alone or first in a tuple.
+    They start at ``initial`` (length, width), else at random. Blocks take hidden states (batch, tokens, width) first
+    and return them, alone or first in a tuple.
 
-    Raises: ``UserError`` if the blocks' attention kernel is not known to take a mask of its own for each query.
+    Raises: ``UserError`` as ``let_enter``.
     """
+    check_kernels(blocks)
+    place, prompts = PromptPosition(offset, length), []
+    for index, block in enumerate(blocks[:entries]):
+        prompts.append(PromptTokens(place, width, index > 0, next(block.parameters()).device, initial))
+        block.add_module("token_prompt", prompts[-1])
+    let_enter(blocks, place, [prompt.enter for prompt in prompts])
+
+
+def let_enter(blocks: Sequence[nn.Module], place: PromptPosition, enter: Sequence[Enter]) -> list[RemovableHandle]:
+    """Let ``enter``, pre-hooks of the first blocks in turn, put tokens there; they leave after the last block of all.
+
+    Returns the hooks. Raises ``UserError`` as ``check_kernels``.
+    """
+    check_kernels(blocks)
+    hooks = []
+    for block, put in zip_longest(blocks, enter):
+        if put is not None:
+            hooks.append(block.register_forward_pre_hook(put, with_kwargs=True))
+        hooks.append(block.register_forward_pre_hook(place.widen, with_kwargs=True))
+    hooks.append(blocks[-1].register_forward_hook(place.leave, with_kwargs=True))
+    return hooks
+
+
+def check_kernels(blocks: Sequence[nn.Module]) -> None:
+    """Raise ``UserError`` if the blocks' attention kernel is not known to take a mask of its own for each query."""
     kernels = {kernel for block in blocks for kernel in _kernels(block)}
     if not kernels <= KERNELS:
         raise UserError(f"prompt tokens go with sdpa or eager attention, not with {', '.join(kernels - KERNELS)}")
-    place = PromptPosition(offset, length)
-    for index, block in enumerate(blocks):
-        if index < entries:
-            prompt = PromptTokens(place, width, replaces=index > 0, device=next(block.parameters()).device)
-            block.register_forward_pre_hook(prompt.enter, with_kwargs=True)
-            block.add_module("token_prompt", prompt)
-        block.register_forward_pre_hook(place.widen, with_kwargs=True)
-    blocks[-1].register_forward_hook(place.leave, with_kwargs=True)
 
 
 @dataclass(frozen=True)
