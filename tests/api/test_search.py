@@ -13,6 +13,7 @@ from zipeft import registry
 from zipeft.api.protocol import TrainingProtocol
 from zipeft.api.search import Choice, Range, as_record, best, draw
 from zipeft.experiments.comparison import Contender
+from zipeft.objectives.default import default_objective
 
 SPACE = {"rate": Range(1e-4, 1e-1), "length": Choice((1, 2, 4)), "share": Range(0.0, 2.0, log=False)}
 METHODS = [name for name in registry.methods.names() if registry.methods.get(name).space]
@@ -64,6 +65,7 @@ def test_what_trains_publishes_a_space_and_what_does_not_has_none(name):
     method = registry.methods.get(name)
     toy = next(backbone for backbone, _ in TOYS.values() if backbone.modality in method.modalities)()
     model = toy.build().requires_grad_(False)
+    default_objective(toy).prepare(toy, model, ("red", "green"))
     method().apply(toy, model)
     trains = any(parameter.requires_grad for parameter in model.parameters())
     assert bool(method.space) == (trains or "head_learning_rate" in method.space)

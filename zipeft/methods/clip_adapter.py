@@ -32,7 +32,7 @@ class CLIPAdapter(Method):
     family: ClassVar[str] = "CLIP's features"
     by_default: ClassVar[bool] = False
     modalities: ClassVar[tuple[str, ...]] = ("image-text",)
-    space: ClassVar[Space] = {"learning_rate": Range(1e-4, 1e-2), "ratio": Range(0.1, 0.9, log=False)}
+    space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2), "ratio": Range(0.1, 0.9, log=False)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -33,7 +33,7 @@ class CoCoOp(Method):
     family: ClassVar[str] = "prompts"
     by_default: ClassVar[bool] = False
     modalities: ClassVar[tuple[str, ...]] = ("image-text",)
-    space: ClassVar[Space] = {"learning_rate": Range(3e-4, 3e-2)}
+    space: ClassVar[Space] = {"learning_rate": Range(1e-3, 3e-2)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MaPLe(Method):
-    """MaPLe: prompts in the first blocks of both towers, those of images projected from those of texts (arXiv 2210.03117).
+    """MaPLe: prompts in the first blocks of both towers, images' projected from texts' (arXiv 2210.03117).
 
     The text tower's input and its first ``depth`` blocks have learnt words P_i; the image tower's have F_i(P_i), by a
     linear layer F_i each (section 3.2). Tokens of images enter in front of the first block, behind its normalisation
@@ -36,7 +36,7 @@ class MaPLe(Method):
     family: ClassVar[str] = "prompts"
     by_default: ClassVar[bool] = False
     modalities: ClassVar[tuple[str, ...]] = ("image-text",)
-    space: ClassVar[Space] = {"learning_rate": Range(1e-4, 1e-2)}
+    space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 from zipeft.api.method import HEAD_SPACE, Method, require_size
 from zipeft.api.search import Range, Space
+from zipeft.api.settings import later_setting
+from zipeft.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from zipeft.api.backbone import Backbone
 
+VOCABULARY = "vocabulary"
+"""As ``initial``: tokens at random, in place of a sentence's."""
+
 
 @dataclass(frozen=True)
-class Prompt(Method):
-    """Prompt tuning: learnt tokens join the input of the first block (VPT-shallow, arXiv 2203.12119)."""
+class SequencePrompt(Method):
+    """Learnt tokens that join the sequence, at whichever blocks."""
 
     learning_rate: float = 1e-2
     length: int = 10
@@ -28,17 +33,40 @@ class Prompt(Method):
         super().__post_init__()
         require_size("length", self.length)
 
-    def apply(self, backbone: Backbone, model: nn.Module) -> None:
-        from zipeft.modules.prompt_tokens import insert
-
-        insert(backbone.blocks(model), entries=1, **self._place(backbone, model))
-
     def _place(self, backbone: Backbone, model: nn.Module) -> dict[str, int]:
         return {"length": self.length, "width": backbone.hidden_width(model), "offset": backbone.leading_tokens(model)}
 
 
 @dataclass(frozen=True)
-class DeepPrompt(Prompt):
+class Prompt(SequencePrompt):
+    """Prompt tuning: learnt tokens join the input of the first block (VPT-shallow, arXiv 2203.12119)."""
+
+    initial: str = later_setting("")
+    """For texts: a sentence from whose tokens, repeated or cut to ``length``, the learnt ones start; "vocabulary" for
+    tokens at random (Lester et al., arXiv 2104.08691, section 3.2); empty for random numbers. They start as the hidden
+    states with which the first block gets those tokens."""
+
+    def apply(self, backbone: Backbone, model: nn.Module) -> None:
+        """Raises ``UserError`` for ``initial`` words where the backbone reads none, or that hold no token."""
+        from zipeft.modules.prompt_tokens import insert
+
+        start = self._start(backbone, model) if self.initial else None
+        insert(backbone.blocks(model), entries=1, initial=start, **self._place(backbone, model))
+
+    def _start(self, backbone: Backbone, model: nn.Module) -> Tensor:
+        """Return the tokens (length, width) to start from."""
+        from zipeft.api.backbone import TextBackbone
+        from zipeft.methods.initial_words import random_words, words_of
+
+        if not isinstance(backbone, TextBackbone):
+            raise UserError(f"prompt.initial is {self.initial!r}, and {type(backbone).__name__} reads no words")
+        if self.initial == VOCABULARY:
+            return random_words(backbone, model, self.length)
+        return words_of(backbone, model, self.initial, self.length)
+
+
+@dataclass(frozen=True)
+class DeepPrompt(SequencePrompt):
     """Deep prompt tuning: fresh learnt tokens join the input of every block (VPT-deep, arXiv 2203.12119)."""
 
     learning_rate: float = 3e-3

@@ -31,7 +31,7 @@ class TaskRes(Method):
     by_default: ClassVar[bool] = False
     modalities: ClassVar[tuple[str, ...]] = ("image-text",)
     starts_at_frozen_model: ClassVar[bool] = True
-    space: ClassVar[Space] = {"learning_rate": Range(2e-4, 2e-2), "scale": Range(0.1, 1.0)}
+    space: ClassVar[Space] = {"learning_rate": Range(3e-4, 1e-2), "scale": Range(0.1, 1.0)}
 
     def __post_init__(self) -> None:
         super().__post_init__()
