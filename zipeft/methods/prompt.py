@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zipeft.api.method import HEAD_SPACE, Method, require_size
 from zipeft.api.search import Range, Space
@@ -33,7 +33,7 @@ class SequencePrompt(Method):
         super().__post_init__()
         require_size("length", self.length)
 
-    def _place(self, backbone: Backbone, model: nn.Module) -> dict[str, int]:
+    def _place(self, backbone: Backbone, model: nn.Module) -> dict[str, Any]:
         return {"length": self.length, "width": backbone.hidden_width(model), "offset": backbone.leading_tokens(model)}
 
 

@@ -28,7 +28,7 @@ class TaskResidual(MatchingAdapter):
         self.residual = nn.Parameter(torch.zeros(len(names), width, device=device, dtype=torch.float32))
 
     def classes(self, features: Tensor, names: Sequence[str]) -> Tensor:
-        rows = self.residual
+        rows: Tensor = self.residual
         if tuple(names) != self.names:
             rows = functional.pad(rows, (0, 0, 0, 1))[places(names, self.names)]  # the last row, of others, is zero
         return features + self.scale * rows.to(features.dtype)
