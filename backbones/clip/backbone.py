@@ -134,8 +134,10 @@ class CLIP(ImageTextBackbone):
     def forget_context(self, model: ZeroShotCLIP) -> None:
         model.forget_context(self.tokenizer())
 
-    def adapt_matching(self, model: ZeroShotCLIP, adapter: MatchingAdapter | None) -> None:
-        model.adapter = adapter
+    def adapt_matching(self, model: ZeroShotCLIP, adapter: MatchingAdapter) -> None:
+        from zipeft.backbones.clip import matcher
+
+        model.add_module(matcher.ADAPTER, adapter)
 
     def preprocess(self) -> Callable[[Image], Tensor]:
         """Return open_clip's own transform for evaluation, with the sizes and the colours of the weights."""

@@ -15,6 +15,9 @@ from zipeft.backbones.clip.texts import Tokenizer, tokens_behind_words, tokens_o
 from zipeft.errors import UserError
 from zipeft.modules.matching_adapter import MatchingAdapter
 
+ADAPTER = "matching_adapter"
+"""The submodule of a model that changes its matches."""
+
 AT_ONCE = 256
 """How many texts are encoded at once, which bounds the memory that many classes take."""
 
@@ -41,7 +44,6 @@ class ZeroShotCLIP(nn.Module):
     context: nn.Parameter | None
     condition: nn.Module | None
     """What an image's normalised features (batch, width) add to each learnt word (batch, text width)."""
-    adapter: MatchingAdapter | None
 
     def __init__(self, clip: nn.Module) -> None:
         super().__init__()
@@ -51,7 +53,6 @@ class ZeroShotCLIP(nn.Module):
         self.register_buffer("tokens", None, persistent=False)
         self.register_parameter("context", None)
         self.register_module("condition", None)
-        self.register_module("adapter", None)
         self._words_behind = ""
         self._kept: tuple[tuple[Any, ...], Tensor, list[Tensor]] | None = None
 
@@ -60,11 +61,17 @@ class ZeroShotCLIP(nn.Module):
         """The module that holds the text tower's parts: the model itself, or a tower of its own."""
         return getattr(self.clip, "text", self.clip)
 
+    @property
+    def adapter(self) -> MatchingAdapter | None:
+        """What changes the matches behind the towers, if anything does."""
+        found = self._modules.get(ADAPTER)
+        return found if isinstance(found, MatchingAdapter) else None
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (batch, classes) of images (batch, 3, height, width): scaled cosines."""
         features = self.clip.encode_image(images)  # first: a prefix ends in this tower
-        if self.adapter is not None:
-            features = self.adapter.images(features)
+        if adapter := self.adapter:
+            features = adapter.images(features)
         features = functional.normalize(features, dim=-1)
         if self.condition is None:
             logits = self.clip.logit_scale.exp() * features @ self.class_features().T
@@ -73,7 +80,7 @@ class ZeroShotCLIP(nn.Module):
             logits = self.clip.logit_scale.exp() * (texts @ features[:, :, None]).squeeze(-1)
         if self.clip.logit_bias is not None:
             logits = logits + self.clip.logit_bias
-        return logits if self.adapter is None else self.adapter.logits(logits, features, self.classes)
+        return adapter.logits(logits, features, self.classes) if adapter else logits
 
     def name_classes(self, classes: Sequence[str], templates: Sequence[str], tokenizer: Tokenizer) -> None:
         """Tell apart these classes from now on. Raises ``UserError`` for a text that is too long."""
@@ -121,8 +128,8 @@ class ZeroShotCLIP(nn.Module):
         if self.condition is not None:
             raise UserError("the texts of this model's classes are others for each image: matches has their cosines")
         features = self._averaged_features()
-        if self.adapter is not None:
-            features = self.adapter.classes(features, self.classes)
+        if adapter := self.adapter:
+            features = adapter.classes(features, self.classes)
         return functional.normalize(features, dim=-1)
 
     def _averaged_features(self) -> Tensor:
@@ -196,7 +203,7 @@ class ZeroShotCLIP(nn.Module):
 
     def _of_text(self) -> list[Tensor]:
         """Return the parameters that make text features."""
-        others = ("clip.visual.", "clip.logit_", "adapter.")
+        others = ("clip.visual.", "clip.logit_", f"{ADAPTER}.")
         return [parameter for name, parameter in self.named_parameters() if not name.startswith(others)]
 
     def _text_trains(self) -> bool:

@@ -15,7 +15,7 @@ from zipeft.modules.hooked import detach, merge
 from zipeft.training.frozen_model import FrozenModel
 
 MERGED = ("repadapter", "fact_tt", "fact_tk")
-EACH = pytest.mark.parametrize("name", [*MERGED, "convpass", "adaptformer", "ssf"])
+EACH = pytest.mark.parametrize("name", [*MERGED, "convpass", "adaptformer", "ssf", "prompt", "deep_prompt"])
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 

@@ -265,11 +265,9 @@ class ImageTextBackbone(Backbone):
         """Return the class names that ``matches`` scores, in their order."""
         raise UserError(f"the backbone {type(self).__name__} does not say which classes it knows")
 
-    def adapt_matching(self, model: Any, adapter: MatchingAdapter | None) -> None:
-        """Let an adapter change what ``matches`` computes behind the towers, or none any more (modifies the model).
-
-        It becomes a submodule of the model.
-        """
+    def adapt_matching(self, model: Any, adapter: MatchingAdapter) -> None:
+        """Let an adapter change what ``matches`` computes behind the towers, as long as it is a submodule of the model,
+        which this makes it (modifies the model)."""
         raise UserError(f"the backbone {type(self).__name__} has no place for an adapter of its matches")
 
 

@@ -7,13 +7,12 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from zipeft.modules.hooked import linear
+from zipeft.modules.hooked import Hooked, linear
 from zipeft.modules.prompt_tokens import Arguments, Keywords, PromptPosition, let_enter
 
 
-class CoupledPrompts(nn.Module):
+class CoupledPrompts(Hooked):
     """MaPLe's prompts (arXiv 2210.03117, section 3.2): learnt words P_i at the first blocks of the text tower, and at
     those of the image tower tokens F_i(P_i), by one linear layer F_i a block.
 
@@ -34,20 +33,14 @@ class CoupledPrompts(nn.Module):
             nn.Linear(own, width, device=device, dtype=torch.float32) for _ in range(depth)
         )
         self.in_image, self.in_text = PromptPosition(offset, length), PromptPosition(1, length)
-        self.hooks: list[RemovableHandle] = []
 
     def join(self, image: Sequence[nn.Module], text: Sequence[nn.Module]) -> None:
         """Let the prompts enter at blocks of both towers, each with ``depth`` or more of them."""
         depth = len(self.words)
-        self.hooks = let_enter(image, self.in_image, [partial(self._enter_image, index) for index in range(depth)])
+        self.handles += let_enter(image, self.in_image, [partial(self._enter_image, index) for index in range(depth)])
         for index in range(1, depth):
             enter = partial(self._enter_text, index)
-            self.hooks.append(text[index].register_forward_pre_hook(enter, with_kwargs=True))
-
-    def remove(self) -> None:
-        """Take the prompts out of both towers again, but for the words that stand in the texts."""
-        for hook in self.hooks:
-            hook.remove()
+            self.handles.append(text[index].register_forward_pre_hook(enter, with_kwargs=True))
 
     def projected(self, index: int) -> Tensor:
         """Return the tokens (length, width) that enter at a block of the image tower."""

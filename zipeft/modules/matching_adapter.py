@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from zipeft.modules.hooked import Hooked
 
 
-class MatchingAdapter(nn.Module):
+class MatchingAdapter(Hooked):
     """A change of how images are matched with classes, behind both towers; this one changes nothing.
 
     Classes are known by their names: what an adapter holds of a class goes with that class wherever it is named, and

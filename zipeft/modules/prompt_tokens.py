@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from zipeft.errors import UserError
+from zipeft.modules.hooked import Hooked
 from zipeft.modules.prompt_token_cache import Cache, cached_tokens, make_room
 
 Arguments: TypeAlias = tuple[Any, ...]
@@ -81,7 +82,7 @@ class PromptPosition:
         return torch.cat([output[:, : self.offset], output[:, self.offset + self.length :]], dim=1)
 
 
-class PromptTokens(nn.Module):
+class PromptTokens(Hooked):
     """Learnt tokens (length, width) that enter at one block, or replace there those that entered before.
 
     They start at ``initial``, else at random.
@@ -125,7 +126,7 @@ def insert(
     for index, block in enumerate(blocks[:entries]):
         prompts.append(PromptTokens(place, width, index > 0, next(block.parameters()).device, initial))
         block.add_module("token_prompt", prompts[-1])
-    let_enter(blocks, place, [prompt.enter for prompt in prompts])
+    prompts[0].handles += let_enter(blocks, place, [prompt.enter for prompt in prompts])
 
 
 def let_enter(blocks: Sequence[nn.Module], place: PromptPosition, enter: Sequence[Enter]) -> list[RemovableHandle]:

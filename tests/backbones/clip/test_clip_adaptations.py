@@ -13,6 +13,7 @@ from support.clip_references import image_features, text_features, unit
 from zipeft.backbones.clip.backbone import CLIP
 from zipeft.backbones.clip.texts import readable
 from zipeft.errors import UserError
+from zipeft.modules.hooked import detach
 from zipeft.modules.matching_adapter import places
 from zipeft.objectives.matching import BaseToNovel, Matching
 
@@ -158,12 +159,8 @@ def test_what_is_taken_off_leaves_the_untouched_model(method) -> None:
     learner = learner_of(method)
     steps(learner, images(6), 2)
     model = copy.deepcopy(learner).model  # hooks of a copy are its own
-    if method == "maple":
-        model.coupled_prompts.remove()
-        del model.coupled_prompts
-    if model.context is not None:
-        BACKBONE.forget_context(model)
-    BACKBONE.adapt_matching(model, None)
+    detach(model)
+    BACKBONE.forget_context(model)
     untouched = named()
     assert model.state_dict().keys() == untouched.state_dict().keys()
     assert torch.equal(BACKBONE.matches(model, images(4)), BACKBONE.matches(untouched, images(4)))
