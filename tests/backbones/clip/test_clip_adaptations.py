@@ -116,7 +116,7 @@ def test_residuals_of_zero_leave_the_frozen_model_bit_for_bit() -> None:
 @pytest.mark.parametrize(
     ("method", "settings", "expected"),
     [
-        # W1 (512, 128) and W2 (128, 512); Tip-Adapter's table 2 has 0.52M for ResNet-50, whose width is 1,024.
+        # W1 (512, 128) and W2 (128, 512).
         ("clip_adapter", {}, 2 * 512 * 128),
         ("clip_adapter", {"bottleneck": 64}, 2 * 512 * 64),
         # One residual a class.
@@ -127,7 +127,7 @@ def test_residuals_of_zero_leave_the_frozen_model_bit_for_bit() -> None:
         ("maple", {}, 9 * (2 * 512 + 512 * 768 + 768)),
     ],
 )
-def test_vit_b_16_trains_as_many_parameters_as_published(method, settings, expected) -> None:
+def test_vit_b_16_trains_as_many_parameters_as_the_formulas_say(method, settings, expected) -> None:
     with torch.device("meta"):
         learner = learner_of(method, backbone=CLIP("ViT-B-16", pretrained=False), **settings)
         assert sum(parameter.numel() for parameter in learner.trainable().values()) == expected
