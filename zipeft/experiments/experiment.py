@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -31,6 +31,7 @@ from zipeft.training.evaluation import Evaluator
 from zipeft.training.execution import BY_DEFAULT, Execution
 from zipeft.training.frozen_model import FrozenModel
 from zipeft.training.frozen_trunk import FrozenTrunk
+from zipeft.training.half_precision import products_in_float32
 from zipeft.training.initialisation import initialise
 from zipeft.training.loop import Trainer
 from zipeft.training.readers import told_of_dead_workers
@@ -114,7 +115,7 @@ class Experiment:
         """
         self.prepare(run.dataset)
         loaded, key = self.loaded(run.dataset), TestKey(str(run))
-        with self._own_memory(run):
+        with self._own_memory(run), self._fast_products():
             with training(str(run)), told_of_dead_workers(self.accelerator):
                 objective = self._objective(run)
                 outcome = self._train(run, loaded, objective, on_step)
@@ -140,6 +141,11 @@ class Experiment:
                     f"{run.contender.name} changed the frozen weight {name}, which all runs share: a method sets "
                     "requires_grad of what it trains, or puts another parameter in its place"
                 )
+
+    def _fast_products(self) -> AbstractContextManager[Any]:
+        """Let products be fast where the machine has no arithmetic for what they are made in."""
+        full = self.accelerator.mixed_precision == "no" and self.comparison.backbone.plugin.dtype == "fp32"
+        return nullcontext() if full else products_in_float32(self.accelerator.device)
 
     def _objective(self, run: Run) -> Objective:
         """Return what is learnt on the run's data set, as its method has it."""

@@ -32,7 +32,8 @@ class StepCost:
         outside: the same of what lies outside of blocks: embeddings and heads.
         activations: what is kept from the forward pass of a micro-batch for its backward pass, copies of weights that
             autocast makes among it.
-        temporaries: what is alive at the peak beside all of these.
+        temporaries: what is alive at the peak beside all of these; below zero where activations are given free before
+            the gradients are there, as in a step of one micro-batch.
         flops: of a step on a whole batch, a multiplication and an addition as two.
     """
 
@@ -132,7 +133,7 @@ def taken(learner: Learner, inputs: Any, method: Method, protocol: TrainingProto
         gradients=sizes,
         optimizer=fixed - _bytes(frozen) - 2 * sizes,
         activations=kept,
-        temporaries=max(0, memory.peak - fixed - kept),
+        temporaries=memory.peak - fixed - kept,
         largest_block=max(map(_with_gradients, blocks)),
         outside=_with_gradients(learner) - sum(map(_with_gradients, blocks)),
         flops=flops * times,
