@@ -23,16 +23,28 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost", None)
 
 
 def pytest_collection_finish():
-    """Take what is imported by now out of the garbage collector's sight: each training collects twice, at half a second
-    each time if all of PyTorch's modules are gone through.
-
-    And let autograd begin while there is no device but the CPU. After a test with fake tensors, which stand for those
-    of any device, its first step would start threads, and forks of the process could take no other.
-    """
+    """Let autograd begin while there is no device but the CPU. After a test with fake tensors, which stand for those
+    of any device, its first step would start threads, and forks of the process could take no other."""
     if "torch" in sys.modules:
         sys.modules["torch"].ones(1, requires_grad=True).sum().backward()
-    gc.collect()
-    gc.freeze()
+
+
+class HiddenModules:
+    """Modules that are out of the garbage collector's sight: each training collects twice, at up to half a second each
+    time if all modules of PyTorch and others are gone through."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def extend(self) -> None:
+        """Hide what is imported by now, once it is much more than before."""
+        if len(sys.modules) > self.number + 100:
+            gc.collect()
+            gc.freeze()
+            self.number = len(sys.modules)
+
+
+hidden_modules = HiddenModules()
 
 
 class Surroundings:
@@ -78,6 +90,7 @@ def same_start(request, surroundings):
         surroundings.cut_off()
     else:
         surroundings.restore()
+    hidden_modules.extend()
     random.seed(0)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(0)

@@ -7,7 +7,7 @@ from functools import lru_cache
 import pytest
 import torch
 
-from support.method_cases import asked_for, methods_for, slow
+from support.method_cases import asked_for, covered, methods_for, slow
 from support.model_zoo import twin
 from zipeft import registry
 from zipeft.api.data import NO_LABEL
@@ -54,7 +54,7 @@ OBJECTIVES = {"instruction": Responses(), "image-instruction": Responses(), "ima
 CLASSES = ("star", "heart", "arrow up")
 MODALITIES = {backbone: registry.backbones.get(backbone).modality for backbone in registry.backbones.names()}
 PAIRS = [
-    *((backbone, method) for backbone, modality in MODALITIES.items() for method in methods_for(modality)),
+    *covered((backbone, method) for backbone, modality in MODALITIES.items() for method in methods_for(modality)),
     *slow((backbone, method) for backbone, modality in MODALITIES.items() for method in asked_for(modality)),
 ]
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from support import experiments
-from support.method_cases import methods_for
+from support.method_cases import covered, methods_for
 from support.toys import TOYS, ToyDecoder, ToyViT, registered
 from zipeft import registry
 from zipeft.adapters.record import AdapterRecord
@@ -33,7 +33,7 @@ TORCH = {"bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.int8, "nf4
 QUANTISED = ("int8", "nf4")
 REFUSED = {(method, dtype) for method in ("full", "bitfit", "zero_gated_v2") for dtype in QUANTISED}
 CASES = [
-    (name, method, dtype)
+    (name, (method, dtype))
     for name, (backbone, _) in TOYS.items()
     for method in methods_for(backbone.modality)
     for dtype in DTYPES
@@ -69,8 +69,9 @@ def dtypes(model):
     return {name: parameter.dtype for name, parameter in model.named_parameters()}
 
 
-@pytest.mark.parametrize(("name", "method", "dtype"), CASES)
-def test_a_method_trains_in_float32_above_lower_weights_or_refuses_in_one_line(name, method, dtype):
+@pytest.mark.parametrize(("name", "lowered"), covered(CASES), ids=lambda x: x if isinstance(x, str) else "-".join(x))
+def test_a_method_trains_in_float32_above_lower_weights_or_refuses_in_one_line(name, lowered):
+    method, dtype = lowered
     _, frozen, objective, _, batch = prepared(name, dtype)
     of_frozen = dtypes(frozen.model)
     if (method, dtype) in REFUSED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,15 @@ def preset() -> TrainingProtocol:
     return TrainingProtocol(preset="standard", **registry.tasks.get("fgvc").presets["standard"].protocol)
 
 
+@cache
+def clean_environment():
+    return dataclasses.replace(current_environment("run it"), commit=COMMIT, dirty=False)
+
+
 def made(record, protocol):
     """Return a record as a clean run of today makes it."""
-    environment = dataclasses.replace(current_environment("run it"), commit=COMMIT, dirty=False)
-    return dataclasses.replace(record, protocol=protocol, environment=environment, history=HISTORY, selected_epoch=2)
+    own = {"protocol": protocol, "environment": clean_environment(), "history": HISTORY, "selected_epoch": 2}
+    return dataclasses.replace(record, **own)
 
 
 def board(methods=("linear", "lora"), seeds=(0, 1, 2)):

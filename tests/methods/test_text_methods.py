@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from support import experiments
-from support.method_cases import asked_for, methods_for, slow
+from support.method_cases import asked_for, learning_on, methods_for, slow
 from support.toys import ToyEncoder, ToyTexts
 from zipeft import registry
 from zipeft.api.learner import Learner
@@ -46,7 +46,7 @@ def test_a_padded_batch_gives_what_each_sentence_gives_alone(name, read):
         torch.testing.assert_close(row[: len(alone)], alone, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", learning_on("text"))
 def test_a_method_learns_and_repeats_with_its_seed(name, experiment):
     run = experiments.run("praise", name)
     result, _ = experiment.measure(run)

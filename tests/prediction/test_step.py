@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from support.method_cases import methods_for
+from support.method_cases import covered, methods_for
 from support.toys import ToyCLIP, ToyEncoder, ToyViT, ToyVLM, registered
 from zipeft import registry
 from zipeft.api.learner import Learner, build_learner
@@ -43,20 +43,21 @@ def cost(modality: str, name: str, protocol: TrainingProtocol = PROTOCOL, **opti
     return step_cost(lambda: learner(modality, name), lambda size: inputs(modality, size), method, protocol, **options)
 
 
-@pytest.mark.parametrize("modality", BACKBONES)
-def test_the_prediction_is_what_tensors_with_weights_take(modality):
+@pytest.mark.parametrize(
+    ("modality", "name"), covered((modality, name) for modality in BACKBONES for name in methods_for(modality))
+)
+def test_the_prediction_is_what_tensors_with_weights_take(modality, name):
     protocol = replace(PROTOCOL, precision="bf16")
-    for name in methods_for(modality):
-        real, batch = learner(modality, name), inputs(modality, 2)
-        real.find_trunk(batch)
-        real.train()
-        measured = taken(real, batch, registry.methods.get(name)(), protocol, times=2)
-        predicted = cost(modality, name, protocol, micro_batch=2, device="cpu")
-        assert predicted.weights == measured.weights, name
-        assert predicted.trainables == measured.trainables, name
-        assert predicted.optimizer == pytest.approx(measured.optimizer, rel=0.01), name
-        assert predicted.flops == measured.flops > 0, name
-        assert predicted.peak == pytest.approx(measured.peak, rel=0.02), name
+    real, batch = learner(modality, name), inputs(modality, 2)
+    real.find_trunk(batch)
+    real.train()
+    measured = taken(real, batch, registry.methods.get(name)(), protocol, times=2)
+    predicted = cost(modality, name, protocol, micro_batch=2, device="cpu")
+    assert predicted.weights == measured.weights
+    assert predicted.trainables == measured.trainables
+    assert predicted.optimizer == pytest.approx(measured.optimizer, rel=0.01)
+    assert predicted.flops == measured.flops > 0
+    assert predicted.peak == pytest.approx(measured.peak, rel=0.02)
 
 
 def test_what_is_held_all_the_time_is_what_is_counted_by_hand():

@@ -26,6 +26,34 @@ def asked_for(modality: str) -> list[str]:
     ]
 
 
+def covered(cases: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Return the cases of a product, tuples of arguments, of which the fast tests take a part.
+
+    The part holds every value of every argument: a method or a kind of backbone is tested on the day it is added.
+    """
+    seen: list[set[Any]] = []
+    marked = []
+    for case in cases:
+        seen = seen or [set() for _ in case]
+        is_new = any(value not in values for value, values in zip(case, seen, strict=True))
+        marked += [case] if is_new else slow([case])
+        for value, values in zip(case, seen, strict=True):
+            values.add(value)
+    return marked
+
+
+KINDS = ("image", "text", "image-text", "instruction", "image-instruction")
+
+
+def learning_on(modality: str) -> list[Any]:
+    """Return the methods that a test of learning runs over on a kind of backbone: the fast tests let each method learn
+    on the first of ``KINDS`` that it goes with, and the two that are compared most on all. "untuned" learns nothing."""
+    earlier = {name for kind in KINDS[: KINDS.index(modality)] for name in methods_for(kind)} - {"zero_gated", "lora"}
+    methods = [name for name in methods_for(modality) if name != "untuned"]
+    fast = [name for name in methods if name not in earlier]
+    return fast + slow(name for name in (*methods, *asked_for(modality)) if name not in fast)
+
+
 def slow(cases: Iterable[Any]) -> list[Any]:
     """Mark cases of a parametrised test as slow: tuples of arguments, or an argument each."""
     return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow) for case in cases]

@@ -12,6 +12,7 @@ from support import experiments
 from support.exact_training import METHODS, OBJECTIVES, after_five_steps, assert_same
 from support.fitting import fit_of
 from support.form_models import HOOKED
+from support.method_cases import covered
 from support.model_zoo import ZOO, Entry, hidden_states, randomise_prompts
 from zipeft import registry
 from zipeft.api.learner import build_learner
@@ -25,13 +26,15 @@ OF_OBJECTIVES = [(toy, "zero_gated", objective) for objective, (toy, *_) in OBJE
 CHECKPOINTED = Execution(checkpoint_activations=True)
 
 
-@pytest.mark.parametrize("case", dict.fromkeys((*METHODS, *OF_OBJECTIVES)), ids="-".join)
-def test_parameters_after_five_steps_are_those_without(case):
+@pytest.mark.parametrize(("toy", "method", "objective"), covered(dict.fromkeys((*METHODS, *OF_OBJECTIVES))))
+def test_parameters_after_five_steps_are_those_without(toy, method, objective):
+    case = toy, method, objective
     assert_same(after_five_steps(*case, CHECKPOINTED), after_five_steps(*case))
 
 
-@pytest.mark.parametrize("case", METHODS, ids="-".join)
-def test_together_with_micro_batches_they_are_those_of_the_whole_batch(case):
+@pytest.mark.parametrize(("toy", "method", "objective"), covered(METHODS))
+def test_together_with_micro_batches_they_are_those_of_the_whole_batch(toy, method, objective):
+    case = toy, method, objective
     assert_same(after_five_steps(*case, Execution(3, checkpoint_activations=True)), after_five_steps(*case))
 
 

@@ -10,6 +10,7 @@ import torch
 
 from support import experiments
 from support.exact_training import METHODS, OBJECTIVES, after_five_steps, assert_same
+from support.method_cases import covered
 from support.sweeps import outcomes
 from support.toys import ToyTask, ToyViT, registered
 from zipeft import registry
@@ -36,8 +37,9 @@ def test_micro_batches_give_the_parameters_of_the_whole_batch_for_every_objectiv
 
 
 @pytest.mark.parametrize("size", [3, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 8))])
-@pytest.mark.parametrize("case", METHODS, ids="-".join)
-def test_micro_batches_give_the_parameters_of_the_whole_batch_with_every_method(case, size):
+@pytest.mark.parametrize(("toy", "method", "objective"), covered(METHODS))
+def test_micro_batches_give_the_parameters_of_the_whole_batch_with_every_method(toy, method, objective, size):
+    case = toy, method, objective
     assert_same(after_five_steps(*case, Execution(micro_batch=size)), whole(case))
 
 

@@ -7,11 +7,12 @@ import torch
 from accelerate import Accelerator
 
 from support.fitting import CASES, fit_of
+from support.method_cases import covered
 from support.synchronisation import Waits, no_waiting
 from zipeft.training.step import TrainingStep
 
 
-@pytest.mark.parametrize(("toy", "method"), CASES)
+@pytest.mark.parametrize(("toy", "method"), covered(CASES))
 def test_a_training_step_reads_no_value(toy, method, monkeypatch):
     steps, own = [], TrainingStep.take
 
