@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt, attend
+from zipeft.modules.gated_attention import attend
+from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt
 
 WIDTH, HEADS, DIM, LENGTH = 16, 4, 8, 3
 

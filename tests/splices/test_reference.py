@@ -9,6 +9,7 @@ from timm.layers import Attention, AttentionRope
 from timm.models.eva import EvaAttention
 from torch import nn
 
+from support.method_cases import slow
 from support.model_zoo import ZOO, randomise, randomise_prompts
 from support.reference import (
     causal_mask,
@@ -20,12 +21,17 @@ from support.zoo_references import LAYERS, recorded
 from zipeft.splices import attach, conditioned
 
 TOLERANCE = 1e-5
-SETTINGS = {
+PAPER = {
     "paper": {"length": 7},
     "one_token": {"length": 1},
     "one_gate": {"length": 7, "gate": "layer"},
     "no_activation": {"length": 3, "gate_activation": "none"},
     "one_gate_no_activation": {"length": 1, "gate": "layer", "gate_activation": "none"},
+}
+OTHERS = {
+    "gate_of_channels": {"length": 3, "gate": "channel"},
+    "key_value": {"length": 3, "prompt_form": "key_value"},
+    "key_value_of_channels": {"length": 1, "prompt_form": "key_value", "gate": "channel", "gate_activation": "none"},
 }
 
 
@@ -43,10 +49,10 @@ EACH_KERNEL = pytest.mark.parametrize(("name", "kernel"), [(n, k) for n, entry i
 
 
 @EACH_KERNEL
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", [*PAPER, *slow(OTHERS)])
 def test_equals_the_two_softmaxes_of_the_paper(name, kernel, setting):
     model = ZOO[name].frozen(kernel)
-    randomise_prompts(attach(model, **SETTINGS[setting]))
+    randomise_prompts(attach(model, **{**PAPER, **OTHERS}[setting]))
     assert_as_reference(name, model)
 
 

@@ -110,8 +110,8 @@ def randomise_prompts(prompts: list[nn.Module], seed: int = 1) -> list[nn.Module
     generator = torch.Generator().manual_seed(seed)
     for prompt in prompts:
         with torch.no_grad():
-            prompt.prompt.copy_(torch.randn(prompt.prompt.shape, generator=generator))
-            prompt.gate.copy_(torch.randn(prompt.gate.shape, generator=generator) + 0.5)
+            for name, parameter in prompt.named_parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) + 0.5 * (name == "gate"))
     return prompts
 
 

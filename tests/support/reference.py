@@ -52,23 +52,32 @@ class Layer:
         """Return the layer's result (batch, queries, width) for its input (batch, queries, width).
 
         Args:
-            prompt: an object with ``prompt`` (length, width), ``gate`` (heads,) or (1,), and ``squash``.
+            prompt: an object with ``prompt`` (length, width), or ``key`` and ``value`` (heads, length, head dim); with
+                ``gate`` (heads,), (1,) or (heads * head dim,), and ``gate_activation``.
             mask: added to the words' scores, broadcast to (batch, heads, queries, keys).
             inputs: ``keys`` and ``values``, where they are not the queries' input, and ``condition`` (batch, width).
         """
         hidden = hidden.double()
         keys, values = (hidden if (x := inputs.get(name)) is None else x.double() for name in ("keys", "values"))
-        prompts = prompt.prompt.detach().double().expand(len(hidden), -1, -1)
-        if inputs.get("condition") is not None:
-            prompts = prompts + inputs["condition"].double()[:, None, :]
         q = self.turn(rotate(self.heads(hidden, self.query, self.query_norm), self.rope_theta))
         k = self.turn(rotate(self.heads(keys, self.key, self.key_norm), self.rope_theta))
         v = self.heads(values, self.value)
-        k_prompt, v_prompt = self.heads(prompts, self.key, self.key_norm), self.heads(prompts, self.value)
+        k_prompt, v_prompt = self.of_prompt(prompt, len(hidden), inputs.get("condition"))
         gate = prompt.gate.detach().double()
         gate = {"tanh": gate.tanh(), "none": gate}[prompt.gate_activation]
         joined = two_softmaxes(q * self.scale, (k_prompt, k), (v_prompt, v), gate, mask)
         return linear(self.before_output(joined, hidden), self.output)
+
+    def of_prompt(self, prompt: nn.Module, batch: int, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the prompt's keys and values, each (batch, length, heads, head dim)."""
+        if hasattr(prompt, "key"):
+            learnt = (x.detach().double().transpose(0, 1) for x in (prompt.key, prompt.value))
+            key, value = (x.expand(batch, *x.shape) for x in learnt)
+            return key, value
+        prompts = prompt.prompt.detach().double().expand(batch, -1, -1)
+        if condition is not None:
+            prompts = prompts + condition.double()[:, None, :]
+        return self.heads(prompts, self.key, self.key_norm), self.heads(prompts, self.value)
 
     def heads(self, x: Tensor, projection: Linear, norm: Norm = identity) -> Tensor:
         """Project (batch, tokens, width) to (batch, tokens, heads, head dim), through a norm."""
@@ -85,14 +94,15 @@ def two_softmaxes(query: Tensor, keys: tuple, values: tuple, gate: Tensor, mask:
     if mask is None:
         mask = torch.zeros((), dtype=torch.float64)
     mask = mask.double().expand(batch, heads, tokens, key.shape[1] - length)
-    gate = gate.expand(heads)
+    gate = gate.expand(heads) if len(gate) == 1 else gate
+    gate = gate.view(heads, -1)
     out = torch.empty(batch, tokens, heads, value.shape[-1], dtype=torch.float64)
     for b in range(batch):
         for h in range(heads):
             for t in range(tokens):
                 scores = key[b, :, h] @ query[b, t, h]
-                weights = torch.cat([gate[h] * softmax(scores[:length]), softmax(scores[length:] + mask[b, h, t])])
-                out[b, t, h] = weights @ value[b, :, h]
+                of_prompt, of_words = softmax(scores[:length]), softmax(scores[length:] + mask[b, h, t])
+                out[b, t, h] = gate[h] * (of_prompt @ value[b, :length, h]) + of_words @ value[b, length:, h]
     return out.flatten(2)
 
 

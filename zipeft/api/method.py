@@ -101,6 +101,11 @@ class Method(abc.ABC):
         require(self.head_learning_rate > 0, "head_learning_rate must be above 0")
         require(self.weight_decay >= 0, "weight_decay must be 0 or more")
 
+    def learning_rate_of(self, parameter: str) -> float:
+        """Return the peak learning rate of one of the method's parameters, by its name in the learner: that of all,
+        unless a method tells them apart."""
+        return self.learning_rate
+
     def objective(self, objective: Objective) -> Objective:
         """Return a data set's objective as the method has it: the same, but for methods with a head of their own."""
         return objective

@@ -6,9 +6,12 @@ import abc
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from zipeft.modules.gated_attention import check
+from zipeft.modules.zero_gated_key_values import ZeroGatedKeyValues
 from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt
 
 AttentionLayer: TypeAlias = Any
@@ -16,6 +19,8 @@ AttentionLayer: TypeAlias = Any
 
 PROMPT_NAME = "zero_gated_prompt"
 """Under this name a gated prompt is a submodule of the attention layer that it joins."""
+
+PROMPT_FORMS = ("tokens", "key_value")
 
 
 class AttentionSplice(abc.ABC):
@@ -51,13 +56,16 @@ class AttentionSplice(abc.ABC):
     def install(self) -> None:
         """Make the layer take in what joins it."""
 
+    def settle(self) -> None:  # noqa: B027
+        """Give what joined the layer, once that is installed, what it could not know before."""
+
     @abc.abstractmethod
     def remove(self) -> None:
         """Undo ``install``, leaving no trace."""
 
 
 class Splice(AttentionSplice):
-    """A ``ZeroGatedPrompt`` joined to one attention layer.
+    """A ``ZeroGatedPrompt``, or ``ZeroGatedKeyValues``, joined to one attention layer.
 
     A subclass reaches the layer's queries before and its result after the softmax, and its key and value projections.
     """
@@ -65,9 +73,29 @@ class Splice(AttentionSplice):
     name: ClassVar[str] = PROMPT_NAME
 
     @classmethod
-    def make(cls, attention: AttentionLayer, **settings: Any) -> nn.Module:
+    def make(cls, attention: AttentionLayer, *, prompt_form: str = "tokens", **settings: Any) -> nn.Module:
+        check("prompt_form", prompt_form, PROMPT_FORMS)
         width, heads = cls.width_and_heads(attention)
-        return ZeroGatedPrompt(width, heads, device=next(attention.parameters()).device, **settings)
+        device = next(attention.parameters()).device
+        if prompt_form == "key_value":
+            return ZeroGatedKeyValues(heads, device=device, **settings)
+        return ZeroGatedPrompt(width, heads, device=device, **settings)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        if self.joined.needs_sizes:
+            width, _ = self.width_and_heads(self.attention)
+            self.joined.fit(*self.project(self._like().new_zeros(1, width)))
+
+    @torch.no_grad()
+    def start_from(self, tokens: Tensor) -> None:
+        """Let what joined the layer start from prompt tokens (length, width)."""
+        self.joined.start_from(tokens.to(self._like()), self.project)
+
+    def _like(self) -> Tensor:
+        """Return a tensor on the device, and in the dtype, of what the layer projects."""
+        own = [p for name, p in self.attention.named_parameters() if not name.startswith(self.name)]
+        return next((p for p in own if p.dim() > 1 and p.is_floating_point()), own[0].float())
 
     @classmethod
     @abc.abstractmethod

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from zipeft.doctor.check import Check
 from zipeft.doctor.machine import DTYPES
-from zipeft.modules.zero_gated_prompt import attend
+from zipeft.modules.gated_attention import attend
 
 OPERATORS = {
     "_scaled_dot_product_flash_attention": "flash",

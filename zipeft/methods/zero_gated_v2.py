@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from zipeft.api.method import HEAD_SPACE, require_float32, require_size
+from zipeft.api.method import HEAD_SPACE, require_size
 from zipeft.api.search import Range, Space
-from zipeft.errors import UserError
+from zipeft.api.settings import later_setting
 from zipeft.methods.zero_gated import ZeroGated, topmost
 
 if TYPE_CHECKING:
@@ -35,16 +34,11 @@ class EarlyGated(ZeroGated):
         super().__post_init__()
         require_size("visual_length", self.visual_length)
 
-    def apply(self, backbone: Backbone, model: nn.Module) -> None:
+    def join_layers(self, backbone: Backbone, model: nn.Module) -> None:
         first, *others = self.blocks(backbone, model)
         self.join(first, [first], self.visual_length)
         for block in topmost(others, self.layers):
             self.join(block, [block])
-
-    def blocks(self, backbone: Backbone, model: nn.Module) -> Sequence[nn.Module]:
-        """Return the blocks of the one tower that is joined."""
-        (tower,) = backbone.towers(model).values()
-        return tower
 
 
 @dataclass(frozen=True)
@@ -56,24 +50,7 @@ class ZeroGatedV2(EarlyGated):
     """
 
     learning_rate: float = 5e-3
+    tune_norms_and_biases: bool = later_setting(True)
     modalities: ClassVar[tuple[str, ...]] = ("image", "text", "instruction")
+    scales: ClassVar[str] = "zero_gated_v2"
     space: ClassVar[Space] = {"learning_rate": Range(1e-3, 3e-2), **HEAD_SPACE}
-
-    def apply(self, backbone: Backbone, model: nn.Module) -> None:
-        """Raises ``UserError`` if the model's blocks have no plain linear layer, and for quantised weights."""
-        from zipeft.modules.scaled_linear import scale_linears
-
-        if backbone.is_quantised:
-            raise UserError(f"zero_gated_v2 does not scale {backbone.dtype} layers: take dtype=bf16, or zero_gated")
-
-        if not scale_linears(self.blocks(backbone, model)):
-            raise UserError(f"zero_gated_v2 scales linear layers, and {type(model).__name__} has none; take zero_gated")
-        super().apply(backbone, model)  # prompts pass the scaled projections
-        for norm in (module for module in model.modules() if "norm" in type(module).__name__.lower()):
-            require_float32(norm.parameters(recurse=False))
-            norm.register_forward_hook(_as_taken)
-
-
-def _as_taken(_norm: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-    """Return what a norm made in the dtype that it took: its weights are float32 in any model."""
-    return output.to(args[0].dtype)

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-GATE_ACTIVATIONS = {"tanh": torch.tanh, "none": lambda gate: gate}
-
-KeyValueProjection = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""From prompts (..., length, width) to keys and values, each (..., key-value heads, length, head dim)."""
-
-TensorsRead = Callable[[], Sequence[Tensor] | None]
+from zipeft.modules.gated_attention import GatedAttention, KeyValueProjection
 
 
-def nothing_frozen() -> Sequence[Tensor]:
-    """The tensors that a projection without parameters reads."""
-    return ()
-
-
-class ZeroGatedPrompt(nn.Module):
+class ZeroGatedPrompt(GatedAttention):
     """A prompt that joins one attention layer through a gate that starts at zero.
 
-    With queries q after the rotary embedding, where there is one, the layer's attention becomes
-
-        attention(q, k, v) + gate_activation(g) * attention(q, k_P, v_P)
-
-    before its output projection. The keys k_P and values v_P are the prompt P (length, width) put through the layer's
-    own frozen projections. This is the paper's equation 7, two softmaxes of which the prompt's one is gated, written so
-    that the layer's own fused attention stays as it is.
-
-    The prompt and the gate are float32 and stay so when the model around them is cast to another dtype.
+    Its keys and values are the prompt P (length, width) put through the layer's own frozen projections. On their way
+    there the tokens may pass a module that several prompts share (``share``) and a frozen norm (``normalise``).
 
     Args:
         width: width of the hidden states that the layer takes.
         heads: number of query heads.
         length: number of prompt tokens K.
-        gate: "head" for one gate a head, "layer" for one in all.
-        gate_activation: "tanh" (the paper) or "none".
-        gate_init: "zero" (the paper), or "random" for the ablation: the gate is drawn from N(0, 1).
+        gate, gate_activation, gate_init: see ``GatedAttention``.
         prompt_std: standard deviation of the prompt's initial values.
     """
 
@@ -57,131 +36,65 @@ class ZeroGatedPrompt(nn.Module):
         prompt_std: float = 1.0,
         device: torch.device | str | None = None,
     ) -> None:
-        super().__init__()
-        _check("gate", gate, ("head", "layer"))
-        _check("gate_activation", gate_activation, GATE_ACTIVATIONS)
-        _check("gate_init", gate_init, ("zero", "random"))
-        self.gate_activation = gate_activation
+        super().__init__(heads, gate=gate, gate_activation=gate_activation, gate_init=gate_init, device=device)
         self.prompt = nn.Parameter(torch.empty(length, width, device=device, dtype=torch.float32))
-        self.gate = nn.Parameter(torch.zeros(heads if gate == "head" else 1, device=device, dtype=torch.float32))
         nn.init.normal_(self.prompt, std=prompt_std)
-        if gate_init == "random":
-            nn.init.normal_(self.gate)
+        if gate != "channel":
+            self.new_gate(heads if gate == "head" else 1)
         self.condition: Tensor | None = None
         """Added to the prompt, the same for each of its tokens: (batch, width), or None. The paper's multimodal
         form (section 3.4), where it is the projected feature of an image."""
-        self._cache: tuple[tuple[Any, ...], tuple[Tensor, Tensor], tuple[Tensor, ...]] | None = None
+        self._shared: tuple[nn.Module, ...] = ()
+        self._norm: tuple[nn.Module, ...] = ()
 
-    def forward(
-        self,
-        query: Tensor,
-        project: KeyValueProjection,
-        scale: float,
-        frozen: TensorsRead = nothing_frozen,
-        cap: float | None = None,
-    ) -> Tensor:
-        """Return the gated term (batch, heads, queries, head dim), to be added before the output projection.
+    def share(self, module: nn.Module) -> None:
+        """Let tokens pass a module, which lives elsewhere in the model, before a condition is added."""
+        self._shared = (module,)
 
-        Args:
-            query: (batch, heads, queries, head dim), as the layer's own attention takes it.
-            project: the layer's own key and value projections.
-            scale: what the layer multiplies its scores by.
-            frozen: lists the tensors that ``project`` reads; a change to one drops the cached keys and values. Returns
-                None where more than tensors decides what ``project`` gives: then nothing is cached.
-            cap: the bound of the layer's scores, where it has one (Gemma 2).
-        """
-        return attend(query, *self._keys_and_values(query, project, frozen), scale, cap)
+    def normalise(self, norm: nn.Module) -> None:
+        """Let tokens pass a norm, which lives elsewhere in the model, right before the projections."""
+        self._norm = (norm,)
 
-    def _keys_and_values(
-        self, query: Tensor, project: KeyValueProjection, frozen: TensorsRead
-    ) -> tuple[Tensor, Tensor]:
-        """Make keys and gated values; while gradients are off, only when something changed since the last time."""
-        # What a graph reads anew is never stale; to look for changes would split it.
-        if self.condition is not None or torch.compiler.is_compiling():
-            return self._project(query, project)
-        read = frozen()
-        read = None if read is None else (self.prompt, self.gate, *read)
-        # A waiting gradient means that an optimiser may step, and fused ones write without counting a version.
-        if torch.is_grad_enabled() or read is None or any(tensor.grad is not None for tensor in read):
-            self._cache = None
-            return self._project(query, project)
-        state = (query.dtype, _autocasts(self.prompt.device.type), *map(_state, read))
-        if self._cache is None or self._cache[0] != state:
-            # The tensors are kept too: the identity and address of one that is freed go to the next.
-            self._cache = (state, self._project(query, project), read)
-        return self._cache[1]
+    @property
+    def length(self) -> int:
+        return len(self.prompt)
 
-    def _project(self, query: Tensor, project: KeyValueProjection) -> tuple[Tensor, Tensor]:
-        """Return keys and values of each query head. The gate multiplies the values of a few tokens here, not the term
-        of all queries."""
-        prompt = self.prompt if self.condition is None else self.prompt + self.condition.unsqueeze(-2)
-        key, value = (_of_each_head(x, query.shape[1]) for x in project(prompt.to(query.dtype)))
-        gate = GATE_ACTIVATIONS[self.gate_activation](self.gate).view(-1, 1, 1)
-        return key, (gate * value).to(value.dtype)
+    @property
+    def norm(self) -> nn.Module | None:
+        """What tokens pass right before the projections, if anything."""
+        return next(iter(self._norm), None)
 
-    def train(self, mode: bool = True) -> ZeroGatedPrompt:
-        self._cache = None
-        return super().train(mode)
+    @property
+    def is_plain(self) -> bool:
+        """Whether the prompt itself is what the layer projects, with a gate a head or one in all."""
+        return not self._shared and not self._norm and self.gate_of != "channel"
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ZeroGatedPrompt:
-        """Follow the model to another device, but not to another dtype: small updates vanish in bfloat16."""
+    @property
+    def is_conditioned(self) -> bool:
+        return self.condition is not None
 
-        def keep_dtype(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+    def learnt(self) -> Sequence[Tensor]:
+        return (self.prompt, *(p for module in (*self._shared, *self._norm) for p in module.parameters()))
 
-        self._cache = None
-        return super()._apply(keep_dtype, recurse)
+    def keys_and_values(self, dtype: torch.dtype, project: KeyValueProjection) -> tuple[Tensor, Tensor]:
+        return project(self.tokens(dtype))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": None}
+    def tokens(self, dtype: torch.dtype) -> Tensor:
+        """Return what the layer projects, (..., length, width)."""
+        prompt: Tensor = self.prompt
+        for module in self._shared:
+            prompt = module(prompt)
+        if self.condition is not None:
+            prompt = prompt + self.condition.unsqueeze(-2)
+        for norm in self._norm:
+            weight = next(norm.parameters(), prompt)
+            prompt = norm(prompt.to(weight.dtype))
+        return prompt.to(dtype)
+
+    @torch.no_grad()
+    def start_from(self, tokens: Tensor, project: KeyValueProjection) -> None:
+        self.prompt.copy_(tokens)
 
     def extra_repr(self) -> str:
         length, width = self.prompt.shape
         return f"length={length}, width={width}, gates={self.gate.numel()}, gate_activation={self.gate_activation}"
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, cap: float | None = None) -> Tensor:
-    """Scaled dot-product attention to a few keys that the whole batch, or each example, shares.
-
-    Keys and values are expanded over the batch, and over query heads that share them (grouped-query attention). They
-    are few, and queries are many: these stay as they lie, and any fused kernel applies.
-
-    Args:
-        query: (batch, heads, queries, head dim).
-        key, value: (heads or a divisor, keys, head dim), or the same with a batch dimension in front.
-        cap: where it is given, a score s becomes ``cap * tanh(s / cap)``, which no fused kernel of PyTorch does.
-
-    Returns: (batch, heads, queries, head dim).
-    """
-    batch, heads, *_ = query.shape
-    key, value = (_of_each_head(x, heads).expand(batch, -1, -1, -1) for x in (key, value))
-    if cap is None:
-        return functional.scaled_dot_product_attention(query, key, value, scale=scale)
-    scores = cap * torch.tanh(query @ key.transpose(-1, -2) * (scale / cap))
-    precise = torch.promote_types(scores.dtype, torch.float32)
-    return scores.softmax(-1, dtype=precise).to(query.dtype) @ value
-
-
-def _of_each_head(x: Tensor, heads: int) -> Tensor:
-    """(..., key-value heads, keys, head dim) to (..., heads, keys, head dim)."""
-    own = x.shape[-3]
-    return x if own == heads else x.repeat_interleave(heads // own, -3)
-
-
-def _state(tensor: Tensor) -> tuple[Any, ...]:
-    """What changes whenever a tensor's values, place or dtype do: in-place writes raise ``_version``.
-
-    A tensor made in inference mode counts no versions; a new object in its place never equals an old state.
-    """
-    version = object() if tensor.is_inference() else tensor._version
-    return id(tensor), tensor.data_ptr(), version, tensor.dtype, tensor.device
-
-
-def _autocasts(device_type: str) -> bool:
-    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
-
-
-def _check(setting: str, value: str, choices: Iterable[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"{setting} is {value!r}; it must be one of {', '.join(choices)}")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zipeft import registry
 from zipeft.api.splice import AttentionLayer, AttentionSplice, Splice
 from zipeft.errors import UserError
+from zipeft.modules.prompt_mlp import PromptMLP
 from zipeft.modules.zero_gated_prompt import ZeroGatedPrompt
 from zipeft.splices.prefix import PrefixSplice
 from zipeft.splices.unjoined import pooling, unjoined
@@ -68,7 +69,8 @@ def attach(
             splice knows, in the order of the model's modules, but those of pooling heads. A warning names the others.
         splices: what to join, asked in this order; None takes the known ones, which join gated prompts, and
             ``PrefixSplice`` joins prefixes.
-        settings: of what joins; for ``ZeroGatedPrompt``: length, gate, gate_activation, gate_init, prompt_std.
+        settings: of what joins; for ``ZeroGatedPrompt``: length, gate, gate_activation, gate_init, prompt_std; with
+            prompt_form="key_value", ``ZeroGatedKeyValues`` of the same settings joins.
 
     Returns: what joined, lowest layer first: submodules of their attention layers.
 
@@ -110,6 +112,9 @@ def detach(model: nn.Module) -> None:
         if splice is not None:
             splice.remove()
             delattr(module, splice.name)
+        for name, child in list(module.named_children()):
+            if isinstance(child, PromptMLP):
+                delattr(module, name)
 
 
 def gated_prompts(model: nn.Module) -> list[ZeroGatedPrompt]:
@@ -144,4 +149,5 @@ def _join(attention: AttentionLayer, splice: SpliceType, settings: dict[str, Any
     attention.add_module(splice.name, joined)
     attention.zipeft_splice = splice(attention, joined)
     attention.zipeft_splice.install()
+    attention.zipeft_splice.settle()
     return joined

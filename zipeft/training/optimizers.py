@@ -19,20 +19,21 @@ def new_optimizer(
     protocol: TrainingProtocol,
     parameters: Mapping[str, nn.Parameter] | None = None,
 ) -> torch.optim.Optimizer:
-    """Return the protocol's optimiser of all that trains: a learning rate for the head and one for the rest, which are
-    the method's own, and weight decay for matrices, not for vectors. ``parameters`` stand, by name, for the learner's
-    own: a process may hold a part of each."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    """Return the protocol's optimiser of all that trains: the method says the learning rate of the head, and of each
+    other parameter, and matrices have weight decay, not vectors. ``parameters`` stand, by name, for the learner's own:
+    a process may hold a part of each."""
+    groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     head = learner.head_parameters()
     for name, parameter in (parameters or learner.trainable()).items():
-        groups.setdefault((name in head, parameter.dim() > 1), []).append(parameter)
+        rate = method.head_learning_rate if name in head else method.learning_rate_of(name)
+        groups.setdefault((name in head, rate, parameter.dim() > 1), []).append(parameter)
     described = [
         {
             "params": parameters,
-            "lr": method.head_learning_rate if in_head else method.learning_rate,
+            "lr": rate,
             "weight_decay": method.weight_decay if matrix else 0.0,
         }
-        for (in_head, matrix), parameters in groups.items()
+        for (_, rate, matrix), parameters in groups.items()
     ]
     if protocol.optimizer == "SGD":
         return torch.optim.SGD(described, momentum=protocol.momentum, fused=True)

@@ -14,7 +14,7 @@ from zipeft.api.learner import Learner
 from zipeft.errors import UserError
 from zipeft.formatting import counted
 from zipeft.methods.zero_gated import ZeroGated
-from zipeft.modules.zero_gated_prompt import GATE_ACTIVATIONS
+from zipeft.modules.gated_attention import GATE_ACTIVATIONS
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class GatedPrompts:
         if others or not joined:
             learnt = f"{others[0]} was learnt" if others else "it has none"
             raise UserError(f"only gated prompts, without a head, have a form in other formats: {learnt}")
+        if not all(prompt.is_plain for prompt in joined):
+            raise UserError("only plain prompts, with a gate a head or a layer, have a form in other formats")
         blocks = learner.backbone.blocks(learner.model)
         if len({len(prompt.prompt) for prompt in joined}) > 1 or not splices.gated_prompts(blocks[-len(joined)]):
             raise UserError("only prompts of one length, in the topmost layers, have a form in other formats")
