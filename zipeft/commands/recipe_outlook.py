@@ -102,13 +102,13 @@ def _table(recipe: Recipe, comparison: Comparison, options: RunOptions) -> str:
         f"{protocol.batch_size}{at_once}, {protocol.precision}, {protocol.optimizer}; "
         f"{counted(protocol.trials, 'trial')} a method, then seeds {listing(seeds)}"
     )
-    known = {each.name: costs(recipe, prediction) for each, prediction in predictions(recipe, comparison, options)}
+    known = {each.label: costs(recipe, prediction) for each, prediction in predictions(recipe, comparison, options)}
     rows, met = [], []
     for contender in comparison.contenders:
-        found = known.get(contender.name, dict.fromkeys(("trains", "memory", "fits", "time"), DASH))
+        found = known.get(contender.label, dict.fromkeys(("trains", "memory", "fits", "time"), DASH))
         row = recipe.targets.get(contender.name, DASH)
         trainings = str(comparison.trainings)
-        rows.append([contender.name, found["trains"], trainings, found["memory"], found["fits"], found["time"], row])
+        rows.append([contender.label, found["trains"], trainings, found["memory"], found["fits"], found["time"], row])
         if numbers := targets(recipe, comparison, contender.name):
             met.append(f"  {contender.name} is to meet {row}: {numbers}")
     table = tabulate(rows, headers=HEADERS, disable_numparse=True)

@@ -184,8 +184,12 @@ def _report(report: SweepReport, folder: Path) -> int:
     """Print the tables and what failed; return the exit status."""
     from zipeft.leaderboard.tables import terminal_table
 
-    if not report.results and not report.failures:
+    if not report.results and not report.failures and not report.trials:
         raise UserError(report.broken[0])
+    if report.trials:
+        from zipeft.commands.validation_table import validation_table
+
+        print(validation_table(report.trials))
     if report.results:
         print(terminal_table(report.results))
     if there := len(report.results) - len(report.lost):
@@ -255,6 +259,12 @@ def _parser() -> ArgumentParser:
         "--data-dir", type=path, metavar="DIR", help="folder of the task's data (default: the embedded sets)"
     )
     what.add_argument("--method", **several, help="methods, or 'all' that run by default (default: the preset's)")
+    what.add_argument(
+        "--variant",
+        action="append",
+        metavar="NAME=METHOD:SETTING=VALUE,...",
+        help="a method with settings of its own, a row beside others; without --method, variants alone; repeatable",
+    )
     what.add_argument("--recipe", metavar="NAME", help="take these options from a recipe (zipeft recipes lists them)")
     what.add_argument("--config", type=path, metavar="FILE", help="take these options from a TOML or YAML file")
     what.add_argument("--print-config", action="store_true", help="print the options as a TOML file, and do no more")
@@ -269,6 +279,9 @@ def _parser() -> ArgumentParser:
     how.add_argument("--precision", choices=("fp32", "bf16", "fp16"))
     add_execution_options(how)
     how.add_argument("--set", action="append", metavar="NAME.SETTING=VALUE", help="a setting of any part, repeatable")
+    how.add_argument(
+        "--validation-only", action="store_true", help="run the trials, show what they scored, and open no test data"
+    )
     how.add_argument(
         "--dry-run",
         nargs="?",

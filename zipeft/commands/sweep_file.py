@@ -107,6 +107,8 @@ def _parse_yaml(text: str) -> Any:
 def _arguments(path: Path, name: str, value: Any) -> list[str]:
     """Return the arguments that give an option its value: "--flag=value", so that no value is taken for a flag."""
     flag, kind = f"--{name.replace('_', '-')}", OPTIONS[name]
+    if name == "variant":
+        return [f"{flag}={variant}" for variant in _variants(path, value)]
     if name == "set":
         return [f"{flag}={assignment}" for assignment in _assignments(path, value)]
     if kind is bool or (name in BARE and isinstance(value, bool)):
@@ -122,6 +124,22 @@ def _arguments(path: Path, name: str, value: Any) -> list[str]:
         raise UserError(f"{path}: {name} is neither true nor false, but takes a value")
     comma = "," if isinstance(value, list) and len(value) == 1 else ""  # [7] is a list of one, not the number 7
     return [f"{flag}={_text(path, name, value)}{comma}"]
+
+
+def _variants(path: Path, value: Any) -> list[str]:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    if not isinstance(value, Mapping) or not all(
+        isinstance(own, Mapping) and "method" in own for own in value.values()
+    ):
+        raise UserError(f"{path}: variant is a table of tables, such as [variant.wide] with method = 'lora', rank = 32")
+    variants = []
+    for name, own in value.items():
+        settings = [
+            f"{key}={_text(path, f'variant.{name}.{key}', item)}" for key, item in own.items() if key != "method"
+        ]
+        variants.append(f"{name}={_text(path, f'variant.{name}.method', own['method'])}:{','.join(settings)}")
+    return [variant.removesuffix(":") for variant in variants]
 
 
 def _assignments(path: Path, value: Any) -> list[str]:

@@ -26,7 +26,7 @@ class AdapterStore:
 
     def folder(self, experiment: Experiment, run: Run) -> Path:
         backbone, task = experiment.comparison.backbone.name, experiment.comparison.task.name
-        parts = (f"{backbone}-{task}", run.dataset, f"{run.contender.name}-seed{run.seed}")
+        parts = (f"{backbone}-{task}", run.dataset, f"{run.contender.label}-seed{run.seed}")
         return self.root.joinpath(*map(safe_name, parts))
 
     def keep(self, experiment: Experiment, run: Run, learner: Learner) -> None:

@@ -19,11 +19,20 @@ from zipeft.results import Result, Trained, Trial, Tried
 
 @dataclass(frozen=True)
 class Contender:
-    """A method as it enters a comparison: with its settings, and the space in which some of them are searched."""
+    """A method as it enters a comparison: with its settings, and the space in which some of them are searched.
+
+    ``variant`` is what the user calls it where a method enters with several settings; records say the settings.
+    """
 
     name: str
     method: Method
     space: Space = field(default_factory=dict)
+    variant: str = ""
+
+    @property
+    def label(self) -> str:
+        """What it is called in its comparison, and no other one is."""
+        return self.variant or self.name
 
     def candidates(self, protocol: TrainingProtocol) -> list[Contender]:
         """Return what its trials try: itself, with settings drawn from its space."""
@@ -60,7 +69,7 @@ class Run:
 
     def __str__(self) -> str:
         what = f"seed {self.seed}" if self.trial is None else f"trial {self.trial + 1}"
-        return f"{self.dataset} {self.contender.name} {what}"
+        return f"{self.dataset} {self.contender.label} {what}"
 
 
 @dataclass(frozen=True)
@@ -74,9 +83,18 @@ class Comparison:
     seeds: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        self._check_contenders()
         name, dtype = self.backbone.name, self.backbone.plugin.dtype
         if dtype != "fp32" and self.protocol.precision == "fp32":
             raise UserError(f"{name}.dtype is {dtype}, and precision is fp32: set --precision bf16 or fp16")
+
+    def _check_contenders(self) -> None:
+        """Raise ``UserError`` for two contenders that differ in name alone: they would be measured once."""
+        known: dict[str, str] = {}
+        for each in self.contenders:
+            key = repr((each.name, each.method, each.space))
+            if known.setdefault(key, each.label) != each.label:
+                raise UserError(f"{each.label} is the same as {known[key]}: give it other settings, or leave it out")
 
     @property
     def trainings(self) -> int:
@@ -88,8 +106,8 @@ class Comparison:
         return self.task.plugin.datasets()
 
     def kind(self, dataset: str, contender: Contender) -> tuple[str, str, str, str]:
-        """Return what the trainings of a method on a data set share: backbone, task, data set and method."""
-        return self.backbone.name, self.task.name, dataset, contender.name
+        """Return what the trainings of a contender on a data set share: backbone, task, data set and its label."""
+        return self.backbone.name, self.task.name, dataset, contender.label
 
     def kinds(self, *datasets: str) -> list[tuple[str, str, str, str]]:
         """Return the kinds of the trainings on data sets, or on all of them."""

@@ -105,7 +105,7 @@ def _outlook(outlook: Outlook, store: Store, policy: ResumePolicy, estimate: Tim
 
 def _time(outlook: Outlook, study: Study, steps: int, estimate: TimeLeft) -> None:
     """Time some steps of a method on a data set, and say so; what cannot train costs nothing but its own time."""
-    what = f"{counted(steps, 'step')} of {study.contender.name} on {study.dataset}"
+    what = f"{counted(steps, 'step')} of {study.contender.label} on {study.dataset}"
     print(f"zipeft: timing {what}", file=sys.stderr)
     try:
         estimate.remember(study.kind, [_timed(outlook.experiment, study.dataset, study.contender, steps)])
@@ -117,7 +117,7 @@ def _time(outlook: Outlook, study: Study, steps: int, estimate: TimeLeft) -> Non
 def _timed(experiment: Foreseen, dataset: str, contender: Contender, steps: int) -> float:
     """Return the seconds that a training takes by the first of its steps: as a trial, which sees no test data."""
     protocol = experiment.comparison.protocol
-    run = Run(dataset, Contender(contender.name, contender.method), protocol.search_seed, trial=0)
+    run = Run(dataset, replace(contender, space={}), protocol.search_seed, trial=0)
     cost = experiment.short(steps).measure(run)[0].cost
     counts = experiment.loaded(dataset).data.counts()
     every = total_steps(-(-counts[0] // protocol.batch_size), protocol)
@@ -162,13 +162,13 @@ def _shown(outlook: Outlook, estimate: TimeLeft) -> str:
 
 def _row(outlook: Outlook, contender: Contender, estimate: TimeLeft) -> list[str]:
     comparison = outlook.experiment.comparison
-    kinds = [kind for kind in comparison.kinds() if kind[-1] == contender.name]
+    kinds = [kind for kind in comparison.kinds() if kind[-1] == contender.label]
     settings = {name: brief(value) for name, value in as_json(contender.method).items() if name not in contender.space}
     done = sum(outlook.done.get(kind, 0) for kind in kinds)
     times = all_known(map(estimate.seconds, kinds))
     left = sum(estimate.remaining(kind) * each for kind, each in zip(kinds, times, strict=True)) if times else 0.0
     return [
-        contender.name,
+        contender.label,
         fill(", ".join(f"{name} {value}" for name, value in settings.items()), WIDTH) or DASH,
         fill("; ".join(f"{name} {dimension}" for name, dimension in contender.space.items()), WIDTH) or DASH,
         str(len(kinds) * comparison.trainings),

@@ -13,8 +13,9 @@ MOST = 4
 def remember(estimate: TimeLeft, experiment: Experiment, store: Store) -> list[Kind]:
     """Tell an estimate what earlier trainings took; return the kinds of which any are on record."""
     found: list[Kind] = []
+    methods = {each.label: each.name for each in experiment.comparison.contenders}
     for kind in experiment.comparison.kinds():
-        if seconds := _seconds(experiment, kind, store):
+        if seconds := _seconds(experiment, (*kind[:3], methods[kind[3]]), store):
             estimate.remember(kind, seconds)
             found.append(kind)
     return found

@@ -14,6 +14,7 @@ class RunOptions:
     backbone: tuple[str, ...] = ()
     task: tuple[str, ...] = ()
     method: tuple[str, ...] | None = None
+    variant: tuple[str, ...] = ()
     checkpoint: str | None = None
     no_pretrained: bool = False
     data_dir: Path | None = None
@@ -32,6 +33,7 @@ class RunOptions:
     sharding: bool = False
     set: tuple[str, ...] = ()
     dry_run: int | None = None
+    validation_only: bool = False
 
     results: Path = Path("results")
     redo: bool = False

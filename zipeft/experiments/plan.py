@@ -15,6 +15,7 @@ from zipeft.api.task import Preset, Task
 from zipeft.errors import UserError, did_you_mean
 from zipeft.experiments.comparison import Comparison, Contender
 from zipeft.experiments.options import RunOptions
+from zipeft.experiments.variants import Variant, parse_variants
 from zipeft.registry import Named
 
 MOST_SEEDS = 1000
@@ -90,11 +91,16 @@ def _comparison(backbone_name: str, task_name: str, options: RunOptions, assigne
     protocol = TrainingProtocol(preset=options.preset, **preset.protocol)
     protocol = _with(protocol, ("protocol",), {**flags, "max_steps": options.steps}, assigned)
     _check_augmentation(task_name, task, protocol)
-    names = _fitting(
-        _method_names(options.method, preset), task_class.modality, named=options.method not in (None, ("all",))
-    )
-    contenders = tuple(_contender(name, preset, protocol, assigned) for name in names)
+    names = _fitting(_method_names(options, preset), task_class.modality, named=options.method not in (None, ("all",)))
+    variants = _variants(options)
+    _fitting([each.method for each in variants], task_class.modality, named=True)
+    entering = [*(Variant("", name) for name in names), *variants]
+    contenders = tuple(_contender(each, preset, protocol, assigned) for each in entering)
     seeds = tuple(range(preset.seeds)) if options.seeds is None else _seeds(options.seeds)
+    if options.validation_only:
+        if options.seeds is not None or not protocol.trials:
+            raise UserError("--validation-only scores trials, and no seeds: give --trials 1 or more, and no --seeds")
+        seeds = ()
     return Comparison(Named(backbone_name, backbone), Named(task_name, task), contenders, protocol, seeds)
 
 
@@ -104,15 +110,29 @@ def _check_augmentation(name: str, task: Task, protocol: TrainingProtocol) -> No
         raise UserError(f"the task {name} cannot be augmented by {protocol.augmentation}: augmentation is {takes}")
 
 
-def _contender(name: str, preset: Preset, protocol: TrainingProtocol, assigned: Assigned) -> Contender:
-    """Return a method of a comparison; what the user has set is not searched."""
+def _variants(options: RunOptions) -> list[Variant]:
+    """Return the variants that a comparison has. Raises ``UserError`` for one that is called as another part is."""
+    variants = parse_variants(options.variant)
+    for name in variants:
+        if name in ("backbone", "task", "protocol", *options.backbone, *options.task):
+            raise UserError(f"--variant {name}: another part is called so; take another name")
+    return list(variants.values())
+
+
+def _contender(entering: Variant, preset: Preset, protocol: TrainingProtocol, assigned: Assigned) -> Contender:
+    """Return a method of a comparison, or a variant of one, which has what is set for its method too; what the user has
+    set is not searched."""
+    name, label = entering.method, entering.name or entering.method
     cls = registry.methods.get(name)
     whole = registry.methods.whole(name)
     settings = preset.settings.get(name, preset.settings.get(whole, {}))
-    method = _with(cls(**settings), (name,), {}, assigned)
+    of_method = assigned.get(name, {}) if entering.name else {}
+    own = {**of_method, **entering.settings}
+    method = _with(cls(**settings), (label,), own, assigned)
     published = preset.spaces.get(name, preset.spaces.get(whole, cls.space))
-    space = {setting: dimension for setting, dimension in published.items() if setting not in assigned.get(name, {})}
-    return Contender(name, method, space if protocol.trials else {})
+    fixed = own.keys() | assigned.get(label, {}).keys()
+    space = {setting: dimension for setting, dimension in published.items() if setting not in fixed}
+    return Contender(name, method, space if protocol.trials else {}, entering.name)
 
 
 def _preset(task: type[Task], name: str) -> Preset:
@@ -121,7 +141,10 @@ def _preset(task: type[Task], name: str) -> Preset:
     return task.presets[name]
 
 
-def _method_names(asked: Sequence[str] | None, preset: Preset) -> list[str]:
+def _method_names(options: RunOptions, preset: Preset) -> list[str]:
+    asked = options.method
+    if asked is None and options.variant:
+        return []
     if asked is None:
         return list(preset.methods) or registry.methods.by_default()
     names = [name for part in asked for name in part.split(",") if name]
@@ -146,7 +169,9 @@ def _check_parts(assigned: Iterable[str], options: RunOptions) -> None:
     """Raise ``UserError`` if --set names a part that no comparison has, or that could be more than one."""
     tasks = {name: registry.tasks.get(name) for name in options.task}
     presets = [_preset(task, options.preset) for task in tasks.values()]
-    methods = {name for preset in presets for name in _method_names(options.method, preset)}
+    variants = _variants(options)
+    methods = {name for preset in presets for name in _method_names(options, preset)}
+    methods |= {name for each in variants for name in (each.name, each.method)}
     parts = ["backbone", "task", "protocol", *options.backbone, *tasks, *sorted(methods)]
     for name in assigned:
         if name not in parts:

@@ -124,7 +124,7 @@ class ProgressBar:
         if not results:
             return
         mean = sum(result.score for result in results) / len(results)
-        line = f"  {study.dataset:12} {study.contender.name:18} {100 * mean:5.1f} (test, mean of {len(results)})"
+        line = f"  {study.dataset:12} {study.contender.label:18} {100 * mean:5.1f} (test, mean of {len(results)})"
         self._bar.write(line, file=self._terminal)
 
     def skipped(self, experiment: Experiment, dataset: str) -> None:

@@ -48,12 +48,17 @@ class Study:
         self.records: dict[str, Record] = {}
         self.trials = [
             Run(dataset, candidate, self.protocol.search_seed, trial=index)
-            for index, candidate in enumerate(contender.candidates(self.protocol))
+            for index, candidate in enumerate(self._candidates())
         ]
         self._ids: dict[tuple[int | None, int], str] = {}
         self._runs: list[Run] | None = None
         self.open = self._named(self.trials or self.runs())
         """By their ids, trainings that have no record yet and need nothing that has none."""
+
+    def _candidates(self) -> list[Contender]:
+        """Return what is tried: settings drawn from the contender's space, or, where trials are all there is and it has
+        no space, the contender itself."""
+        return self.contender.candidates(self.protocol) or ([] if self.seeds else [self.contender])
 
     def id(self, run: Run) -> str:
         """Return the id of the record of a trial or run."""
@@ -203,6 +208,8 @@ class SweepReport:
     results: list[Result] = field(default_factory=list)
     lost: list[Result] = field(default_factory=list)
     """Those of the results that somebody deleted from the store while the sweep went on."""
+    trials: list[tuple[str, Trial]] = field(default_factory=list)
+    """Those of contenders that have no runs, with what the contender is called."""
     failures: list[Failure] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     """A line for every backbone or data set that could not be loaded, and for every adapter that could not be kept."""
@@ -315,6 +322,9 @@ class Sweep:
         self._waiting.remove(study)
         self._done.update(study.records)
         self.report.results += study.results()
+        if not study.seeds:
+            tried = [study.record(trial) for trial in study.trials]
+            self.report.trials += [(study.contender.label, each) for each in tried if isinstance(each, Trial)]
         self.report.failures += study.failures()
         self.progress.ended(study)
         return False
