@@ -69,7 +69,7 @@ def test_an_adapter_comes_back_with_the_same_predictions(toy, name, experiment, 
     assert tuple(map(objective.record, predictions)) == result.predictions
     assert record.classes == tuple(data.classes)
     assert (folder / TENSORS).stat().st_size == adapter_bytes(learner) == result.cost.adapter_bytes
-    assert load_file(folder / TENSORS).keys() == learner.trainable().keys()
+    assert load_file(folder / TENSORS).keys() == learner.learnt().keys()
 
 
 def test_an_adapter_keeps_what_was_chosen_on_validation_data(experiment, tmp_path):

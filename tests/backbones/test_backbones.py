@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import lru_cache
 
 import pytest
@@ -12,6 +13,7 @@ from support.model_zoo import twin
 from zipeft import registry
 from zipeft.api.data import NO_LABEL
 from zipeft.api.learner import build_learner
+from zipeft.api.training_sample import Batch, TrainingSample
 from zipeft.objectives.classification import Classification
 from zipeft.objectives.matching import Matching
 from zipeft.objectives.responses import Responses
@@ -107,6 +109,9 @@ def test_a_method_trains_on_it_and_its_prefix_is_what_the_whole_model_computes(b
     method = registry.methods.get(name)()
     objective = method.objective(OBJECTIVES.get(backbone.modality, Classification()))
     learner = build_learner(method.adapt, backbone, model.requires_grad_(False), objective, CLASSES)
+    if method.sample_size():
+        batch = Batch(inputs, torch.tensor([0, 1]))
+        method.initialise(backbone, model, TrainingSample(learner, objective, lambda: [batch], nullcontext))
     learner.find_trunk(inputs)
     if learner.trainable():
         objective.loss(learner.train()(inputs), torch.tensor([0, 1])).backward()

@@ -47,11 +47,16 @@ KINDS = ("image", "text", "image-text", "instruction", "image-instruction")
 
 def learning_on(modality: str) -> list[Any]:
     """Return the methods that a test of learning runs over on a kind of backbone: the fast tests let each method learn
-    on the first of ``KINDS`` that it goes with, and the two that are compared most on all. "untuned" learns nothing."""
+    on the first of ``KINDS`` that it goes with, and the two that are compared most on all. Those without a learning
+    rate to search learn nothing."""
     earlier = {name for kind in KINDS[: KINDS.index(modality)] for name in methods_for(kind)} - {"zero_gated", "lora"}
-    methods = [name for name in methods_for(modality) if name != "untuned"]
+    methods = list(filter(_learns, methods_for(modality)))
     fast = [name for name in methods if name not in earlier]
-    return fast + slow(name for name in (*methods, *asked_for(modality)) if name not in fast)
+    return fast + slow(name for name in (*methods, *filter(_learns, asked_for(modality))) if name not in fast)
+
+
+def _learns(name: str) -> bool:
+    return not {"learning_rate", "head_learning_rate"}.isdisjoint(registry.methods.get(name).space)
 
 
 def slow(cases: Iterable[Any]) -> list[Any]:

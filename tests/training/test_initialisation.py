@@ -124,7 +124,7 @@ def test_nothing_is_called_for_a_method_that_asks_for_none(monkeypatch):
 
 
 def test_no_registered_method_pays_for_it_by_default():
-    assert [name for name in registry.methods.names() if registry.methods.get(name)().sample_size()] == []
+    assert [name for name in registry.methods.by_default() if registry.methods.get(name)().sample_size()] == []
 
 
 def test_it_may_not_change_what_trains():

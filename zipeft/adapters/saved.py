@@ -21,6 +21,7 @@ from zipeft.api.settings import as_json, from_json
 from zipeft.api.task import Task
 from zipeft.errors import UserError, one_line
 from zipeft.files import open_file, read_whole, write_atomically
+from zipeft.modules.held_tensors import take_shapes
 
 METADATA = {"format": "pt"}
 DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16"}
@@ -139,7 +140,9 @@ def _check_backbone(folder: Path, made_for: BackbonePart, backbone: Backbone) ->
 
 def _fill(learner: Learner, folder: Path) -> None:
     """Copy a file's tensors into what is learnt in a learner, each into its own and none left over."""
-    tensors, parameters = read_tensors(folder), learner.learnt()
+    tensors = read_tensors(folder)
+    take_shapes(learner, {name: tensor.shape for name, tensor in tensors.items()})
+    parameters = learner.learnt()
     for name in sorted({*tensors, *parameters}):
         if name not in tensors or name not in parameters or not _alike(tensors[name], parameters[name]):
             raise UserError(

@@ -134,8 +134,8 @@ class Method(abc.ABC):
         It is called once a run, on the model that ``adapt`` has changed, in evaluation mode, before the first step; a
         run that goes on from a checkpoint calls it again. It may change the values of what trains, and of buffers that
         ``zipeft.modules.held_tensors.hold`` has made: nothing else is saved. Shapes have to be decided by then: an
-        adapter that is loaded, and a prediction of costs, do without this. What it draws of PyTorch's random numbers
-        repeats with the seed.
+        adapter that is loaded, and a prediction of costs, do without this. Those of a ``SizedByData`` module may
+        shrink. What it draws of PyTorch's random numbers repeats with the seed.
         """
 
     def callback(self, model: nn.Module, steps: int) -> TrainingCallback:

@@ -40,6 +40,13 @@ class TrainingSample:
     def __iter__(self) -> Iterator[Batch]:
         yield from self._batches()
 
+    def features(self, batch: Batch) -> Tensor:
+        """Return the backbone's features (batch, width) of a batch, in the precision of the run, without gradients."""
+        import torch
+
+        with torch.no_grad(), self._autocast():
+            return self._learner.backbone.features(self._learner.model, batch.inputs)
+
     def outputs(self, batch: Batch) -> Tensor:
         """Return what the head gives for a batch, in the precision of the run; the head has not been trained."""
         with self._autocast():

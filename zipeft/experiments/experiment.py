@@ -22,6 +22,7 @@ from zipeft.experiments.comparison import Comparison, Run
 from zipeft.experiments.description import Describer, TrainingOutcome, cost_of
 from zipeft.experiments.loading import LoadedSet, Loader
 from zipeft.modules import weights_dtype
+from zipeft.modules.held_tensors import take_shapes
 from zipeft.results import Failure, Result, Trained, Trial, Trivial
 from zipeft.training import stopwatch
 from zipeft.training.checkpoints import Checkpoints
@@ -200,6 +201,7 @@ class Experiment:
         if not self.accelerator.is_main_process:
             return learner
         whole = self._learner(run, loaded, objective)
+        take_shapes(whole, {name: tensor.shape for name, tensor in learnt.items()})
         self.frozen.part(whole)
         with torch.no_grad():
             for name, tensor in whole.learnt().items():

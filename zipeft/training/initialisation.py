@@ -15,6 +15,7 @@ from zipeft.api.method import Method
 from zipeft.api.objective import Objective
 from zipeft.api.training_sample import Batch, TrainingSample
 from zipeft.errors import UserError
+from zipeft.modules.held_tensors import settled_shapes
 from zipeft.training.dataset import EncodedSplit
 from zipeft.training.micro_batches import MicroBatches
 
@@ -46,7 +47,7 @@ def initialise(
     largest = batch_size
     if micro_batches is not None:
         largest = 1 if micro_batches.automatic else min(micro_batches.size or batch_size, batch_size)
-    before = _shapes(learner)
+    before = settled_shapes(learner, learner.learnt())
     learner.eval()
     try:
         method.initialise(
@@ -56,7 +57,7 @@ def initialise(
         )
     finally:
         learner.zero_grad()
-    if _shapes(learner) != before:
+    if settled_shapes(learner, learner.learnt()) != before:
         raise UserError(f"{type(method).__name__}.initialise changed what trains: it may change values alone")
     if accelerator.num_processes > 1:
         _agree(learner, accelerator)
@@ -77,10 +78,6 @@ def _batches(learner: Learner, sample: EncodedSplit, largest: int) -> Iterator[B
         for at in range(0, len(indices), largest):
             batch = send_to_device(sample.batch(indices[at : at + largest]), device)
             yield Batch(batch["inputs"], batch["targets"])
-
-
-def _shapes(learner: Learner) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in learner.learnt().items()}
 
 
 @torch.no_grad()
