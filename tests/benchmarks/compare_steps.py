@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from statistics import median
 
 ROUNDS, STEPS = 7, 6
@@ -45,9 +46,12 @@ class Worker:
     """A process of one version, which takes some steps of a method whenever it is asked."""
 
     def __init__(self, python: str, case: str) -> None:
-        command = [python, "-c", WORKER, *map(str, CASES[case]), str(STEPS)]
+        command = [Path(python).absolute(), "-c", WORKER, *map(str, CASES[case]), str(STEPS)]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        # From a checkout either would import the zipeft that lies there.
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, cwd=Path(python).absolute().anchor
+        )
 
     def seconds(self, method: str) -> float:
         """Return the CPU seconds of a step."""
