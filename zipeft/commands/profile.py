@@ -114,7 +114,7 @@ def _profile(method: Named[Method], backbone: Backbone, options: argparse.Namesp
     import torch
 
     from zipeft.adapters.saved import adapter_bytes
-    from zipeft.splices import gated_prompts
+    from zipeft.modules.gated_attention import GatedAttention
     from zipeft.training.costs import PeakMemory
 
     device = torch.device("meta" if options.meta else "cpu")
@@ -122,8 +122,9 @@ def _profile(method: Named[Method], backbone: Backbone, options: argparse.Namesp
         learner = _learner(backbone, method.plugin)
     trainable = sum(parameter.numel() for parameter in learner.method_parameters().values())
     head = sum(parameter.numel() for parameter in learner.head_parameters().values())
-    gated = gated_prompts(learner.model)
-    of_gated = sum(each.prompt.numel() for each in gated), sum(each.gate.numel() for each in gated)
+    gated = [module for module in learner.model.modules() if isinstance(module, GatedAttention)]
+    gates = sum(each.gate.numel() for each in gated)
+    of_gated = sum(parameter.numel() for each in gated for parameter in each.parameters()) - gates, gates
     everything = sum(parameter.numel() for parameter in learner.model.parameters())
     profile = Profile(method.name, trainable, *of_gated, head, trainable / everything, adapter_bytes(learner))
     if options.meta:
