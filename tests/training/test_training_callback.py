@@ -15,6 +15,7 @@ from support.forks import fork_together, statuses
 from zipeft import TrainingCallback
 from zipeft.api.protocol import TrainingProtocol
 from zipeft.errors import UserError
+from zipeft.methods.adalora import RankAllocation
 from zipeft.methods.lora import LoRA
 from zipeft.training import checkpoints, loop, parallel
 from zipeft.training.checkpoints import Checkpoints
@@ -106,12 +107,23 @@ def test_its_state_is_gone_on_with_after_a_kill(always, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kill_after", [1, 3, 4, 5])
-def test_adalora_killed_once_ends_as_an_undisturbed_one_bit_for_bit(kill_after, always, tmp_path):
+def test_adalora_killed_once_ends_as_an_undisturbed_one_bit_for_bit(kill_after, always, tmp_path, monkeypatch):
+    averages = []
+
+    def step_taken(self, step, own=RankAllocation.step_taken):
+        own(self, step)
+        if step == 4:  # the last of which it keeps averages
+            averages.append({name: each.clone() for name, each in self.state_dict()["sensitivity"].items()})
+
+    monkeypatch.setattr(RankAllocation, "step_taken", step_taken)
     expected = trained("adalora")
     with pytest.raises(KeyboardInterrupt):
         trained("adalora", kill_after, tmp_path / "a.checkpoint")
     found = trained("adalora", path=tmp_path / "a.checkpoint")
     assert all(torch.equal(found[name], parameter) for name, parameter in expected.items())
+    assert averages[0].keys() == averages[-1].keys()
+    assert all(torch.equal(averages[-1][name], average) for name, average in averages[0].items())
+    assert len(averages) > 1
 
 
 @pytest.mark.slow
