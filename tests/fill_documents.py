@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from support import ROOT, attention_table, rooms
+from support import ROOT, attention_table, rooms, step_times
 from support.modules import modules
 
 if sys.version_info >= (3, 11):
@@ -55,6 +55,8 @@ def _content(kind: str, name: str, document: Path) -> str:
         return attention_table.table(name)
     if kind == "table" and name in ("backbones", "tasks", "methods", "splices"):
         return plugins_table(name, document.parent)
+    if (kind, name) == ("table", "step times"):
+        return step_times.table()
     if (kind, name) == ("table", "LLaMA-7B on A100s"):
         return devices_table("llama-")
     board, _, heading = name.partition(", ")
