@@ -3,7 +3,7 @@
 Usage: python tests/benchmarks/time_steps.py [--out FILE] [ARGUMENT OF PYTEST ...]
 
 Runs test_step_times.py beside this file. Without ``--out`` the result is docs/step-times.json; fill the table from it
-with ``python tests/fill_documents.py``. Run it on an idle machine, which has it done in minutes. OMP_NUM_THREADS sets the threads, ZIPEFT_ROUNDS how
+with ``python tests/fill_documents.py``. Run it on an idle machine. OMP_NUM_THREADS sets the threads, ZIPEFT_ROUNDS how
 often step and floor take turns (3).
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ def measured(arguments: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         tests = Path(__file__).with_name("test_step_times.py")
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "slow", "-p", "no:cacheprovider", str(tests)]
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "slow", "--dist=no", str(tests)]
         status = subprocess.run([*command, f"--benchmark-json={report}", *arguments], cwd=ROOT).returncode
         if not report.is_file():
             sys.exit(status or 1)
@@ -62,7 +63,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "step-times.json", help="(default: %(default)s)")
     options, arguments = parser.parse_known_args()
+    load = os.getloadavg()[0]
     found = times(measured(arguments))
+    found["machine"]["load"] = round(load, 1)
     options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"{options.out}: {sum(map(len, found['ratios'].values()))} cases")
 

@@ -21,9 +21,10 @@ def table() -> str:
     """Return the machine, and a table of methods, by family, with the ratio on each backbone."""
     measured = known()
     machine, floors, ratios = measured["machine"], measured["floors"], measured["ratios"]
+    load = f", load {machine['load']} before it began" if "load" in machine else ""
     said = (
         f"Measured on {machine['processor']}, {machine['cores']} cores, {machine['threads']} thread(s), "
-        f"{machine['rounds']} rounds, torch {machine['torch']}, {machine['date']}."
+        f"{machine['rounds']} rounds{load}, torch {machine['torch']}, {machine['date']}."
     )
     cells = [f"{1000 * floors[name]:.0f} ms" if name in floors else NONE for name in BACKBONES]
     lines = [_row("method", "family", *BACKBONES), _row(":--", ":--", *["--:"] * len(BACKBONES))]
