@@ -22,6 +22,12 @@ hypothesis.settings.load_profile("fast")
 LOOPBACK = ("127.0.0.1", "::1", "localhost", None)
 
 
+def pytest_configure(config):
+    """Keep the tests of a file in one of several processes: they share what takes long to make."""
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadfile"
+
+
 def pytest_collection_finish():
     """Let autograd begin while there is no device but the CPU. After a test with fake tensors, which stand for those
     of any device, its first step would start threads, and forks of the process could take no other."""

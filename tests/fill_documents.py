@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from support import ROOT, attention_table, rooms, step_times
+from support import ROOT, attention_table, rooms, step_times, variants_table
 from support.modules import modules
 
 if sys.version_info >= (3, 11):
@@ -53,6 +53,8 @@ def _content(kind: str, name: str, document: Path) -> str:
         return rooms.picture()
     if kind == "table" and name.startswith("attention"):
         return attention_table.table(name)
+    if kind == "table" and name.startswith("trials, "):
+        return variants_table.table(name.removeprefix("trials, "))
     if kind == "table" and name in ("backbones", "tasks", "methods", "splices"):
         return plugins_table(name, document.parent)
     if (kind, name) == ("table", "step times"):

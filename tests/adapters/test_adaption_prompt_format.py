@@ -20,11 +20,12 @@ from support.gated_adapters import (
     narrow,
     refusal,
 )
+from support.method_cases import slow
 
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": 64}
 
 
-@pytest.mark.parametrize("layers", [LAYERS, DEPTH])
+@pytest.mark.parametrize("layers", [LAYERS, *slow([DEPTH])])
 @pytest.mark.parametrize(
     ("settings", "gates", "said"),
     [

@@ -17,6 +17,7 @@ from support.gated_adapters import (
     published,
     refusal,
 )
+from support.method_cases import slow
 from zipeft.adapters.saved import load_adapter, read_record
 
 KINDS = [
@@ -30,7 +31,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("gate", "gate_activation", "reader", "exactly"), KINDS)
-@pytest.mark.parametrize("layers", [LAYERS, DEPTH])
+@pytest.mark.parametrize("layers", [LAYERS, *slow([DEPTH])])
 def test_to_llama_adapter_and_back(gate, gate_activation, reader, exactly, layers, work, capsys):
     source = work.adapter(gate=gate, gate_activation=gate_activation, layers=layers)
     out = work.convert(source, "--to", "llama-adapter", *(["--gate-activation", reader] if reader else []))

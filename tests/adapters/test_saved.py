@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from support import experiments
-from support.method_cases import asked_for, methods_for, slow
+from support.method_cases import asked_for, covered, methods_for, slow
 from support.toys import TOYS, ToyViT, registered, split_of
 from zipeft import registry
 from zipeft.adapters.saved import RECORD, TENSORS, adapter_bytes, load_adapter, read_record, save_adapter
@@ -53,7 +53,7 @@ SAVED = ("toy", "toy_image_text", "toy_vlm")
 @pytest.mark.parametrize(
     ("toy", "name"),
     [
-        *((toy, name) for toy in SAVED for name in methods_for(TOYS[toy][0].modality)),
+        *covered((toy, name) for toy in SAVED for name in methods_for(TOYS[toy][0].modality)),
         *slow((toy, name) for toy in SAVED for name in asked_for(TOYS[toy][0].modality)),
     ],
 )

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 
+from support.method_cases import slow
 from zipeft import registry
 from zipeft.api.learner import build_learner
 from zipeft.api.method import FORMS
@@ -59,7 +60,7 @@ def inputs(images, question):
 @pytest.mark.parametrize(
     ("form", "sees_image", "sees_question"), [("", True, True), ("_blind", False, True), ("_unasked", True, False)]
 )
-@pytest.mark.parametrize("name", ["zero_gated_random", "lora", "prompt"])
+@pytest.mark.parametrize("name", ["zero_gated_random", *slow(["lora", "prompt"])])
 def test_a_form_is_told_just_what_it_says(vlm, name, form, sees_image, sees_question):
     backbone, model = vlm
     torch.manual_seed(0)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from support import experiments
-from support.method_cases import covered, methods_for
+from support.method_cases import covered, methods_for, slow
 from support.toys import TOYS, ToyDecoder, ToyViT, registered
 from zipeft import registry
 from zipeft.adapters.record import AdapterRecord
@@ -144,7 +144,7 @@ def test_lower_weights_compute_about_what_float32_does(name, dtype, tolerance):
     assert 0 < (lower - whole).norm() / whole.norm() < tolerance
 
 
-@pytest.mark.parametrize("name", ["zero_gated", "lora", "full"])
+@pytest.mark.parametrize("name", ["zero_gated", *slow(["lora", "full"])])
 def test_scores_on_bf16_weights_are_close_to_those_on_fp32(name):
     run = experiments.run("colours", name)
     whole, _ = experiments.experiment(ToyViT(), epochs=3, batch_size=8).measure(run)

@@ -19,7 +19,7 @@ ROUNDS, STEPS = 7, 6
 CASES = {  # backbone, task, its settings, data set, batch size
     "vit": ("vit", "fgvc", '{"image_size": 56}', "icons", 16),
     "roberta": ("roberta", "glue", "{}", "movie-sentiment", 16),
-    "llama": ("llama", "instruct", "{}", "natural-instructions", 4),
+    "llama": ("llama", "instruct", '{"validation_examples": 4, "train_examples": 48}', "natural-instructions", 4),
 }
 METHODS = ("zero_gated", "lora")
 

@@ -27,6 +27,7 @@ from zipeft.api.backbone import Backbone
 from zipeft.api.learner import Learner, build_learner
 from zipeft.api.method import Method
 from zipeft.api.protocol import TrainingProtocol
+from zipeft.errors import UserError
 from zipeft.methods.untuned import Untuned
 from zipeft.objectives.default import default_objective
 from zipeft.training.frozen_model import FrozenModel
@@ -70,7 +71,12 @@ def learner_of(name: str, method: Method) -> tuple[Learner, Any]:
 
 
 def new_step(name: str, method: Method) -> Callable[[], None]:
-    learner, batch = learner_of(name, method)
+    try:
+        learner, batch = learner_of(name, method)
+    except UserError as error:
+        pytest.skip(str(error))
+    if not learner.trainable():
+        pytest.skip("it trains nothing")
     optimizer = new_optimizer(learner, method, TrainingProtocol())
     callback, taken = method.callback(learner.model, ROUNDS + 2), []
 

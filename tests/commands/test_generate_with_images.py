@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from support.method_cases import covered, slow
 from support.toys import WORDS, ToyDecoder, ToyVQA, registered
 from support.vision_adapters import COLOURS, save_images, saved
 from support.vision_language import toy_vlm
@@ -87,8 +88,7 @@ def fails(capsys, *arguments):
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("size", [1, 4, 20])
+@pytest.mark.parametrize(("method", "size"), covered((method, size) for size in (4, 1, 20) for method in METHODS))
 def test_each_of_a_batch_is_answered_as_alone_and_uncached(method, size, folder):
     adapter, learner = saved(folder, method)
     prompts, out = folder / "prompts.jsonl", folder / "answers" / "answers.jsonl"
@@ -102,7 +102,7 @@ def test_each_of_a_batch_is_answered_as_alone_and_uncached(method, size, folder)
     assert len({line["answer"] for name, line in answers.items() if name.endswith(" 5")}) > 1  # images matter
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [METHODS[0], *slow(METHODS[1:])])
 def test_one_image_is_asked_about(method, folder, capsys):
     adapter, learner = saved(folder, method)
     for record in records():

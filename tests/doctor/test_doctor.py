@@ -16,7 +16,7 @@ from zipeft.commands import doctor
 from zipeft.doctor import attention, machine, self_test, surroundings
 from zipeft.doctor.check import Check, looked_at
 from zipeft.doctor.toys import toys
-from zipeft.modules import zero_gated_prompt
+from zipeft.modules import gated_attention
 
 
 def run(capsys, *argv):
@@ -118,8 +118,8 @@ def test_a_training_that_goes_another_way_is_noticed(name, monkeypatch):
     with self_test.accelerated(torch.device("cpu"), "fp32") as accelerator:
         first, again = (self_test.train(backbone, method, accelerator) for _ in range(2))
         assert first.distance(again) == 0
-        attend = zero_gated_prompt.attend
-        monkeypatch.setattr(zero_gated_prompt, "attend", lambda query, *rest: 0.8 * attend(query, *rest))
+        attend = gated_attention.attend
+        monkeypatch.setattr(gated_attention, "attend", lambda query, *rest: 0.8 * attend(query, *rest))
         other = self_test.train(backbone, method, accelerator)
     assert other.distance(first) > self_test.TOLERANCES["bf16"]
 

@@ -291,7 +291,8 @@ def train_by_torchrun(results, *arguments) -> list[int | None]:
 LOSSES = ("train_loss", "losses")
 
 
-@pytest.mark.parametrize("train", [train_together, pytest.param(train_by_torchrun, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("train", [train_together, train_by_torchrun])
 def test_two_processes_that_train_together_give_the_results_of_one(train):
     arguments = ["--method", "linear", "zero_gated", "--epochs", "2"]
     assert set(train("together", *arguments)) == {0}, Path("together.err").read_text()[-3000:]
@@ -377,6 +378,7 @@ def test_a_data_set_that_cannot_be_loaded_stops_no_other(error, message, monkeyp
     assert len(records()[Result]) == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_of_which_nobody_reads_the_progress_ends_and_goes_on_as_if_undisturbed(tmp_path):
     """The pipe breaks in the middle of a trial, which is no failure of that trial."""
     command = [sys.executable, SCRIPT, *TOY, "--method", "zero_gated"]

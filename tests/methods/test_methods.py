@@ -125,7 +125,7 @@ def test_seeds_share_a_count_of_operations_and_settings_do_not(monkeypatch):
     ],
 )
 def test_running_the_frozen_trunk_once_changes_no_result(modality, name, layers):
-    experiment = experiment_on(modality, epochs=2)
+    experiment = experiment_on(modality, epochs=1)
     run = experiments.run(*experiment.comparison.datasets(), name, **({"layers": layers} if layers else {}))
     kept, _ = experiment.measure(run)
     experiment.trunk = FrozenTrunk(experiment.accelerator, batch_size=8, limit=0)

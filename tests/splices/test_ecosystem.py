@@ -14,6 +14,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch.nn import functional
 
+from support.method_cases import slow
 from support.model_zoo import ZOO, images, llama, mistral, native_clip, randomise, randomise_prompts, text, timm_vit
 from zipeft.splices import attach, detach, gated_prompts
 
@@ -249,6 +250,7 @@ def test_the_query_after_a_projection_of_lower_precision_meets_keys_of_its_own_d
             assert torch.equal(model(images()), half)
 
 
+@pytest.mark.slow
 def test_a_joined_model_of_a_file_runs_in_a_new_process(tmp_path):
     model = ZOO["llama"].frozen()
     randomise_prompts(attach(model, length=3))
@@ -284,9 +286,7 @@ def test_attention_weights_are_still_returned(name):
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
 
 
-@pytest.mark.parametrize(
-    "mode", [pytest.param(torch.enable_grad, marks=pytest.mark.slow), torch.no_grad, torch.inference_mode]
-)
+@pytest.mark.parametrize("mode", [*slow([torch.enable_grad, torch.no_grad]), torch.inference_mode])
 @pytest.mark.parametrize("name", ["llama", pytest.param("timm_vit", marks=pytest.mark.slow)])
 def test_a_compiled_model_is_one_graph_which_sees_new_prompts(name, mode, monkeypatch):
     """With gradients and without, the first time that its kernel is met too."""

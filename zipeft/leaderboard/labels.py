@@ -18,15 +18,16 @@ def method_key(result: Result) -> str:
 
 
 def method_labels(results: Iterable[Result]) -> dict[str, str]:
-    """Return a label by ``method_key``: the name, and if a name has several rows, the settings that differ."""
+    """Return a label by ``method_key``: the name, and if a name has several rows, the settings that differ. Of a row
+    whose record leaves a setting out, as it is at its default, nothing is said."""
     variants = grouped({method_key(result): result for result in results}.values(), lambda result: result.method.name)
     labels = {}
     for name, group in variants.items():
         values = {method_key(result): {**fixed(result), **space(result)} for result in group}
         names = sorted({k for said in values.values() for k in said})
-        differing = [k for k in names if len({said.get(k, "unset") for said in values.values()}) > 1]
+        differing = [k for k in names if len({said.get(k) for said in values.values()}) > 1]
         for key, said in values.items():
-            words = ", ".join(f"{k}={said.get(k, 'unset')}" for k in differing)
+            words = ", ".join(f"{k}={said[k]}" for k in differing if k in said)
             labels[key] = f"{name} ({words})" if words else name
     return labels
 
